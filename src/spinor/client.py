@@ -1,0 +1,276 @@
+"""The one HTTP client: sign in again when a token runs out, retry what is worth it, problem documents as exceptions.
+
+    client = Client.from_environment()
+    job = client.get("/api/jobs/17", Job)
+    ids = client.post("/api/jobs/kill", JobIDs(...), Outcome)
+
+Blocking, one kept-alive connection per Client, standard library and msgspec only: a command starts in a tenth of a
+second.
+"""
+
+import contextlib
+import http.client
+import os
+import ssl
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from spinor import __version__, credentials
+from spinor.errors import NotSignedIn, ServerUnreachable, SpinorError
+
+T = TypeVar("T")
+_RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)  # Every verb is idempotent, so a busy server is asked again.
+
+
+class ServerNotTrusted(SpinorError):
+    """The server's certificate is not trusted; set SPINOR_CA_FILE to the file of its certificate authority."""
+
+    code = "server-not-trusted"
+
+
+class UnexpectedAnswer(SpinorError):
+    """The server's answer is not one of Spinor's; is the address right?"""
+
+    code = "unexpected-answer"
+
+
+class TokenAnswer(msgspec.Struct):
+    """What the token endpoint gives (RFC 6749 section 5.1)."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str | None = None
+    scope: str = ""
+
+
+class Problem(msgspec.Struct):
+    """An RFC 9457 document as the server writes it."""
+
+    detail: str = ""
+    code: str = "internal"
+    status: int = 500
+    retry: bool = False
+    error_description: str = ""  # The token endpoint writes RFC 6749 errors.
+
+
+class RemoteError(SpinorError):
+    """The server refused."""
+
+    def __init__(self, status: int, problem: Problem, body: bytes) -> None:
+        super().__init__(problem.detail or problem.error_description or f"The server answered {status}.")
+        self.status, self.code, self.retry = status, problem.code, problem.retry  # type: ignore[misc]
+        with contextlib.suppress(msgspec.MsgspecError):
+            self.facts = msgspec.json.decode(body, type=dict)
+
+
+class Client:
+    """A connection to one server, as one person."""
+
+    def __init__(self, url: str, server: credentials.Server | None = None, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.server = server or credentials.Server()
+        self._token = token
+        self._connection: http.client.HTTPConnection | None = None
+
+    @classmethod
+    def from_environment(cls) -> "Client":
+        """Talk to the current server with the discovered token."""
+        return cls(*credentials.current_server())
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    @overload
+    def get(self, path: str, answer: type[T], query: Mapping[str, Any] | None = None) -> T: ...
+    @overload
+    def get(self, path: str, answer: None = None, query: Mapping[str, Any] | None = None) -> bytes: ...
+    def get(self, path: str, answer: type[T] | None = None, query: Mapping[str, Any] | None = None) -> T | bytes:
+        """The resource as `answer`, or its bytes."""
+        return _decoded(self.request("GET", path, query=query)[1], answer)
+
+    @overload
+    def post(self, path: str, body: Any, answer: type[T], headers: Mapping[str, str] | None = None) -> T: ...
+    @overload
+    def post(self, path: str, body: Any, answer: None = None, headers: Mapping[str, str] | None = None) -> bytes: ...
+    def post(
+        self, path: str, body: Any, answer: type[T] | None = None, headers: Mapping[str, str] | None = None
+    ) -> T | bytes:
+        """Send a model (or raw bytes) and read the answer."""
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return _decoded(self.request("POST", path, data, headers=headers)[1], answer)
+
+    def put(self, path: str, body: bytes, answer: type[T]) -> T:
+        return _decoded(self.request("PUT", path, body)[1], answer)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        signed: bool = True,
+    ) -> tuple[Mapping[str, str], bytes]:
+        """One exchange: the answer's headers and body, or the problem as an exception. Retries what is worth it."""
+        if query:
+            path = f"{path}?{urllib.parse.urlencode(query, doseq=True)}"
+        renewed = False
+        for attempt in range(len(_RETRY_DELAYS_S) + 1):
+            given = {"user-agent": f"spinor/{__version__}", "accept": "application/json", **(headers or {})}
+            if body is not None:
+                given.setdefault("content-type", "application/json")
+            if signed:
+                given["authorization"] = f"Bearer {self.token()}"
+            status, answer_headers, data = self._exchange(method, path, body, given)
+            if status < 400:
+                return answer_headers, data
+            error = _error(status, data)
+            if status == 401 and signed and not renewed and self.server.refresh_token:
+                renewed, self._token = True, None
+                self.renew()
+            elif not error.retry or attempt == len(_RETRY_DELAYS_S):
+                raise error
+            else:
+                time.sleep(_RETRY_DELAYS_S[attempt])
+        raise error
+
+    def token(self) -> str:
+        """A fresh access token: kept, discovered or renewed."""
+        if self._token and credentials.is_fresh(self._token, self.url):
+            return self._token
+        found = credentials.read_token()
+        if found and (credentials.is_fresh(found, self.url) or os.environ.get("BEARER_TOKEN")):
+            self._token = found
+        elif self.server.refresh_token:
+            self.renew()
+        elif found and credentials.peek(found).iss == self.url:
+            raise NotSignedIn("Your access token has expired; run `spinor login`.")
+        else:
+            raise NotSignedIn(f"You are not signed in to {self.url}; run `spinor login`.")
+        assert self._token
+        return self._token
+
+    def renew(self) -> None:
+        """Turn the refresh token into a new access token; processes take turns: one rotation serves them all."""
+        with credentials.changed_book() as book:
+            kept = book.servers.setdefault(self.url, self.server)
+            found = credentials.read_token()
+            if self._token is None and kept.refresh_token != self.server.refresh_token and found:
+                self.server.refresh_token, self._token = kept.refresh_token, found
+                return
+            form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token or ""}
+            answer = self.token_request(form)
+            kept.refresh_token = self.server.refresh_token = answer.refresh_token
+            credentials.write_token(answer.access_token)
+            self._token = answer.access_token
+
+    def token_request(self, form: Mapping[str, str]) -> TokenAnswer:
+        """Ask the token endpoint (RFC 6749)."""
+        _, data = self.request(
+            "POST",
+            "/api/auth/token",
+            urllib.parse.urlencode(form).encode(),
+            headers={"content-type": "application/x-www-form-urlencoded"},
+            signed=False,
+        )
+        return _decoded(data, TokenAnswer)
+
+    def pages(self, path: str, body: dict[str, Any], model: type[T], limit: int | None = None) -> Iterator[T]:
+        """Every row of a search, page by page; at most `limit` rows."""
+        left = limit
+        while True:
+            size = min(left, 1000) if left is not None else 1000
+            data = self.post(path, {**body, "limit": size})
+            page = msgspec.json.decode(data, type=_Page)
+            rows = msgspec.json.decode(page.rows, type=list[model])  # type: ignore[valid-type]
+            yield from rows
+            if left is not None:
+                left -= len(rows)
+            if not page.next or left == 0:
+                return
+            body = {**body, "after": page.next}
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        for fresh in (False, True):
+            kept = self._connection is not None
+            try:
+                connection = self._connected()
+                connection.request(method, path, body, dict(headers))
+                answer = connection.getresponse()
+                data = answer.read()
+                return answer.status, {k.lower(): v for k, v in answer.getheaders()}, data
+            except ssl.SSLCertVerificationError as error:
+                self.close()
+                raise ServerNotTrusted(
+                    f"The certificate of {self.url} is not trusted ({error.verify_message}); "
+                    "set SPINOR_CA_FILE to the file of its certificate authority, or see `spinor doctor`."
+                ) from None
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                # A kept connection that the server has closed meanwhile is no sign of trouble: once more, on a new one.
+                if fresh or not kept:
+                    raise ServerUnreachable(
+                        f"The server {self.url} does not answer ({error or type(error).__name__}); "
+                        "see `spinor status`, or set SPINOR_URL to another address."
+                    ) from None
+        raise ServerUnreachable()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            parts = urllib.parse.urlsplit(self.url)
+            if parts.scheme != "https":
+                raise UnexpectedAnswer(f"The server's address is {self.url!r}; it must begin with https://.")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.hostname_checks_common_name = False
+            try:
+                if self.server.ca_file:
+                    context.load_verify_locations(self.server.ca_file)
+                else:
+                    context.load_default_certs()
+            except OSError as error:
+                raise ServerNotTrusted(f"The CA file {self.server.ca_file} cannot be read: {error.strerror}.") from None
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname or "", parts.port or 443, timeout=120, context=context
+            )
+        return self._connection
+
+
+class _Page(msgspec.Struct):
+    rows: msgspec.Raw
+    next: str | None = None
+
+
+def _error(status: int, data: bytes) -> RemoteError:
+    try:
+        problem = msgspec.json.decode(data, type=Problem)
+    except msgspec.MsgspecError:
+        problem = Problem(detail=f"The server answered {status}, and not in Spinor's way; is the address right?")
+    return RemoteError(status, problem, data)
+
+
+@overload
+def _decoded(data: bytes, answer: type[T]) -> T: ...
+@overload
+def _decoded(data: bytes, answer: type[T] | None) -> T | bytes: ...
+def _decoded(data: bytes, answer: type[T] | None) -> T | bytes:
+    if answer is None:
+        return data
+    try:
+        return msgspec.json.decode(data, type=answer)
+    except msgspec.MsgspecError as error:
+        raise UnexpectedAnswer(f"The server's answer is not understood ({error}); is it of another version?") from None

@@ -1,0 +1,159 @@
+"""PostgreSQL, the only truth: the pool, one transaction per request, named queries, and rows as models.
+
+A query lives in its system's `queries.sql` under a line `-- name: …`, takes named parameters (`%(vo_id)s::integer`),
+and either filters by the caller's `vo_id` or says `-- every VO: <reason>`; tests hold each of them to that.
+"""
+
+import contextlib
+import importlib.resources
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, LiteralString, TypeVar
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import tuple_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from spinor.errors import BadInput, SpinorError, Unavailable
+
+T = TypeVar("T")
+Query = LiteralString | sql.Composed | sql.SQL
+Parameters = Mapping[str, Any]
+Tx = AsyncConnection[tuple[Any, ...]]
+
+_NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer; try again in a moment, or see `spinor doctor`."""
+
+    code = "database-unavailable"
+
+
+class StatementTooLong(Unavailable):
+    """The database needed too long for this; narrow the question or send fewer things at once."""
+
+    code = "statement-timeout"
+
+
+class Database:
+    """A pool of connections. `errors` says what a violated constraint means to the caller, by constraint name."""
+
+    def __init__(self, pool: AsyncConnectionPool[Tx], url: str, errors: Mapping[str, type[SpinorError]]) -> None:
+        self.pool = pool
+        self.url = url
+        self.errors = errors
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls, url: str, *, size: int = 10, errors: Mapping[str, type[SpinorError]] | None = None
+    ) -> AsyncIterator["Database"]:
+        """Open `size` connections at most, on demand. Does not wait for the database to answer."""
+        pool: AsyncConnectionPool[Tx] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=10,
+            max_idle=300,
+            configure=_configure,
+            kwargs={"autocommit": True, "application_name": "spinor", "options": "-c statement_timeout=120s"},
+        )
+        await pool.open(wait=False)
+        try:
+            yield cls(pool, url, errors or {})
+        finally:
+            await pool.close(timeout=5)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        try:
+            async with self.pool.connection() as conn, conn.transaction():
+                yield conn
+        except psycopg.Error as error:
+            raise self.translated(error) from error
+
+    def translated(self, error: psycopg.Error) -> Exception:
+        """The caller's word for a database error, or the error itself when it is a fault of ours."""
+        constraint = error.diag.constraint_name
+        if isinstance(error, psycopg.IntegrityError) and constraint and constraint in self.errors:
+            return self.errors[constraint](constraint=constraint)
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            return StatementTooLong()
+        if isinstance(error, psycopg.errors.DiskFull):
+            return DatabaseFull()
+        if isinstance(error, psycopg.DataError):
+            return BadInput(f"A value cannot be stored: {str(error).splitlines()[0]}.")
+        if isinstance(error, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError):
+            return DatabaseUnavailable()
+        return error
+
+
+class DatabaseFull(Unavailable):
+    """The database's disk is full; nothing was changed. Free some space, then try again."""
+
+    status, code = 507, "database-full"
+
+
+async def _configure(conn: Tx) -> None:
+    set_json_dumps(msgspec.json.encode, conn)
+    set_json_loads(msgspec.json.decode, conn)
+
+
+class Queries:
+    """The named statements of one `queries.sql`, as attributes: `Q.insert_jobs`."""
+
+    def __init__(self, package: str, name: str = "queries.sql") -> None:
+        text = importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
+        parts = _NAME.split(text)
+        self.statements: dict[str, str] = {
+            name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        }
+
+    def __getattr__(self, name: str) -> LiteralString:
+        try:
+            return self.statements[name]
+        except KeyError:
+            raise AttributeError(f"no query is named {name!r}") from None
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.statements.items())
+
+
+async def fetch(tx: Tx, model: type[T], query: Query, parameters: Parameters | None = None) -> list[T]:
+    """The rows as models, column by name. Extra columns are ignored."""
+    async with tx.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, parameters)
+        names = [column.name for column in cursor.description or ()]
+        rows = await cursor.fetchall()
+    return msgspec.convert([dict(zip(names, row, strict=True)) for row in rows], list[model])  # type: ignore[valid-type]
+
+
+async def fetch_one(tx: Tx, model: type[T], query: Query, parameters: Parameters | None = None) -> T | None:
+    """The only row as a model, or None."""
+    rows = await fetch(tx, model, query, parameters)
+    return rows[0] if rows else None
+
+
+async def fetch_rows(tx: Tx, query: Query, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+    """The rows as plain tuples, for the few places where models would cost too much."""
+    async with tx.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()
+
+
+async def fetch_value(tx: Tx, query: Query, parameters: Parameters | None = None) -> Any:
+    """The first column of the first row, or None."""
+    rows = await fetch_rows(tx, query, parameters)
+    return rows[0][0] if rows else None
+
+
+async def execute(tx: Tx, query: Query, parameters: Parameters | None = None) -> int:
+    """Run a statement; how many rows it touched."""
+    cursor = await tx.execute(query, parameters)
+    return cursor.rowcount

@@ -1,0 +1,412 @@
+-- Spinor's tables: the readable truth. `migrations/` builds exactly this, and a test proves it.
+-- One PostgreSQL schema per system. Every row that a VO owns carries its vo_id. Times are timestamptz, sizes are bytes.
+
+CREATE SCHEMA identity;
+CREATE SCHEMA resources;
+CREATE SCHEMA configuration;
+CREATE SCHEMA catalog;
+CREATE SCHEMA jobs;
+CREATE SCHEMA pilots;
+
+---------------------------------------------------------------------------------------------------- identity
+-- The tables vo, vo_group, user_account and membership mirror the newest configuration.revision: they give the rows of
+-- other systems something to refer to. Nothing is deleted from them: what leaves the configuration is retired.
+
+CREATE TABLE identity.vo (
+    vo_id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text COLLATE "C" NOT NULL CONSTRAINT vo_name_unique UNIQUE,
+    retired_at  timestamptz
+);
+
+CREATE TABLE identity.vo_group (
+    group_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    name        text COLLATE "C" NOT NULL,
+    properties  text[] NOT NULL DEFAULT '{}',   -- Each property stands for scopes: spinor/access.py.
+    retired_at  timestamptz,
+    CONSTRAINT vo_group_name_unique UNIQUE (vo_id, name)
+);
+
+CREATE TABLE identity.user_account (
+    user_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text COLLATE "C" NOT NULL CONSTRAINT user_account_name_unique UNIQUE,
+    subject     uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT user_account_subject_unique UNIQUE,  -- `sub` of tokens.
+    full_name   text NOT NULL DEFAULT '',
+    email       text NOT NULL DEFAULT '',
+    retired_at  timestamptz
+);
+
+CREATE TABLE identity.membership (
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    PRIMARY KEY (user_id, group_id)
+);
+
+-- Rotation: each use marks the row and makes a successor in the same family. A second use of a used token, outside a
+-- short grace in which the same successor is given again, revokes the family.
+CREATE TABLE identity.refresh_token (
+    token_hash  bytea PRIMARY KEY,              -- SHA-256; the token itself is never stored.
+    family_id   uuid NOT NULL,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    issued_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    used_at     timestamptz,
+    revoked_at  timestamptz
+);
+CREATE INDEX refresh_token_family ON identity.refresh_token (family_id);
+
+---------------------------------------------------------------------------------------------------- resources
+
+CREATE TABLE resources.site (
+    site_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text COLLATE "C" NOT NULL CONSTRAINT site_name_unique UNIQUE,
+    retired_at  timestamptz
+);
+
+CREATE TABLE resources.computing_element (
+    ce_id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site_id     integer NOT NULL REFERENCES resources.site,
+    name        text COLLATE "C" NOT NULL CONSTRAINT computing_element_name_unique UNIQUE,
+    plugin      text NOT NULL,
+    cores       integer NOT NULL CHECK (cores > 0),             -- What one pilot gets.
+    memory_bytes bigint NOT NULL CHECK (memory_bytes > 0),
+    wall_s      integer NOT NULL CHECK (wall_s > 0),
+    max_pilots  integer NOT NULL CHECK (max_pilots >= 0),       -- Waiting and running together, all VOs.
+    options     jsonb NOT NULL DEFAULT '{}',
+    retired_at  timestamptz
+);
+
+CREATE TABLE resources.computing_access (
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    PRIMARY KEY (ce_id, vo_id)
+);
+
+CREATE TABLE resources.storage_element (
+    se_id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site_id     integer REFERENCES resources.site,
+    name        text COLLATE "C" NOT NULL CONSTRAINT storage_element_name_unique UNIQUE,
+    plugin      text NOT NULL,
+    root        text NOT NULL,                  -- What PFNs are relative to: a directory, or a URL.
+    read_only   boolean NOT NULL DEFAULT false,
+    options     jsonb NOT NULL DEFAULT '{}',
+    retired_at  timestamptz
+);
+
+CREATE TABLE resources.storage_access (
+    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    PRIMARY KEY (se_id, vo_id)
+);
+
+---------------------------------------------------------------------------------------------------- configuration
+
+CREATE TABLE configuration.revision (
+    revision    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    document    text NOT NULL,                  -- The YAML as it was applied.
+    author      text NOT NULL,
+    comment     text NOT NULL DEFAULT '',
+    applied_at  timestamptz NOT NULL DEFAULT now()
+);
+
+---------------------------------------------------------------------------------------------------- catalog
+-- Every writer of a directory's names first locks that directory's row (FOR NO KEY UPDATE, in directory_id order), so
+-- that bulk COPY need not probe, counters stay exact, and no two writers deadlock.
+
+CREATE SEQUENCE catalog.file_id_blocks INCREMENT 1000;          -- One nextval reserves 1000 identifiers from its value up.
+
+CREATE TYPE catalog.replica_status AS ENUM (
+    'available',    -- registered -> available
+    'unavailable',  -- available -> unavailable: the storage element or an operator says it cannot be read now
+    'removing'      -- available|unavailable -> removing: the deletion from the storage is on its way
+);
+
+CREATE TABLE catalog.directory (
+    directory_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    parent_id   bigint REFERENCES catalog.directory,            -- NULL for the root of a VO.
+    path        text COLLATE "C" NOT NULL CONSTRAINT directory_path_unique UNIQUE
+                CHECK (octet_length(path) <= 4096 AND path LIKE '/%' AND path NOT LIKE '%/'),
+    owner_id    integer REFERENCES identity.user_account,       -- NULL: belongs to the VO.
+    group_id    integer REFERENCES identity.vo_group,           -- NULL: every group of the VO.
+    mode        smallint NOT NULL DEFAULT 493,                  -- POSIX bits; 493 = 0755.
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    file_count  bigint NOT NULL DEFAULT 0 CHECK (file_count >= 0),      -- Files directly inside.
+    size_bytes  bigint NOT NULL DEFAULT 0 CHECK (size_bytes >= 0),
+    metadata    jsonb,                                          -- Own values only; children inherit by look-up.
+    CHECK (parent_id IS NULL OR parent_id <> directory_id)
+);
+CREATE INDEX directory_parent ON catalog.directory (parent_id, path);
+CREATE INDEX directory_metadata ON catalog.directory USING gin (metadata jsonb_path_ops) WHERE metadata IS NOT NULL;
+
+-- Where a directory's files lie on a storage element. A replica without a PFN of its own is <location path>/<file name>,
+-- so that a renamed directory keeps its bytes where they are.
+CREATE TABLE catalog.directory_location (
+    directory_id bigint NOT NULL REFERENCES catalog.directory ON DELETE CASCADE,
+    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    path        text COLLATE "C" NOT NULL,                      -- Relative to the storage element's root.
+    PRIMARY KEY (directory_id, se_id)
+);
+
+CREATE TABLE catalog.file (
+    file_id     bigint NOT NULL CONSTRAINT file_id_unique UNIQUE,
+    directory_id bigint NOT NULL REFERENCES catalog.directory,
+    size_bytes  bigint NOT NULL CHECK (size_bytes >= 0),
+    adler32     bigint CHECK (adler32 BETWEEN 0 AND 4294967295),
+    guid        uuid NOT NULL,                                  -- UUID version 7 unless the writer gives one.
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    vo_id       integer NOT NULL,                               -- The directory's.
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    mode        smallint NOT NULL DEFAULT 420,                  -- 420 = 0644.
+    name        text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 255 AND strpos(name, '/') = 0),
+    sha256      bytea CHECK (octet_length(sha256) = 32),
+    metadata    jsonb,
+    CONSTRAINT file_name_unique PRIMARY KEY (directory_id, name),
+    CONSTRAINT file_guid_unique UNIQUE (guid, vo_id)
+);
+CREATE INDEX file_metadata ON catalog.file USING gin (metadata jsonb_path_ops) WHERE metadata IS NOT NULL;
+
+CREATE TABLE catalog.replica (
+    file_id     bigint NOT NULL REFERENCES catalog.file (file_id) ON DELETE CASCADE,
+    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    vo_id       integer NOT NULL,
+    status      catalog.replica_status NOT NULL DEFAULT 'available',
+    pfn         text COLLATE "C",                               -- Relative to the root; NULL: by the directory's location.
+    CONSTRAINT replica_unique PRIMARY KEY (file_id, se_id)
+);
+
+-- Bytes and replicas of the files directly in a directory, per storage element and owner. Exact at every commit.
+CREATE TABLE catalog.directory_usage (
+    directory_id bigint NOT NULL REFERENCES catalog.directory ON DELETE CASCADE,
+    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    vo_id       integer NOT NULL,
+    files       bigint NOT NULL CONSTRAINT directory_usage_files_positive CHECK (files >= 0),
+    size_bytes  bigint NOT NULL CONSTRAINT directory_usage_bytes_positive CHECK (size_bytes >= 0),
+    PRIMARY KEY (directory_id, se_id, owner_id)
+);
+
+-- Bytes to delete from a storage, recorded in the transaction that removed their replica; a chore does the deed.
+CREATE TABLE catalog.removal (
+    removal_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    pfn         text COLLATE "C" NOT NULL,
+    attempts    integer NOT NULL DEFAULT 0,
+    not_before  timestamptz NOT NULL DEFAULT now(),
+    error       text
+);
+CREATE INDEX removal_due ON catalog.removal (se_id, not_before);
+
+CREATE TYPE catalog.metadata_type AS ENUM ('integer', 'float', 'text', 'boolean', 'timestamp');
+
+CREATE TABLE catalog.metadata_key (
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    name        text COLLATE "C" NOT NULL,
+    type        catalog.metadata_type NOT NULL,
+    PRIMARY KEY (vo_id, name)
+);
+
+---------------------------------------------------------------------------------------------------- jobs
+-- The state of DIRAC's machine, in snake_case. jobs/rules.py holds the whole table of transitions; a change is a
+-- compare-and-set that writes its history row in the same statement.
+
+CREATE TYPE jobs.job_status AS ENUM (
+    'submitting',   -- being put together by its client
+    'received',     -- submitting -> received
+    'checking',     -- received -> checking
+    'scouting',     -- received|checking -> scouting
+    'staging',      -- received|checking -> staging: input data on tape
+    'waiting',      -- received|checking|staging|rescheduled -> waiting: in a task queue
+    'matched',      -- waiting -> matched: given to a pilot
+    'running',      -- matched|stalled -> running: the payload was started
+    'stalled',      -- matched|running|completing -> stalled: the lease ran out
+    'completing',   -- running -> completing: the payload ended well, outputs are on their way
+    'completed',    -- completing -> completed: outputs wait for a request
+    'done',         -- running|completing|completed -> done: outputs are registered
+    'failed',       -- any state that is not final -> failed
+    'killed',       -- any state that is not final -> killed
+    'rescheduled',  -- failed|killed|stalled|running|matched -> rescheduled, and on to waiting in the same transaction
+    'deleted'       -- done|failed|killed -> deleted
+);
+
+-- One submission: one description for all its jobs. A single job is an array of one.
+CREATE TABLE jobs.job_array (
+    array_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    name        text NOT NULL,
+    size        integer NOT NULL CHECK (size > 0),
+    spec        jsonb NOT NULL,                                 -- jobs.models.JobSpec without its parameter values.
+    submitted_at timestamptz NOT NULL DEFAULT now(),
+    idempotency_key text,
+    CONSTRAINT job_array_idempotency UNIQUE (owner_id, vo_id, idempotency_key)
+);
+
+-- Jobs with equal requirements wait together. Rows are few; `digest` is over all requirement columns.
+CREATE TABLE jobs.task_queue (
+    task_queue_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    cores       integer NOT NULL CHECK (cores > 0),
+    memory_bytes bigint NOT NULL CHECK (memory_bytes >= 0),
+    disk_bytes  bigint NOT NULL CHECK (disk_bytes >= 0),
+    wall_s      integer NOT NULL CHECK (wall_s > 0),
+    sites       text[] NOT NULL DEFAULT '{}',                   -- Empty: any site.
+    tags        text[] NOT NULL DEFAULT '{}',                   -- Each must be offered by the pilot.
+    digest      bytea NOT NULL CONSTRAINT task_queue_digest_unique UNIQUE
+);
+
+CREATE TABLE jobs.job (
+    job_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    array_id    bigint NOT NULL REFERENCES jobs.job_array,
+    vo_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
+    group_id    integer NOT NULL,
+    array_index integer NOT NULL,                               -- From 0.
+    task_queue_id integer NOT NULL,
+    status      jobs.job_status NOT NULL,
+    priority    smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),   -- 9 goes first.
+    attempt     integer NOT NULL DEFAULT 0,                     -- The fencing number: rises with each match.
+    reschedules integer NOT NULL DEFAULT 0,
+    site_id     integer,
+    pilot_id    bigint,                                         -- Of the newest attempt.
+    exit_code   integer,
+    submitted_at timestamptz NOT NULL DEFAULT now(),
+    started_at  timestamptz,                                    -- Of the newest attempt.
+    ended_at    timestamptz,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    cpu_s       double precision,
+    wall_s      double precision,
+    max_rss_bytes bigint,
+    minor_status text NOT NULL DEFAULT '',
+    application_status text NOT NULL DEFAULT '',
+    parameters  jsonb,                                          -- This job's values of the array's parameters.
+    CONSTRAINT job_array_index_unique UNIQUE (array_id, array_index)
+) WITH (fillfactor = 85);
+-- No index names a column that changes while the job lives: every change of state stays a HOT update.
+CREATE INDEX job_of_vo ON jobs.job (vo_id, job_id);
+CREATE INDEX job_of_owner ON jobs.job (owner_id, job_id);
+
+CREATE TABLE jobs.waiting (
+    task_queue_id integer NOT NULL REFERENCES jobs.task_queue,
+    priority    smallint NOT NULL,                              -- 9 minus the job's, so that ascending order goes first.
+    job_id      bigint NOT NULL,
+    PRIMARY KEY (task_queue_id, priority, job_id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+
+-- The lease of a pilot on a job. No row: the pilot's report is stale and its payload must stop.
+CREATE TABLE jobs.running (
+    job_id      bigint PRIMARY KEY REFERENCES jobs.job,
+    vo_id       integer NOT NULL,
+    attempt     integer NOT NULL,
+    pilot_id    bigint NOT NULL,
+    lease_expires_at timestamptz NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX running_of_pilot ON jobs.running (pilot_id);
+
+CREATE TABLE jobs.job_history (
+    job_id      bigint NOT NULL,
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempt     integer NOT NULL,
+    status      jobs.job_status NOT NULL,
+    minor_status text NOT NULL DEFAULT '',
+    source      text NOT NULL,                                  -- Who made the change: a user's name, pilot, lease, …
+    reason      text NOT NULL DEFAULT ''
+);
+CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
+
+CREATE TYPE jobs.log_stream AS ENUM ('stdout', 'stderr');
+
+-- Appended at its end only; `position` is the byte offset of `data`, which makes a repeated report harmless.
+CREATE TABLE jobs.job_log (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    stream      jobs.log_stream NOT NULL,
+    position    bigint NOT NULL CHECK (position >= 0),
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    data        bytea NOT NULL,
+    PRIMARY KEY (job_id, attempt, stream, position)
+);
+
+-- Content-addressed: one row and one blob per owner and content.
+CREATE TABLE jobs.sandbox (
+    sandbox_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    sha256      bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    size_bytes  bigint NOT NULL CHECK (size_bytes >= 0),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sandbox_unique UNIQUE (owner_id, vo_id, sha256)
+);
+
+CREATE TABLE jobs.array_sandbox (
+    array_id    bigint NOT NULL REFERENCES jobs.job_array,
+    sandbox_id  bigint NOT NULL REFERENCES jobs.sandbox,
+    PRIMARY KEY (array_id, sandbox_id)
+);
+
+CREATE TABLE jobs.output_sandbox (
+    job_id      bigint NOT NULL REFERENCES jobs.job,
+    attempt     integer NOT NULL,
+    vo_id       integer NOT NULL,
+    sandbox_id  bigint NOT NULL REFERENCES jobs.sandbox,
+    missing     text[] NOT NULL DEFAULT '{}',                   -- Asked for, and not found after the payload ended.
+    PRIMARY KEY (job_id, attempt)
+);
+
+CREATE TABLE jobs.output_file (
+    job_id      bigint NOT NULL REFERENCES jobs.job,
+    vo_id       integer NOT NULL,
+    lfn         text COLLATE "C" NOT NULL,
+    PRIMARY KEY (job_id, lfn)
+);
+
+---------------------------------------------------------------------------------------------------- pilots
+
+CREATE TYPE pilots.pilot_status AS ENUM (
+    'new',          -- the intent to submit it is recorded
+    'submitted',    -- new -> submitted: the computing element has it
+    'waiting',      -- submitted -> waiting: in the computing element's queue
+    'running',      -- new|submitted|waiting -> running: it enrolled
+    'done',         -- running -> done: it said good-bye, or its computing element says it ended well
+    'failed',       -- running -> failed
+    'aborted',      -- new|submitted|waiting|running -> aborted: it vanished, or was never accepted
+    'deleted'       -- any state that is not final -> deleted: cancelled by an operator
+);
+
+CREATE TABLE pilots.pilot (
+    pilot_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    status      pilots.pilot_status NOT NULL DEFAULT 'new',
+    external_id text,                                           -- What the computing element calls it.
+    secret_hash bytea NOT NULL,                                 -- SHA-256 of the single-use enrolment secret.
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    submitted_at timestamptz,
+    enrolled_at timestamptz,                                    -- Set once: the secret is spent.
+    last_seen_at timestamptz,
+    ended_at    timestamptz,
+    jobs_taken  integer NOT NULL DEFAULT 0,
+    offer       jsonb,                                          -- What the slot really has, as it said at enrolment.
+    hostname    text NOT NULL DEFAULT '',
+    reason      text NOT NULL DEFAULT ''
+);
+CREATE INDEX pilot_of_vo ON pilots.pilot (vo_id, pilot_id);
+CREATE INDEX pilot_alive ON pilots.pilot (ce_id) WHERE ended_at IS NULL;
+
+CREATE TABLE pilots.pilot_log (
+    pilot_id    bigint NOT NULL REFERENCES pilots.pilot,
+    position    bigint NOT NULL CHECK (position >= 0),
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    data        bytea NOT NULL,
+    PRIMARY KEY (pilot_id, position)
+);
