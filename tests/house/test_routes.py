@@ -1,0 +1,74 @@
+"""Every route names its scope or says why it is public, and is described."""
+
+import re
+
+from spinor import openapi
+from spinor.access import SCOPES_BY_PROPERTY, Scope
+from spinor.app import all_routes
+from spinor.http import Public
+
+PUBLIC = {
+    ("GET", "/api/health"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/docs"),
+    ("GET", "/api/config/schema"),
+    ("GET", "/.well-known/openid-configuration"),
+    ("GET", "/.well-known/jwks.json"),
+    ("POST", "/api/auth/token"),
+    ("POST", "/api/auth/revoke"),
+    ("POST", "/api/pilot/enrol"),
+}
+
+
+def test_every_route_declares_a_scope_or_why_it_has_none() -> None:
+    assert all(isinstance(route.scope, Scope | Public) for route in all_routes())
+
+
+def test_the_public_routes_are_these_and_no_others() -> None:
+    public = {(route.method, route.path) for route in all_routes() if isinstance(route.scope, Public)}
+    assert public <= PUBLIC
+    assert ("POST", "/api/pilot/enrol") in public
+
+
+def test_pilot_routes_take_pilot_tokens_only() -> None:
+    for route in all_routes():
+        if route.path.startswith("/api/pilot/") and route.path != "/api/pilot/enrol":
+            assert route.scope is Scope.PILOT_ACT, route.path
+        else:
+            assert route.scope is not Scope.PILOT_ACT, route.path
+
+
+def test_no_property_gives_the_scope_of_a_pilot() -> None:
+    assert not [name for name, scopes in SCOPES_BY_PROPERTY.items() if Scope.PILOT_ACT in scopes]
+
+
+def test_every_scope_is_used_by_a_route_or_a_verb() -> None:
+    used = {route.scope for route in all_routes()}
+    in_verbs = {Scope.FILES_MANAGE, Scope.JOBS_MANAGE}  # Asked for inside verbs, on top of the route's own scope.
+    assert set(Scope) - used <= in_verbs
+
+
+def test_every_route_is_described_once() -> None:
+    addresses = [(route.method, route.path) for route in all_routes()]
+    assert len(addresses) == len(set(addresses))
+    names = [route.verb.__name__ for route in all_routes()]
+    assert len(names) == len(set(names)), "operation ids repeat"
+    assert all(route.summary for route in all_routes())
+
+
+def test_the_description_is_openapi_3_1_and_complete() -> None:
+    document = openapi.document(all_routes())
+    assert document["openapi"].startswith("3.1")
+    for route in all_routes():
+        operation = document["paths"][route.path][route.method.lower()]
+        assert operation["operationId"] == route.verb.__name__
+    text = str(document)
+    references = set(re.findall(r"#/components/schemas/([\w.]+)", text))
+    assert references <= set(document["components"]["schemas"])
+
+
+def test_the_docs_page_needs_nothing_from_elsewhere() -> None:
+    page = openapi.page(all_routes())
+    assert "<script" not in page
+    assert "http://" not in page
+    assert all(route.path in page for route in all_routes())
