@@ -57,7 +57,7 @@ class Account(msgspec.Struct, frozen=True):
             ) from error
 
     def may_enter(self, directory: Path) -> bool:
-        """Whether this account reaches the directory: asked of the kernel, since modes alone do not tell (ACLs, NFS)."""
+        """Whether this account reaches the directory. The kernel is asked, since modes do not tell all (ACLs, NFS)."""
         return self.is_me or self.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]).returncode == 0
 
 

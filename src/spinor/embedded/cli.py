@@ -11,7 +11,7 @@ _data = click.option(
     "--data",
     "data_dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The data directory [default: $SPINOR_DATA_DIR, else ~/.local/share/spinor, for root /var/lib/spinor/default].",
+    help="The data directory. Else $SPINOR_DATA_DIR, ~/.local/share/spinor, or for root /var/lib/spinor/default.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -46,7 +46,7 @@ def down(data_dir: Path | None) -> None:
 @_data
 @_json
 def status(data_dir: Path | None, as_json: bool) -> None:
-    """Show each part: version, health, process, uptime, log. Exits 1 when one is not healthy, 3 when Spinor is not up."""
+    """Show each part: version, health, process, uptime, log. Exits 1 when one is unhealthy, 3 when Spinor is not up."""
     from spinor.embedded import up as verbs
 
     parts = verbs.status(data_dir)
@@ -58,9 +58,9 @@ def status(data_dir: Path | None, as_json: bool) -> None:
         rows: list[tuple[str, ...]] = [("PART", "HEALTH", "VERSION", "PID", "UPTIME", "LOG", "DETAIL")]
         for part in parts:
             restarts = f", {part.restarts} restarts" if part.restarts else ""
+            process = (str(part.pid or "-"), _duration(part.uptime_s))
             rows.append(
-                (part.name, part.health, part.version or "-", str(part.pid or "-"), _duration(part.uptime_s))
-                + (part.log or "-", part.detail + restarts)
+                (part.name, part.health, part.version or "-", *process, part.log or "-", part.detail + restarts)
             )
         _print_table(rows)
     if all(part.pid is None for part in parts):
@@ -81,9 +81,8 @@ def doctor(data_dir: Path | None, as_json: bool) -> None:
         _print_json(findings)
     else:
         for finding in findings:
-            click.echo(
-                f"{'ok   ' if finding.ok else 'WRONG'}  {finding.check:<11}  {finding.sentence} {finding.remedy}"
-            )
+            mark = "ok   " if finding.ok else "WRONG"
+            click.echo(f"{mark}  {finding.check:<11}  {finding.sentence} {finding.remedy}".rstrip())
     if not all(finding.ok for finding in findings):
         sys.exit(NOT_HEALTHY)
 

@@ -14,7 +14,7 @@ from spinor.embedded.health import DatabaseHealth, ServerHealth, database_health
 from spinor.embedded.installation import OLDEST_MAJOR, SHARED_PLACE
 from spinor.embedded.layout import Layout, layout
 from spinor.embedded.parts import SPINOR, make_plan, survivors
-from spinor.embedded.postgres import Cluster
+from spinor.embedded.postgres import OWNER_RECORD, Cluster
 from spinor.embedded.state import State, read_state
 from spinor.errors import SpinorError
 
@@ -168,7 +168,8 @@ def _clock(subject: Examination) -> Iterator[Finding]:
 
 def _disk(subject: Examination) -> Iterator[Finding]:
     cluster = Cluster(subject.place).home
-    for path in dict.fromkeys([subject.place.root, cluster if cluster.exists() else subject.place.root]):
+    paths = {path.stat().st_dev: path for path in (cluster, subject.place.root) if path.exists()}
+    for path in paths.values():
         usage = shutil.disk_usage(path)
         ok = usage.free >= max(_LEAST_FREE_BYTES, usage.total * _LEAST_FREE_SHARE)
         sentence = f"{path} has {usage.free / 1024**3:.1f} GiB free ({usage.free / usage.total:.0%})."
@@ -212,11 +213,11 @@ def _leftovers(subject: Examination) -> Iterator[Finding]:
 
 def _clusters_elsewhere() -> list[Path]:
     """Databases of root whose data directories lie where the database's account may not go."""
-    return [record.parent for record in SHARED_PLACE.glob("*/data-directory")] if os.geteuid() == 0 else []
+    return [record.parent for record in SHARED_PLACE.glob(f"*/{OWNER_RECORD}")] if os.geteuid() == 0 else []
 
 
 def _owner(cluster: Path) -> Path:
-    return Path(os.fsdecode((cluster / "data-directory").read_bytes()))
+    return Path(os.fsdecode((cluster / OWNER_RECORD).read_bytes()))
 
 
 _CHECKS: dict[str, Callable[[Examination], Iterator[Finding]]] = {

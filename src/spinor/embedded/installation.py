@@ -80,7 +80,7 @@ def _suits(found: Installation | None, major: int | None) -> bool:
 
 
 def _candidates() -> Iterator[Path]:
-    """Directories of programs, best first; the package is only looked up, since importing it starts its own launcher."""
+    """Directories of programs, best first. The package is looked up, not imported, for its launcher is not wanted."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec and spec.origin:
         for name in ("pginstall18", "pginstall"):
@@ -123,7 +123,7 @@ def _reachable_copy(programs: Path) -> Path:
             shutil.copytree(programs.parent / part, Path(draft, name, _PACKAGE, programs.parent.name, part))
         shutil.copytree(package.with_name(f"{_PACKAGE}.libs"), Path(draft, name, f"{_PACKAGE}.libs"))
         for parent, _, files in os.walk(Path(draft, name)):
-            os.chmod(parent, 0o755)
+            Path(parent).chmod(0o755)
             for file in files:
                 path = Path(parent, file)
                 path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

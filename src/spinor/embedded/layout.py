@@ -12,6 +12,7 @@ import msgspec
 from spinor.errors import SpinorError
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
+_PRIVATE_DIRECTORIES = ("logs", "tls", "secrets", "keys", "blobs", "storage", "computing")
 
 
 class DataDirectoryUnusable(SpinorError):
@@ -70,12 +71,21 @@ class Layout(msgspec.Struct, frozen=True):
                 self.root.mkdir(parents=True)
                 # Root's database runs under another account, which has to pass through but may not look around.
                 self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            for name in ("logs", "tls", "secrets", "keys", "blobs", "storage", "computing"):
+            for name in _PRIVATE_DIRECTORIES:
                 (self.root / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DataDirectoryUnusable(
                 f"The data directory {self.root} cannot be used ({error.strerror}); name another one with --data."
             ) from error
+
+    def erase(self) -> None:
+        """Remove what `make` and the service put there, and the directory itself when nothing else is in it."""
+        for name in _PRIVATE_DIRECTORIES:
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        for file in (self.state, self.lock):
+            file.unlink(missing_ok=True)
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
 
     def environment(self, *, url: str, listen: str, database_url: str) -> dict[str, str]:
         """What the server, the worker and the bootstrap find in their environment (see `spinor.settings`)."""

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -28,6 +29,9 @@ DATABASE = ROLE = "spinor"
 # A socket's address holds 108 bytes with its final zero (unix(7), sun_path).
 _LONGEST_SOCKET_BYTES = 107
 _SOCKET = ".s.PGSQL.5432"
+# A cluster outside of its data directory and that directory name each other in these files.
+OWNER_RECORD = "data-directory"
+_PLACE_RECORD = "postgres.place"
 
 
 class DatabaseNotStarted(SpinorError):
@@ -58,11 +62,12 @@ class Cluster:
 
     @property
     def sockets(self) -> Path:
-        """Where the server's socket is: beside the data, or below /tmp when that path is too long for a socket."""
+        """Where the server's socket is: beside the data, or in /tmp when that path is too long for a socket."""
         beside = self.home / "run"
         if len(os.fsencode(beside / _SOCKET)) <= _LONGEST_SOCKET_BYTES:
             return beside
-        return Path(f"/tmp/spinor-{self.account.uid}-{self.layout.tag}")
+        # Every process must come to the same place, whatever its TMPDIR; _own_directory refuses a stranger's.
+        return Path(f"/tmp/spinor-{self.account.uid}-{self.layout.tag}")  # noqa: S108
 
     def url(self, database: str = DATABASE) -> str:
         try:
@@ -152,19 +157,17 @@ class Cluster:
             write_private(self.layout.database_password, secrets.token_urlsafe(32).encode())
         password_file = self.home / f".password-{secrets.token_hex(4)}"
         _own_directory(draft, self.account)
+        words = [f"--pgdata={draft}", f"--username={ROLE}", f"--pwfile={password_file}", "--no-instructions"]
+        # The built-in locale sorts by code point and does not change when the C library is upgraded under an index.
+        if installation.major >= 17:
+            words += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        else:
+            words += ["--locale=C.UTF-8"]
+        words += ["--encoding=UTF8", "--auth=scram-sha-256", "--data-checksums"]
         try:
             write_private(password_file, self.layout.database_password.read_bytes())
             os.chown(password_file, self.account.uid, self.account.gid)
-            # The built-in locale sorts by code point and does not change when the C library is upgraded under an index.
-            locale = (
-                ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-                if installation.major >= 17
-                else ["--locale=C.UTF-8"]
-            )
-            answer = self.account.run(
-                [installation.program("initdb"), f"--pgdata={draft}", f"--username={ROLE}", f"--pwfile={password_file}"]
-                + ["--encoding=UTF8", "--auth=scram-sha-256", "--data-checksums", "--no-instructions", *locale]
-            )
+            answer = self.account.run([installation.program("initdb"), *words])
         finally:
             password_file.unlink(missing_ok=True)
         if answer.returncode != 0:
@@ -174,13 +177,12 @@ class Cluster:
         draft.rename(self.data)
 
     def _launch(self, timeout_s: float) -> None:
+        words = [f"--pgdata={self.data}", "--wait", f"--timeout={round(timeout_s)}", "--silent"]
+        words += [f"--options=--config-file='{self.configuration}'"]
+        program = self.installation().program("pg_ctl")
         log = open_log(self.log)
         try:
-            answer = self.account.run(
-                [self.installation().program("pg_ctl"), "start", "--wait", f"--timeout={round(timeout_s)}"]
-                + ["--silent", "--pgdata", str(self.data), f"--options=--config-file='{self.configuration}'"],
-                stdout=log,
-            )
+            answer = self.account.run([program, "start", *words], stdout=log)
         finally:
             os.close(log)
         if answer.returncode != 0 and not self.is_running:
@@ -214,6 +216,15 @@ class Cluster:
                     processes.stop(orphan, 5.0, signal.SIGQUIT)
         for remains in (self.data / "postmaster.pid", self.sockets / _SOCKET, self.sockets / f"{_SOCKET}.lock"):
             remains.unlink(missing_ok=True)
+        if self.sockets.parent != self.home and self.sockets.exists():
+            self.sockets.rmdir()
+
+    def erase(self) -> None:
+        """Remove the stopped cluster with all its data, wherever it is."""
+        if self.exists and _owned_by(self.home) not in (None, self.layout.root):
+            raise DatabaseNotStarted(f"The database in {self.home} belongs to another data directory; it stays.")
+        shutil.rmtree(self.home, ignore_errors=True)
+        (self.layout.root / _PLACE_RECORD).unlink(missing_ok=True)
 
     def _ensure_database(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=10) as connection:
@@ -251,10 +262,9 @@ def _settings(sockets: Path, name: str) -> dict[str, Any]:
 def _shared_buffers_bytes() -> int:
     """A quarter of the memory, of the container's when that is less, and at most 512 MB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    # There may be no control group, or one that sets no limit ("max").
+    with suppress(OSError, ValueError):
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        pass  # No control group, or one that sets no limit ("max").
     return max(16 * 1024 * 1024, min(memory // 4, 512 * 1024 * 1024))
 
 
@@ -262,7 +272,7 @@ def _home(layout: Layout) -> Path:
     """The directory of the cluster: the recorded one, since permissions may change and data must not be lost sight of;
     else below the data directory; else, when root's database account cannot pass through to there, a place of ours."""
     inside = layout.root / "postgres"
-    record = layout.root / "postgres.place"
+    record = layout.root / _PLACE_RECORD
     if record.exists():
         return Path(record.read_text().strip())
     if (inside / "data").exists() or os.geteuid() != 0 or not layout.root.exists():
@@ -282,8 +292,14 @@ def _claim_home(layout: Layout, home: Path, account: Account) -> None:
             f"The account {account.name} may enter neither {layout.root} nor {home}; "
             f"name a data directory it may pass through, for example below /srv (mode 711)."
         )
-    write_private(home / "data-directory", os.fsencode(layout.root))
-    write_private(layout.root / "postgres.place", os.fsencode(home))
+    write_private(home / OWNER_RECORD, os.fsencode(layout.root))
+    write_private(layout.root / _PLACE_RECORD, os.fsencode(home))
+
+
+def _owned_by(home: Path) -> Path | None:
+    """Whose data directory this cluster is for; None when it lies in that directory itself."""
+    record = home / OWNER_RECORD
+    return Path(os.fsdecode(record.read_bytes())) if record.exists() else None
 
 
 def _own_directory(path: Path, account: Account) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -65,7 +66,7 @@ def _fields(pid: int, name: str) -> list[str]:
 
 
 def pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
+    return (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
 
 def stop(target: Process, grace_s: float = 10.0, *signals: signal.Signals) -> None:
@@ -110,11 +111,9 @@ def listener(port: int) -> int | None:
 def _open_files(pid: int) -> set[str]:
     found = set()
     try:
-        for descriptor in os.scandir(_PROC / str(pid) / "fd"):
-            try:
-                found.add(os.readlink(descriptor.path))
-            except OSError:
-                continue
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            with suppress(OSError):  # Closed meanwhile.
+                found.add(str(descriptor.readlink()))
     except OSError:
         return set()
     return found

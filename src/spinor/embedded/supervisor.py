@@ -114,7 +114,8 @@ class Supervisor:
             raise DatabaseUnusable(f"The database in SPINOR_DATABASE_URL {health.sentence}.", part="postgres")
         if health.version_number < OLDEST_MAJOR * 10000:
             raise DatabaseUnusable(
-                f"The database in SPINOR_DATABASE_URL is PostgreSQL {health.version}; {OLDEST_MAJOR} or newer is needed.",
+                f"The database in SPINOR_DATABASE_URL is PostgreSQL {health.version}; "
+                f"{OLDEST_MAJOR} or newer is needed.",
                 part="postgres",
             )
 
@@ -240,10 +241,10 @@ class Supervisor:
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(_number: int, _frame: FrameType | None) -> None:
             self._told_to_stop = True
 
-        def wake(number: int, frame: FrameType | None) -> None:
+        def wake(_number: int, _frame: FrameType | None) -> None:
             """A child ended; the wake-up descriptor has already done what is needed."""
 
         actions = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: stop, signal.SIGCHLD: wake}

@@ -130,6 +130,14 @@ def down(data_dir: DataDir = None, *, program: tuple[str, ...] = SPINOR) -> bool
     )
 
 
+def erase(data_dir: str | os.PathLike[str], *, program: tuple[str, ...] = SPINOR) -> None:
+    """Stop everything and remove all data of this data directory for good; for trials in temporary directories."""
+    down(data_dir, program=program)
+    place = layout(data_dir)
+    Cluster(place).erase()
+    place.erase()
+
+
 def status(data_dir: DataDir = None) -> list[PartStatus]:
     """Each part as it is now, asked of the part itself. Empty when nothing was ever up here."""
     place = layout(data_dir)
@@ -187,6 +195,7 @@ def _await_ready(place: Layout, plan: Plan, deadline: float) -> Running:
         if ours and ours.phase is Phase.UP:
             return _running(place, ours, was_up=False)
         if ours and ours.phase is Phase.FAILED:
+            processes.wait_until_gone(ours.supervisor, 5.0)  # It has only to exit, and a new start needs its lock.
             raise _not_started(place, ours)
         if ours and ours.phase is Phase.STOPPED:
             raise NotStarted("Spinor was stopped while it started.")
@@ -247,10 +256,8 @@ def _supervisor_status(place: Layout, state: State) -> PartStatus:
 def _database_status(place: Layout, state: State) -> PartStatus:
     cluster = Cluster(place) if state.embedded_database else None
     server = cluster.postmaster() if cluster else None
-    if cluster and server is None:
-        found = None
-    else:
-        found = database_health(cluster.url() if cluster else state.database_url)
+    is_down = cluster is not None and server is None
+    found = None if is_down else database_health(cluster.url() if cluster else state.database_url)
     health = Health.DOWN if found is None else Health.HEALTHY if found.healthy else Health.UNHEALTHY
     return PartStatus(
         name="postgres",
