@@ -113,6 +113,8 @@ def run(arguments: list[str]) -> int:
         return 130
     except SpinorError as error:
         click.echo(f"spinor: {error.message}", err=True)
+        if "caret" in error.facts:  # Where in a query the fault is.
+            click.echo(f"  {error.facts['query']}\n  {error.facts['caret']}", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has left (`| head`); say nothing more, not even at exit.
