@@ -1,0 +1,157 @@
+"""The operations data as a tree of sections, and what the verbs about it answer.
+
+The tree is also the published JSON Schema. A section's docstring is its description there.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$"
+VO_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
+VOName: TypeAlias = Annotated[str, Meta(pattern=VO_PATTERN)]  # It is a directory of the catalog too: /<vo>/...
+Line: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+SizeText: TypeAlias = Annotated[str, Meta(description="Bytes, with a unit: 500MB, 4GB (10⁹), 4GiB (2³⁰).")]
+DurationText: TypeAlias = Annotated[str, Meta(description="Time, with units: 90m, 12h, 1h30m, 2d.")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of the operations data."""
+
+
+class GroupSection(Section, frozen=True):
+    """A group of a VO: its members act with the scopes that its properties stand for."""
+
+    properties: list[str]
+    members: list[str] = []
+
+
+class VOSection(Section, frozen=True):
+    """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
+
+    groups: dict[Name, GroupSection] = {}
+
+
+class UserSection(Section, frozen=True):
+    """A person. The subject is the `sub` of their tokens; without one it is made once and kept."""
+
+    full_name: Line = ""
+    email: Line = ""
+    subject: UUID | None = None
+
+
+class ComputingElementSection(Section, frozen=True):
+    """A way to machines. Cores, memory and wall time are what one pilot gets there."""
+
+    plugin: str
+    cores: Positive
+    memory: SizeText | Positive | int
+    wall_time: DurationText | int
+    max_pilots: Natural
+    vos: list[str] = []
+    options: dict[str, Any] = {}
+
+
+class StorageElementSection(Section, frozen=True):
+    """A place for files. PFNs are relative to the root: a directory or a URL, as the plugin says."""
+
+    plugin: str
+    root: Annotated[str, Meta(min_length=1, max_length=4096)]
+    read_only: bool = False
+    vos: list[str] = []
+    options: dict[str, Any] = {}
+
+
+class SiteSection(Section, frozen=True):
+    """A place that has machines, storage, or both."""
+
+    computing_elements: dict[Name, ComputingElementSection] = {}
+    storage_elements: dict[Name, StorageElementSection] = {}
+
+
+class Document(Section, frozen=True):
+    """The operations data of a Spinor service."""
+
+    vos: dict[VOName, VOSection] = {}
+    users: dict[Name, UserSection] = {}
+    sites: dict[Name, SiteSection] = {}
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something wrong in a document: where (`vos.astro.groups`), in which line from 1 up, and what."""
+
+    path: str
+    line: int
+    message: str
+
+
+class ChangeKind(StrEnum):
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    kind: ChangeKind
+    path: str
+    old: Any = None
+    new: Any = None
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A document to be judged or applied. `base_revision` is the one that it was made from: when another has been
+    applied since, it is refused."""
+
+    document: str
+    base_revision: int | None = None
+    comment: Line = ""
+
+
+class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    revision: int
+    base_revision: int | None = None
+    comment: Line = ""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying a document would do to the present revision (0: there is none yet)."""
+
+    revision: int
+    changes: list[Change]
+    warnings: list[str]
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying did. When the document was in force already, the revision stays and `changes` is empty."""
+
+    revision: int
+    changes: list[Change]
+    warnings: list[str]
+
+
+class Validity(msgspec.Struct, frozen=True, kw_only=True):
+    valid: bool
+    faults: list[Fault]
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    revision: int
+    author: str
+    comment: str
+    applied_at: datetime
+
+
+class FullRevision(msgspec.Struct, frozen=True, kw_only=True):
+    revision: int
+    author: str
+    comment: str
+    applied_at: datetime
+    document: str

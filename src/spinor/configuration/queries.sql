@@ -1,0 +1,25 @@
+-- name: lock_revisions
+-- every VO: the operations data describe all of them.
+SELECT pg_advisory_xact_lock(hashtextextended('spinor.configuration', 0));
+
+-- name: newest_revision
+-- every VO: the operations data describe all of them.
+SELECT revision, document, author, comment, applied_at FROM configuration.revision ORDER BY revision DESC LIMIT 1;
+
+-- name: find_revision
+-- every VO: the operations data describe all of them.
+SELECT revision, document, author, comment, applied_at FROM configuration.revision WHERE revision = %(revision)s::bigint;
+
+-- name: list_revisions
+-- every VO: the operations data describe all of them.
+SELECT revision, author, comment, applied_at
+  FROM configuration.revision
+ WHERE revision < coalesce(%(before)s::bigint, 9223372036854775807)
+ ORDER BY revision DESC
+ LIMIT %(limit)s::integer;
+
+-- name: insert_revision
+-- every VO: the operations data describe all of them.
+INSERT INTO configuration.revision (document, author, comment)
+VALUES (%(document)s::text, %(author)s::text, %(comment)s::text)
+RETURNING revision;

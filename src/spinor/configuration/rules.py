@@ -1,0 +1,143 @@
+"""Pure decisions about operations data: quantities, differences, and what they mean for the tables."""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.identity.models import WantedGroup, WantedUser
+from spinor.resources.models import WantedComputingElement, WantedStorageElement
+
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([kMGTP])(i)?)?B", re.IGNORECASE)
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:s|min|m|h|d|w))+")
+_DURATION_PART = re.compile(r"([0-9]+)(s|min|m|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_S = 2**31 - 1
+
+
+def size_bytes(value: int | str) -> int:
+    """`4GB` is 4·10⁹ bytes, `4GiB` is 2³². ValueError says what is wrong."""
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if not match:
+            raise ValueError(f"{value[:40]!r} is not a size; write bytes or a unit, such as 500MB, 4GB or 4GiB")
+        number, prefix, binary = match.groups()
+        power = "kmgtp".index(prefix.lower()) + 1 if prefix else 0
+        value = int(Decimal(number) * (1024 if binary else 1000) ** power)
+    if not 0 < value < 2**63:
+        raise ValueError("must be more than nothing and less than 8 EiB")
+    return value
+
+
+def duration_s(value: int | str) -> int:
+    """`90m`, `12h`, `1h30m`; a bare number is seconds. ValueError says what is wrong."""
+    if isinstance(value, str):
+        if not _DURATION.fullmatch(value.strip()):
+            raise ValueError(f"{value[:40]!r} is not a duration; write seconds or a unit, such as 90m, 12h or 2d")
+        value = sum(int(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    if not 0 < value <= _LONGEST_S:
+        raise ValueError("must be more than nothing and less than 68 years")
+    return value
+
+
+def wanted_users(document: Document) -> list[WantedUser]:
+    return [
+        WantedUser(name=name, full_name=user.full_name, email=user.email, subject=user.subject)
+        for name, user in document.users.items()
+    ]
+
+
+def wanted_groups(document: Document) -> list[WantedGroup]:
+    return [
+        WantedGroup(vo=vo, name=name, properties=group.properties, members=group.members)
+        for vo, section in document.vos.items()
+        for name, group in section.groups.items()
+    ]
+
+
+def wanted_computing(document: Document) -> list[WantedComputingElement]:
+    return [
+        WantedComputingElement(
+            site=site,
+            name=name,
+            plugin=ce.plugin,
+            cores=ce.cores,
+            memory_bytes=size_bytes(ce.memory),
+            wall_s=duration_s(ce.wall_time),
+            max_pilots=ce.max_pilots,
+            options=ce.options,
+            vos=ce.vos,
+        )
+        for site, section in document.sites.items()
+        for name, ce in section.computing_elements.items()
+    ]
+
+
+def wanted_storage(document: Document) -> list[WantedStorageElement]:
+    return [
+        WantedStorageElement(
+            site=site,
+            name=name,
+            plugin=se.plugin,
+            root=se.root,
+            read_only=se.read_only,
+            options=se.options,
+            vos=se.vos,
+        )
+        for site, section in document.sites.items()
+        for name, se in section.storage_elements.items()
+    ]
+
+
+def differences(old: Document | None, new: Document) -> list[Change]:
+    """What changes, by path. Lists of names are sets here: each name that came or went is a change of its own."""
+    before = dict(_leaves(msgspec.to_builtins(old), "")) if old is not None else {}
+    after = dict(_leaves(msgspec.to_builtins(new), ""))
+    changes = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in before:
+            changes.append(Change(kind=ChangeKind.ADDED, path=path, new=after[path]))
+        elif path not in after:
+            changes.append(Change(kind=ChangeKind.REMOVED, path=path, old=before[path]))
+        elif before[path] != after[path]:
+            changes.append(Change(kind=ChangeKind.CHANGED, path=path, old=before[path], new=after[path]))
+    return changes
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and (value or not path):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        yield from ((f"{path}[{item}]", item) for item in value)
+    else:
+        yield path, value
+
+
+def warnings(old: Document | None, new: Document) -> list[str]:
+    """What an administrator should know before applying; nothing of it prevents it."""
+    if old is None:
+        return []
+    storage = {se.name: se for se in wanted_storage(new)}
+    computing = {ce.name for ce in wanted_computing(new)}
+    found = [
+        f"VO {vo} is retired: its members can no longer sign in; its jobs and files stay."
+        for vo in sorted(old.vos.keys() - new.vos.keys())
+    ]
+    for se in wanted_storage(old):
+        kept = storage.get(se.name)
+        if kept is None:
+            found.append(
+                f"Storage element {se.name} is retired: replicas on it stay known, but cannot be read any more."
+            )
+        elif kept.root != se.root:
+            found.append(f"Storage element {se.name} gets another root: replicas on it are looked for in {kept.root}.")
+    found.extend(
+        f"Computing element {ce.name} is retired: it gets no new pilots; those it has end by themselves."
+        for ce in wanted_computing(old)
+        if ce.name not in computing
+    )
+    return found

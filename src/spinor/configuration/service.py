@@ -1,0 +1,105 @@
+"""The verbs of the operations data."""
+
+from spinor.configuration import rules, store
+from spinor.configuration.checking import BadConfiguration, read_document
+from spinor.configuration.models import Applied, Difference, Document, FullRevision, Revision, Validity
+from spinor.db import Tx
+from spinor.errors import Conflict, NotFound
+from spinor.identity import service as identity
+from spinor.resources import service as resources
+
+
+class UnknownRevision(NotFound):
+    """There is no such revision; see `spinor config history`."""
+
+    code = "unknown-revision"
+
+
+class RevisionOutdated(Conflict):
+    """Somebody else has applied operations data since; look at `spinor config diff` again."""
+
+    code = "revision-outdated"
+
+
+def validate(text: str) -> Validity:
+    """Every fault of a document, without a look at what is in force."""
+    try:
+        read_document(text)
+    except BadConfiguration as error:
+        return Validity(valid=False, faults=error.facts["faults"])
+    return Validity(valid=True, faults=[])
+
+
+async def show(tx: Tx, revision: int | None = None) -> FullRevision:
+    """A revision with its document; without a number the one in force."""
+    found = await (store.newest_revision(tx) if revision is None else store.find_revision(tx, revision))
+    if found is None:
+        raise UnknownRevision(
+            "There are no operations data yet; run `spinor bootstrap`."
+            if revision is None
+            else f"There is no revision {revision}; see `spinor config history`."
+        )
+    return found
+
+
+async def history(tx: Tx, *, before: int | None = None, limit: int = 100) -> list[Revision]:
+    """The revisions, newest first, below `before`."""
+    return await store.list_revisions(tx, before=before, limit=limit)
+
+
+async def diff(tx: Tx, text: str) -> Difference:
+    """What applying this document would change."""
+    new = read_document(text)
+    present = await store.newest_revision(tx)
+    old = _in_force(present)
+    return Difference(
+        revision=present.revision if present else 0,
+        changes=rules.differences(old, new),
+        warnings=rules.warnings(old, new),
+    )
+
+
+async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = None, comment: str = "") -> Applied:
+    """Put a document in force: a new revision, and the tables of identity and resources in line with it.
+
+    BadConfiguration names all its faults. RevisionOutdated when `base_revision` is not the one in force any more. A
+    text that is in force already changes nothing.
+    """
+    new = read_document(text)
+    await store.lock_revisions(tx)
+    present = await store.newest_revision(tx)
+    number = present.revision if present else 0
+    if base_revision is not None and base_revision != number:
+        by = f" by {present.author}" if present else ""
+        raise RevisionOutdated(
+            f"Your changes were made from revision {base_revision}, and revision {number}{by} is in force now; "
+            "look at `spinor config diff` again.",
+            revision=number,
+        )
+    if present and present.document == text:
+        return Applied(revision=number, changes=[], warnings=[])
+    old = _in_force(present)
+    number = await store.insert_revision(tx, text, author, comment)
+    await identity.sync_members(tx, list(new.vos), rules.wanted_users(new), rules.wanted_groups(new))
+    await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
+    return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
+
+
+async def rollback(
+    tx: Tx, revision: int, *, author: str, base_revision: int | None = None, comment: str = ""
+) -> Applied:
+    """Put an earlier revision's document in force again, as a new revision."""
+    earlier = await show(tx, revision)
+    comment = comment or f"Back to revision {revision}."
+    return await apply(tx, earlier.document, author=author, base_revision=base_revision, comment=comment)
+
+
+def _in_force(present: FullRevision | None) -> Document | None:
+    """The document in force. One that a newer version of Spinor no longer understands counts as absent, so that it can
+    be replaced."""
+    if present is None:
+        return None
+    try:
+        return read_document(present.document)
+    except BadConfiguration:
+        return None

@@ -1,0 +1,32 @@
+"""The revisions of the operations data."""
+
+from spinor.configuration.models import FullRevision, Revision
+from spinor.db import Queries, Tx, fetch, fetch_one, fetch_value
+from spinor.errors import SpinorError
+
+Q = Queries("spinor.configuration")
+
+ERRORS: dict[str, type[SpinorError]] = {}
+
+
+async def lock_revisions(tx: Tx) -> None:
+    """Let those who apply take turns until the transaction ends; readers do not wait."""
+    await fetch_value(tx, Q.lock_revisions)
+
+
+async def newest_revision(tx: Tx) -> FullRevision | None:
+    return await fetch_one(tx, FullRevision, Q.newest_revision)
+
+
+async def find_revision(tx: Tx, revision: int) -> FullRevision | None:
+    return await fetch_one(tx, FullRevision, Q.find_revision, {"revision": revision})
+
+
+async def list_revisions(tx: Tx, *, before: int | None, limit: int) -> list[Revision]:
+    return await fetch(tx, Revision, Q.list_revisions, {"before": before, "limit": limit})
+
+
+async def insert_revision(tx: Tx, document: str, author: str, comment: str) -> int:
+    parameters = {"document": document, "author": author, "comment": comment}
+    revision: int = await fetch_value(tx, Q.insert_revision, parameters)
+    return revision

@@ -1,0 +1,93 @@
+"""Sites, computing elements and storage elements."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """A place, with the elements of it that the asking VO may use."""
+
+    site_id: int
+    name: str
+    computing_elements: list[str]
+    storage_elements: list[str]
+
+
+class ComputingElement(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to machines. Cores, memory and time are what one pilot gets; `max_pilots` counts those of all VOs."""
+
+    ce_id: int
+    name: str
+    site_id: int
+    site: str
+    plugin: str
+    cores: int
+    memory_bytes: int
+    wall_s: int
+    max_pilots: int
+    options: dict[str, Any]
+    vos: list[str]
+    vo_ids: list[int]
+    retired_at: datetime | None = None
+
+
+class StorageElement(msgspec.Struct, frozen=True, kw_only=True):
+    """A place for files. PFNs are relative to `root`, which is a directory or a URL."""
+
+    se_id: int
+    name: str
+    site: str | None
+    plugin: str
+    root: str
+    read_only: bool
+    options: dict[str, Any]
+
+
+class PublicComputingElement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may know of a computing element: all but its options, where its operator's settings are."""
+
+    name: str
+    site: str
+    plugin: str
+    cores: int
+    memory_bytes: int
+    wall_s: int
+    max_pilots: int
+
+
+class PublicStorageElement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may know of a storage element: all but its options, where its operator's settings are."""
+
+    name: str
+    site: str | None
+    plugin: str
+    root: str
+    read_only: bool
+
+
+class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
+    """A computing element as the operations data want it."""
+
+    site: str
+    name: str
+    plugin: str
+    cores: int
+    memory_bytes: int
+    wall_s: int
+    max_pilots: int
+    options: dict[str, Any]
+    vos: list[str]
+
+
+class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):
+    """A storage element as the operations data want it."""
+
+    site: str
+    name: str
+    plugin: str
+    root: str
+    read_only: bool
+    options: dict[str, Any]
+    vos: list[str]
