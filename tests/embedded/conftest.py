@@ -32,7 +32,7 @@ def open_directory() -> Iterator[Path]:
 @pytest.fixture
 def place(open_directory: Path) -> Iterator[Layout]:
     """A data directory whose service is stopped and whose data is removed after the test."""
-    found = Layout(open_directory / "data")
+    found = Layout(open_directory / "the däta")
     yield found
     verbs.erase(found.root, program=STAND_IN)
 

@@ -3,16 +3,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from spinor.embedded import installation, postgres, processes
-from spinor.embedded.accounts import Account, database_account
+from spinor.embedded import installation, processes
+from spinor.embedded.accounts import database_account
 from spinor.embedded.installation import NoPostgreSQL, find_installation
-from spinor.embedded.layout import Layout
+from spinor.embedded.layout import DataDirectoryUnusable, Layout
 from spinor.embedded.postgres import Cluster, DatabasePasswordMissing
 
 ORDINARY = 65534
@@ -43,17 +45,27 @@ def test_a_row_survives_restart_and_kill(place: Layout) -> None:
     assert cluster.postmaster() != killed
 
 
-def test_a_running_server_is_adopted(place: Layout) -> None:
-    Cluster(place).start()
-    first = Cluster(place).postmaster()
-    Cluster(place).start()
-    assert first is not None
-    assert Cluster(place).postmaster() == first
-
-
-def test_settings_and_authentication(place: Layout) -> None:
-    cluster = Cluster(place)
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    base = Path(tempfile.mkdtemp(prefix="spinor-test-"))
+    base.chmod(0o711)
+    cluster = Cluster(Layout(base / "data"))
     cluster.start()
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(base)
+
+
+def test_a_running_server_is_adopted(running: Cluster) -> None:
+    first = running.postmaster()
+    other = Cluster(running.layout)
+    other.start()
+    assert first is not None
+    assert other.postmaster() == first
+
+
+def test_settings_and_authentication(running: Cluster) -> None:
+    cluster = running
     with psycopg.connect(cluster.url()) as connection:
 
         def setting(name: str) -> str:
@@ -75,7 +87,7 @@ def test_settings_and_authentication(place: Layout) -> None:
         assert order == (sorted(["a", "B", "Z", "é", "_"]),)
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(host=str(cluster.sockets), user="spinor", dbname="spinor", password="wrong")
-    assert place.database_password.stat().st_mode & 0o777 == 0o600
+    assert cluster.layout.database_password.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in cluster.home.iterdir() if path.name.startswith(".password")] == []
 
 
@@ -223,11 +235,27 @@ def test_an_ordinary_user_needs_nothing_of_root(open_directory: Path) -> None:
     assert {path.stat().st_uid for path in mine.rglob("*")} == {ORDINARY}
 
 
-def test_root_runs_the_server_under_another_account(place: Layout) -> None:
+def test_the_server_never_runs_as_root(running: Cluster) -> None:
+    server = running.postmaster()
+    assert server
+    owner = Path(f"/proc/{server.pid}").stat().st_uid
+    assert owner == running.account.uid != 0
+    assert running.account.is_me is not is_root
+
+
+def test_a_postgresql_of_the_system_serves_as_well(place: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    try:
+        found = find_installation(database_account(Path("/nonexistent")))
+    except NoPostgreSQL:
+        pytest.skip("there is no PostgreSQL 15 or newer on this system beside the wheel's")
     cluster = Cluster(place)
     cluster.start()
-    server = cluster.postmaster()
-    assert server
-    assert Path(f"/proc/{server.pid}").stat().st_uid == cluster.account.uid != 0
-    assert isinstance(cluster.account, Account)
-    assert postgres.DATABASE in cluster.url()
+    with psycopg.connect(cluster.url()) as connection:
+        assert connection.info.server_version // 10000 == found.major
+
+
+@pytest.mark.parametrize("name", ['a"b', "a$b", "a\nb"])
+def test_a_data_directory_that_a_shell_would_misread_is_refused(open_directory: Path, name: str) -> None:
+    with pytest.raises(DataDirectoryUnusable, match="name another one with --data"):
+        Cluster(Layout(open_directory / name)).start()

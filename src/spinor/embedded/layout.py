@@ -12,6 +12,8 @@ import msgspec
 from spinor.errors import SpinorError
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
+# pg_ctl puts the path into a shell command between double quotes.
+_ODD_CHARACTERS = frozenset("\"'`$\\\n\r")
 _PRIVATE_DIRECTORIES = ("logs", "tls", "secrets", "keys", "blobs", "storage", "computing")
 
 
@@ -66,6 +68,11 @@ class Layout(msgspec.Struct, frozen=True):
 
     def make(self) -> None:
         """Create what is missing. Private below; the directory itself lets the database's account pass through."""
+        if odd := sorted(set(str(self.root)) & _ODD_CHARACTERS):
+            raise DataDirectoryUnusable(
+                f"The data directory {str(self.root)!r} cannot be used, since PostgreSQL's programs do not take "
+                f"{' '.join(map(repr, odd))} in a path; name another one with --data."
+            )
         try:
             if not self.root.exists():
                 self.root.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The embedded database: a real PostgreSQL cluster, made and run for one data directory."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -172,8 +173,7 @@ class Cluster:
             password_file.unlink(missing_ok=True)
         if answer.returncode != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            reason = (answer.stdout.strip().splitlines() or ["initdb failed without a word"])[-1]
-            raise DatabaseNotStarted(f"The database could not be made in {self.home}: {reason}.")
+            raise DatabaseNotStarted(f"The database could not be made in {self.home}: {_reason(answer.stdout)}.")
         draft.rename(self.data)
 
     def _launch(self, timeout_s: float) -> None:
@@ -235,6 +235,12 @@ class Cluster:
     def _not_started(self, sentence: str) -> DatabaseNotStarted:
         lines = last_lines(self.log, 5)
         return DatabaseNotStarted(f"{sentence}; the end of {self.log}:\n" + "\n".join(lines))
+
+
+def _reason(output: str) -> str:
+    """The line of a PostgreSQL program that says why; what follows it only says what it cleaned up."""
+    lines = output.strip().splitlines() or ["initdb failed without a word"]
+    return next((line for line in lines if re.search(r"\b(error|FATAL|PANIC)\b", line)), lines[-1])
 
 
 def _settings(sockets: Path, name: str) -> dict[str, Any]:
