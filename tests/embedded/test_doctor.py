@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -28,7 +29,9 @@ def test_a_healthy_service_and_then_its_faults(place: Layout, port: int, monkeyp
     assert wrong(place) == {}
     run = CliRunner().invoke
     assert run(cli.status, ["--data", str(place.root)]).exit_code == 0
-    assert run(cli.doctor, ["--data", str(place.root), "--json"]).exit_code == 0
+    answer = run(cli.doctor, ["--data", str(place.root), "--json"])
+    assert answer.exit_code == 0
+    assert {json.loads(line)["check"] for line in answer.output.splitlines()} == set(doctor._CHECKS)
 
     late = wrong(place, datetime.now(UTC) + timedelta(days=500))
     assert "expired" in late["certificate"].sentence

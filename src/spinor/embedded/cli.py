@@ -1,6 +1,7 @@
 """`spinor up`, `down`, `status` and `doctor`: the commands of the machine that carries the service."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ _data = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="The data directory. Else $SPINOR_DATA_DIR, ~/.local/share/spinor, or for root /var/lib/spinor/default.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one a line.")
 
 
 @click.command()
@@ -87,10 +88,11 @@ def doctor(data_dir: Path | None, as_json: bool) -> None:
         sys.exit(NOT_HEALTHY)
 
 
-def _print_json(models: object) -> None:
+def _print_json(models: Sequence[object]) -> None:
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(models)).decode())
+    for model in models:
+        click.echo(msgspec.json.encode(model).decode())
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
