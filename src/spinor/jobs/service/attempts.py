@@ -1,0 +1,168 @@
+"""The life of an attempt under its lease: start, renew, finish; and what becomes of it when its pilot is lost."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from spinor.access import Caller
+from spinor.catalog import service as catalog
+from spinor.catalog.models import NewFile
+from spinor.db import Tx
+from spinor.errors import Conflict, SpinorError
+from spinor.identity import service as identity
+from spinor.jobs import rules, store
+from spinor.jobs.models import FinishReport, Held, JobSpec, JobStatus, Lost
+from spinor.jobs.rows import HeldJob, NotRenewed
+from spinor.jobs.rules import Verdict, named
+from spinor.jobs.service.assignments import spec_of, suffix_of
+from spinor.signals import notify
+from spinor.types import LFN, PFN, SEName
+
+_BATCH = 1000
+
+
+class StaleReport(Conflict):
+    """This attempt is no longer the pilot's; stop its payload and report no more on it."""
+
+    code = "stale-report"
+
+
+class UnwantedOutput(Conflict):
+    """The report names an output that the job's description does not."""
+
+    code = "unwanted-output"
+
+
+async def start_job(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> None:
+    """The payload runs. A repeated report is harmless; StaleReport when the attempt is not this pilot's."""
+    if await store.start_job(tx, pilot, job_id, attempt):
+        return
+    job = await store.find_attempt(tx, pilot.vo_id, job_id)
+    if job and (job.attempt, job.pilot_id, job.status) == (attempt, pilot.pilot_id, JobStatus.RUNNING):
+        return
+    raise StaleReport(job_id=job_id, attempt=attempt)
+
+
+async def renew_leases(tx: Tx, pilot: Caller, held: Sequence[Held]) -> list[Lost]:
+    """Hold these attempts for another minute; the answer names those that are no longer the pilot's."""
+    if not held:
+        return []
+    by_id = {each.job_id: each for each in sorted(held, key=lambda each: (each.job_id, each.attempt))}
+    ordered = list(by_id.values())
+    job_ids, attempts = [each.job_id for each in ordered], [each.attempt for each in ordered]
+    lost = await store.renew_leases(tx, pilot, job_ids, attempts)
+    columns: dict[str, list[Any]] = {
+        "job_ids": job_ids,
+        "attempts": attempts,
+        "cpu_s": [each.cpu_s for each in ordered],
+        "wall_s": [each.wall_s for each in ordered],
+        "max_rss_bytes": [each.max_rss_bytes for each in ordered],
+    }
+    await store.record_usage(tx, pilot, columns)
+    return [Lost(job_id=row.job_id, attempt=row.attempt, reason=_why_lost(row)) for row in lost]
+
+
+def _why_lost(row: NotRenewed) -> str:
+    if row.status is None:
+        return "there is no such job"
+    if row.newest_attempt != row.attempt:
+        return f"attempt {row.newest_attempt} replaced it"
+    if row.status is JobStatus.KILLED:
+        return row.minor_status or "killed"
+    return f"the job is {row.status.value}"
+
+
+async def finish_job(tx: Tx, pilot: Caller, job_id: int, report: FinishReport) -> JobStatus:
+    """Register the outputs and end the job, in one transaction. Repeating the same report is harmless.
+
+    A job whose outputs the catalog refuses has failed, with the catalog's words as the reason.
+    """
+    job = await store.lock_held_job(tx, pilot, job_id, report.attempt)
+    if job is None:
+        if await store.was_reported(tx, pilot, job_id, report.attempt):
+            current = await store.find_attempt(tx, pilot.vo_id, job_id)
+            return current.status if current else JobStatus.FAILED
+        raise StaleReport(job_id=job_id, attempt=report.attempt)
+    spec = spec_of(job)
+    _check_outputs(job, spec, report)
+    verdict = rules.verdict(report, [output.lfn for output in spec.output_data])
+    if verdict.status is JobStatus.DONE:
+        if job.status is JobStatus.MATCHED:
+            # The report of its start was lost on the way.
+            await store.start_job(tx, pilot, job_id, report.attempt)
+        if report.outputs:
+            verdict = await _registered(tx, pilot, job, report, verdict)
+    source = store.source_of(pilot.pilot_id or 0)
+    array_id = await store.end_job(tx, pilot.vo_id, job, report, verdict, source)
+    if array_id is None:
+        raise StaleReport(job_id=job_id, attempt=report.attempt)
+    await notify(tx, f"array:{array_id}")
+    return verdict.status
+
+
+def _check_outputs(job: HeldJob, spec: JobSpec, report: FinishReport) -> None:
+    """A pilot acts for the owner here, so it can register nothing but what the owner asked for."""
+    wanted = {(output.lfn, output.se) for output in spec.output_data}
+    for output in report.outputs:
+        if (output.lfn, output.se) not in wanted or not output.pfn.endswith(suffix_of(job)):
+            raise UnwantedOutput(lfn=output.lfn, se=output.se, job_id=job.job_id)
+
+
+async def _registered(tx: Tx, pilot: Caller, job: HeldJob, report: FinishReport, verdict: Verdict) -> Verdict:
+    files = [
+        NewFile(
+            lfn=LFN(output.lfn),
+            se=SEName(output.se),
+            size_bytes=output.size_bytes,
+            adler32=output.adler32,
+            sha256=output.sha256,
+            pfn=PFN(output.pfn),
+        )
+        for output in report.outputs
+    ]
+    try:
+        async with tx.transaction():
+            owner = await identity.caller_of_member(tx, pilot.vo_id, job.owner_id, job.group_id)
+            await catalog.register_files(tx, owner, files)
+    except SpinorError as error:
+        if error.retry:
+            raise
+        return Verdict(status=JobStatus.FAILED, minor_status="output data refused", reason=error.message)
+    except psycopg.IntegrityError:
+        reason = (
+            f"somebody registered one of these at the same moment: {named([output.lfn for output in report.outputs])}"
+        )
+        return Verdict(status=JobStatus.FAILED, minor_status="output data refused", reason=reason)
+    return verdict
+
+
+async def release_jobs_of_pilot(tx: Tx, pilot_id: int, reason: str) -> list[int]:
+    """Take from a pilot that is gone all that it held: the jobs wait again, or failed when that came too often."""
+    job_ids = await store.lock_jobs_of_pilot(tx, pilot_id)
+    if not job_ids:
+        return []
+    released = await store.release_jobs(tx, job_ids, store.source_of(pilot_id), reason)
+    await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
+    return [row.job_id for row in released]
+
+
+async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:
+    """The jobs whose pilot has been silent for a minute wait again, or failed when that happened too often.
+
+    At most 1,000 at a time, skipping those that somebody is changing: repeat while the answer is full.
+    """
+    before = now or datetime.now(UTC)
+    job_ids = await store.lock_expired_jobs(tx, before, _BATCH)
+    if not job_ids:
+        return []
+    reason = f"its pilot was silent for {rules.LEASE_S} s"
+    released = await store.release_jobs(tx, job_ids, "lease", reason, before)
+    await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
+    return [row.job_id for row in released]
+
+
+async def _tell(tx: Tx, array_ids: set[int]) -> None:
+    if array_ids:
+        await notify(tx, *(f"array:{array_id}" for array_id in sorted(array_ids)))

@@ -1,0 +1,135 @@
+"""Matching: the choice is made in memory, the claim in SQL.
+
+The view of the queues may be stale, because the claim itself is exact: a row that is gone is not given, and a short
+claim only makes the next request look again. Several servers match side by side without waiting for each other.
+"""
+
+import heapq
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from spinor.access import Caller
+from spinor.db import Tx
+from spinor.errors import SpinorError
+from spinor.jobs import store
+from spinor.jobs.models import Assignment, Demand, FinishReport, JobStatus, Offer, Slot
+from spinor.jobs.rows import Head, HeldJob
+from spinor.jobs.rules import Capacity, Verdict, exclusions
+from spinor.jobs.service.assignments import assignments
+
+_FRESH_S = 0.2
+_DEPTH = 32  # Jobs that are seen at the head of each queue.
+_DEMAND_BOUND = 1000
+
+
+class Matcher:
+    """A view of the task queues in which jobs wait: a part of the server's state, with nothing that is not in SQL."""
+
+    def __init__(self) -> None:
+        self._heads: list[Head] = []
+        self._longer: set[int] = set()  # Queues with more jobs than were seen.
+        self._read_at = float("-inf")
+        self._fresh_s = _FRESH_S
+
+    async def heads(self, tx: Tx, vo_id: int) -> list[Head]:
+        """The queues of the VO, at most a fifth of a second old (more when reading them takes long)."""
+        started = time.monotonic()
+        if started - self._read_at > self._fresh_s:
+            self._heads = await store.list_waiting_heads(tx, _DEPTH)
+            self._longer = {head.task_queue_id for head in self._heads if len(head.job_ids) == _DEPTH}
+            self._read_at = time.monotonic()
+            self._fresh_s = max(_FRESH_S, 10 * (self._read_at - started))
+        return [head for head in self._heads if head.vo_id == vo_id]
+
+    def forget(self) -> None:
+        """Look again at the next request: what was seen is not there any more."""
+        self._read_at = float("-inf")
+
+    def given(self, wishes: Sequence[tuple[int, int]]) -> None:
+        """These many jobs left the heads of these queues."""
+        counts = dict(wishes)
+        if any(
+            counts.get(head.task_queue_id, 0) >= len(head.job_ids)
+            for head in self._heads
+            if head.task_queue_id in self._longer
+        ):
+            self.forget()
+        self._heads = [
+            _without(head, counts[head.task_queue_id]) if head.task_queue_id in counts else head
+            for head in self._heads
+            if counts.get(head.task_queue_id, 0) < len(head.job_ids)
+        ]
+
+
+def _without(head: Head, count: int) -> Head:
+    return msgspec.structs.replace(head, priorities=head.priorities[count:], job_ids=head.job_ids[count:])
+
+
+async def match_jobs(tx: Tx, matcher: Matcher, pilot: Caller, slot: Slot, max_jobs: int) -> list[Assignment]:
+    """Up to `max_jobs` jobs that fit into the slot together, each given to this pilot alone under a lease.
+
+    Higher priority goes first, then the older job. A job whose input is gone fails here, and is not in the answer.
+    """
+    for _ in range(2):
+        wishes = chosen(await matcher.heads(tx, pilot.vo_id), slot, max_jobs)
+        if not wishes:
+            return []
+        # Before the claim, so that a request that comes meanwhile looks at what is left.
+        matcher.given(wishes)
+        claimed = await store.claim_jobs(tx, pilot.vo_id, slot, wishes)
+        if len(claimed) < sum(count for _, count in wishes):
+            matcher.forget()
+        if claimed:
+            return await _assigned(tx, pilot, claimed)
+    return []
+
+
+def chosen(heads: Sequence[Head], slot: Slot, max_jobs: int) -> list[tuple[int, int]]:
+    """How many jobs to take from which queues: the best first, as long as they fit into what the slot has left."""
+    left = slot.offer
+    capacity = Capacity.of(left, slot.site)
+    fitting = [head for head in heads if not exclusions(head, capacity)]
+    best = [(head.priorities[0], head.job_ids[0], n, 0) for n, head in enumerate(fitting)]
+    heapq.heapify(best)
+    counts: dict[int, int] = {}
+    while best and sum(counts.values()) < max_jobs:
+        _, _, n, taken = heapq.heappop(best)
+        head = fitting[n]
+        if exclusions(head, Capacity.of(left, slot.site)):
+            continue
+        left = _reduced(left, head)
+        counts[head.task_queue_id] = taken + 1
+        if taken + 1 < len(head.job_ids):
+            heapq.heappush(best, (head.priorities[taken + 1], head.job_ids[taken + 1], n, taken + 1))
+    return list(counts.items())
+
+
+def _reduced(offer: Offer, head: Head) -> Offer:
+    return msgspec.structs.replace(
+        offer,
+        cores=offer.cores - head.cores,
+        memory_bytes=offer.memory_bytes - head.memory_bytes,
+        disk_bytes=offer.disk_bytes - head.disk_bytes,
+    )
+
+
+async def _assigned(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list[Assignment]:
+    """The claimed jobs in full. Where one of them cannot be put together, that one fails and the rest is given."""
+    try:
+        async with tx.transaction():
+            return await assignments(tx, pilot, claimed)
+    except SpinorError as error:
+        if error.retry:
+            raise
+        if len(claimed) > 1:
+            return [each for job in claimed for each in await _assigned(tx, pilot, [job])]
+        verdict = Verdict(status=JobStatus.FAILED, minor_status="input data not available", reason=error.message)
+        await store.end_job(tx, pilot.vo_id, claimed[0], FinishReport(attempt=claimed[0].attempt), verdict, "matcher")
+        return []
+
+
+async def demand(tx: Tx) -> list[Demand]:
+    """The task queues of every VO in which jobs wait, each counted up to 1,000."""
+    return await store.count_demand(tx, _DEMAND_BOUND)
