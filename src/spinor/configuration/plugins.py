@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 
 OUR_STORAGE_PLUGINS = ("file",)
 OUR_COMPUTING_PLUGINS = ("local",)
-STORAGE_ENTRY_POINTS = "spinor.storage_elements"
-COMPUTING_ENTRY_POINTS = "spinor.computing_elements"
+STORAGE_ENTRY_POINTS = "spinor.storage"
+COMPUTING_ENTRY_POINTS = "spinor.computing"
 
 
 def storage_plugins() -> list[str]:

@@ -18,6 +18,20 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_S = 2**31 - 1
 
 
+_HEADER = re.compile(r"\A# revision ([0-9]{1,18})\b[^\n]*\n?")
+
+
+def base_of(text: str) -> int | None:
+    """The revision that a document was made from, when its first line says so, as `spinor config show` writes it."""
+    header = _HEADER.match(text)
+    return int(header[1]) if header else None
+
+
+def body_of(text: str) -> str:
+    """The document without that line."""
+    return _HEADER.sub("", text, count=1)
+
+
 def size_bytes(value: int | str) -> int:
     """`4GB` is 4·10⁹ bytes, `4GiB` is 2³². ValueError says what is wrong."""
     if isinstance(value, str):

@@ -76,7 +76,7 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
             "look at `spinor config diff` again.",
             revision=number,
         )
-    if present and present.document == text:
+    if present and rules.body_of(present.document) == rules.body_of(text):
         return Applied(revision=number, changes=[], warnings=[])
     old = _in_force(present)
     number = await store.insert_revision(tx, text, author, comment)

@@ -4,13 +4,13 @@ For a service on one's own machine, and only when SPINOR_DEVELOPMENT_LOGIN=1. It
 """
 
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 
 from spinor.errors import Denied
+from spinor.identity.keys import write_private
 
 
 class SecretRefused(Denied):
@@ -35,13 +35,7 @@ def make_secret(data_dir: Path, user: str) -> Path:
     if path.exists():
         return path
     content = msgspec.json.encode(DevelopmentLogin(user=user, secret=secrets.token_urlsafe(32)))
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    draft.rename(path)
+    write_private(path, content)
     return path
 
 

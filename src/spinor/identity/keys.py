@@ -119,15 +119,19 @@ def _write_key(directory: Path, key: ECKey | RSAKey | OctKey) -> None:
     content = key.as_dict(private=True)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"{stamp}-{str(content['alg']).lower()}-{secrets.token_hex(4)}.jwk"
-    # The draft has its final mode from its first moment and its name only when it is complete.
-    draft = directory / f".{name}.draft"
+    write_private(directory / name, msgspec.json.encode(content))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file of mode 0600 from its first moment, which has its name only when it is complete and on the disk."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(content))
+            file.write(content)
             file.flush()
             os.fsync(descriptor)
-        draft.rename(directory / name)
+        draft.rename(path)
     except OSError:
         draft.unlink(missing_ok=True)
         raise

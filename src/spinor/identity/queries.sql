@@ -139,3 +139,7 @@ DELETE FROM identity.membership m
                      JOIN identity.vo_group g ON g.vo_id = v.vo_id AND g.name = w.name
                      JOIN identity.user_account u ON u.name = ANY (w.members)
                     WHERE u.user_id = m.user_id AND g.group_id = m.group_id);
+
+-- name: delete_expired_refresh_tokens
+-- every VO: what has expired serves nobody, whosever it was.
+DELETE FROM identity.refresh_token WHERE expires_at < now() - interval '1 day';

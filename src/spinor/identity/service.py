@@ -118,7 +118,7 @@ async def refresh(tx: Tx, keys: KeyRing, issuer: str, token: str, scope: str = "
 
     None when it was spent before: its family is revoked then, and the caller has to commit that although it refuses.
     """
-    successor = _REFRESH_PREFIX + urlsafe_b64encode(keys.refresh_successor(token)).rstrip(b"=").decode()
+    successor = _successor(keys, token)
     row = await store.lock_refresh_token(tx, _hash(token), _hash(successor), REFRESH_GRACE_S)
     if row is None or row.state is RefreshState.REVOKED:
         raise GrantRefused
@@ -142,6 +142,17 @@ async def revoke(tx: Tx, token: str) -> int:
     return await store.revoke_refresh_family_of_token(tx, _hash(token))
 
 
+async def holds(tx: Tx, keys: KeyRing, token: str) -> bool:
+    """Whether a refresh token could be used now."""
+    row = await store.lock_refresh_token(tx, _hash(token), _hash(_successor(keys, token)), REFRESH_GRACE_S)
+    return row is not None and row.state in (RefreshState.FRESH, RefreshState.IN_GRACE)
+
+
+async def delete_expired_refresh_tokens(tx: Tx) -> int:
+    """Delete what expired more than a day ago; how many rows that were."""
+    return await store.delete_expired_refresh_tokens(tx)
+
+
 async def sync_members(tx: Tx, vos: Sequence[str], users: Sequence[WantedUser], groups: Sequence[WantedGroup]) -> None:
     """Bring VOs, users and groups in line with the operations data. What is no longer there is retired, not deleted."""
     await store.sync_vos(tx, vos)
@@ -163,6 +174,10 @@ def _tokens(keys: KeyRing, issuer: str, member: Member, refresh: str, asked: str
         refresh_token=refresh,
         scope=" ".join(sorted(scopes)),
     )
+
+
+def _successor(keys: KeyRing, token: str) -> str:
+    return _REFRESH_PREFIX + urlsafe_b64encode(keys.refresh_successor(token)).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:

@@ -87,6 +87,10 @@ async def revoke_refresh_family_of_token(tx: Tx, token_hash: bytes) -> int:
     return await execute(tx, Q.revoke_refresh_family_of_token, {"token_hash": token_hash})
 
 
+async def delete_expired_refresh_tokens(tx: Tx) -> int:
+    return await execute(tx, Q.delete_expired_refresh_tokens)
+
+
 async def sync_vos(tx: Tx, names: Sequence[str]) -> None:
     await execute(tx, Q.merge_vos, {"names": list(names)})
     await execute(tx, Q.retire_vos, {"names": list(names)})

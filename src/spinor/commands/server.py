@@ -1,0 +1,90 @@
+"""`spinor server`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import socket
+
+    from spinor.settings import Settings
+
+GRACE_S = 10  # So long may a request still run after SIGTERM.
+
+
+@click.command()
+def server() -> None:
+    """Serve the HTTP API at SPINOR_LISTEN, until SIGTERM. Any number of servers may run on one database."""
+    import signal
+
+    from spinor import logs
+    from spinor.identity.keys import KeyRing
+    from spinor.settings import Settings
+
+    settings = Settings.from_environment()
+    logs.configure(settings.log_level)
+    KeyRing.load(settings.keys_dir)  # Its absence is one clear sentence here, before anything is started.
+    listener = listen(settings.listen)
+    # uvicorn raises the signal again after an orderly end; that end is the whole of it, and the exit code is 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    serve(settings, listener)
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Answer on this socket until a signal; long polls are ended at once, other requests within ten seconds."""
+    import uvicorn
+
+    from spinor.app import create_app
+
+    app = create_app(settings)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.signals.close()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        ssl_context_factory=_tls_context if settings.tls_cert else None,
+    )
+    Server(config).run(sockets=[listener])
+
+
+def _tls_context(_: Any, default: Any) -> Any:
+    import ssl
+
+    context: ssl.SSLContext = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket at `host:port` or `[host]:port`; BadSettings when the address is wrong or taken."""
+    import socket
+
+    from spinor.settings import BadSettings
+
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or int(port) > 65535:
+        raise BadSettings(f"SPINOR_LISTEN is {address!r}; it must be host:port, for example 127.0.0.1:8443.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise BadSettings(f"Cannot listen on {address}: {error.strerror or error}.") from None

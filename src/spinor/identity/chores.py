@@ -1,0 +1,20 @@
+"""Background work of identity."""
+
+from typing import Any
+
+from spinor.chores import Chore, ChoreContext, chore
+from spinor.identity import service
+
+
+async def _delete_expired(context: ChoreContext, _: dict[str, Any]) -> None:
+    async with context.db.transaction() as tx:
+        deleted = await service.delete_expired_refresh_tokens(tx)
+    if deleted:
+        context.log.info("expired refresh tokens deleted", extra={"deleted": deleted})
+
+
+CHORES: list[Chore] = [
+    chore(
+        "identity.delete-expired-refresh-tokens", _delete_expired, every_s=3600, timeout_s=60, retries=3, concurrency=1
+    )
+]
