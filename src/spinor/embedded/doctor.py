@@ -75,20 +75,26 @@ class Examination:
 def examine(data_dir: str | os.PathLike[str] | None = None, now: datetime | None = None) -> list[Finding]:
     """Every check in turn. A check that fails to look reports that as its finding."""
     place = layout(data_dir)
-    if not place.root.is_dir():
-        sentence = f"There is no data directory {place.root}."
-        return [Finding(check="data", ok=False, sentence=sentence, remedy="Run `spinor up`, or name it with --data.")]
     try:
+        if not place.root.is_dir():
+            remedy = "Run `spinor up`, or name it with --data."
+            return [Finding(check="data", ok=False, sentence=f"There is no {place.root}.", remedy=remedy)]
         subject = Examination(place, now or datetime.now(UTC))
-    except SpinorError as error:
-        return [Finding(check="data", ok=False, sentence=error.message, remedy="Use the account that owns it.")]
+    except (SpinorError, OSError) as error:
+        return [
+            Finding(
+                check="data", ok=False, sentence=f"{str(error).rstrip('.')}.", remedy="Use the account that owns it."
+            )
+        ]
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
         try:
             findings += check(subject)
         except (SpinorError, OSError) as error:
             remedy = "Run the doctor as the account that ran `spinor up`."
-            findings.append(Finding(check=name, ok=False, sentence=f"Cannot look: {error}", remedy=remedy))
+            findings.append(
+                Finding(check=name, ok=False, sentence=f"Cannot look: {str(error).rstrip('.')}.", remedy=remedy)
+            )
     return findings
 
 

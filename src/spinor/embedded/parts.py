@@ -35,7 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
 
 
-SPINOR = (sys.executable, "-m", "spinor")
+# -P: a file of the current directory must not be taken for a module of ours.
+SPINOR = (sys.executable, "-P", "-m", "spinor")
 
 
 def make_plan(run: str, layout: Layout, port: int, database_url: str | None, program: tuple[str, ...]) -> Plan:
@@ -81,6 +82,7 @@ class RunningPart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self.layout.root,
                 start_new_session=True,
             )
         finally:

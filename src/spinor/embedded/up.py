@@ -174,7 +174,7 @@ def _launch(place: Layout, plan: Plan, lock: int) -> None:
     log = open_log(place.log("supervisor"))
     try:
         answer = subprocess.run(
-            [sys.executable, "-m", "spinor.embedded.supervisor"],
+            [sys.executable, "-P", "-m", "spinor.embedded.supervisor"],
             input=msgspec.json.encode(plan),
             stdout=log,
             stderr=log,
@@ -198,7 +198,7 @@ def _await_ready(place: Layout, plan: Plan, deadline: float) -> Running:
             processes.wait_until_gone(ours.supervisor, 5.0)  # It has only to exit, and a new start needs its lock.
             raise _not_started(place, ours)
         if ours and ours.phase is Phase.STOPPED:
-            raise NotStarted("Spinor was stopped while it started.")
+            raise NotStarted(f"Spinor was stopped while it started; see {place.log('supervisor')}.")
         with _lock(place) as held:
             # A free lock means that the supervisor is gone; its last word is what counts, so it is read once more.
             if held is not None and (ours is None or not ours.is_supervised):
