@@ -217,7 +217,7 @@ CREATE TABLE catalog.metadata_key (
 CREATE TYPE jobs.job_status AS ENUM (
     'submitting',   -- being put together by its client
     'received',     -- submitting -> received
-    'checking',     -- received -> checking
+    'checking',     -- received|scouting|staging -> checking
     'scouting',     -- received|checking -> scouting
     'staging',      -- received|checking -> staging: input data on tape
     'waiting',      -- received|checking|staging|rescheduled -> waiting: in a task queue
@@ -293,8 +293,9 @@ CREATE TABLE jobs.job (
 CREATE INDEX job_of_vo ON jobs.job (vo_id, job_id);
 CREATE INDEX job_of_owner ON jobs.job (owner_id, job_id);
 
+-- Queues are never deleted, and a foreign key would make every submission lock its queue's row.
 CREATE TABLE jobs.waiting (
-    task_queue_id integer NOT NULL REFERENCES jobs.task_queue,
+    task_queue_id integer NOT NULL,
     priority    smallint NOT NULL,                              -- 9 minus the job's, so that ascending order goes first.
     job_id      bigint NOT NULL,
     PRIMARY KEY (task_queue_id, priority, job_id)
@@ -395,12 +396,15 @@ CREATE TABLE pilots.pilot (
     last_seen_at timestamptz,
     ended_at    timestamptz,
     jobs_taken  integer NOT NULL DEFAULT 0,
-    offer       jsonb,                                          -- What the slot really has, as it said at enrolment.
+    offer       jsonb,                                          -- What its slot has left, as it said last.
+    offered_at  timestamptz,                                    -- When it last asked for jobs.
     hostname    text NOT NULL DEFAULT '',
     reason      text NOT NULL DEFAULT ''
 );
 CREATE INDEX pilot_of_vo ON pilots.pilot (vo_id, pilot_id);
 CREATE INDEX pilot_alive ON pilots.pilot (ce_id) WHERE ended_at IS NULL;
+CREATE INDEX pilot_recent ON pilots.pilot (created_at);
+CREATE INDEX pilot_cancelled ON pilots.pilot (ended_at) WHERE status = 'deleted';
 
 CREATE TABLE pilots.pilot_log (
     pilot_id    bigint NOT NULL REFERENCES pilots.pilot,

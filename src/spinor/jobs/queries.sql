@@ -14,7 +14,7 @@ WITH queue AS (
      WHERE digest = ANY (%(distinct_digests)s::bytea[]) AND vo_id = %(vo_id)s::integer
 ), new AS MATERIALIZED (
     SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.name, a.size, a.spec, a.key, a.priority,
-           queue.task_queue_id
+           queue.task_queue_id, sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS jobs_before
       FROM unnest(%(names)s::text[], %(sizes)s::integer[], %(specs)s::jsonb[], %(keys)s::text[], %(digests)s::bytea[],
                   %(priorities)s::smallint[]) WITH ORDINALITY AS a (name, size, spec, key, digest, priority, ordinal)
       JOIN queue USING (digest)
@@ -35,13 +35,14 @@ WITH queue AS (
       JOIN made USING (array_id)
 ), job AS (
     INSERT INTO jobs.job (array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, priority, parameters)
-    SELECT new.array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer, j.array_index,
-           new.task_queue_id, 'waiting', new.priority, j.parameters
-      FROM unnest(%(ordinals)s::integer[], %(indexes)s::integer[], %(parameters)s::jsonb[])
-           AS j (ordinal, array_index, parameters)
-      JOIN new ON new.ordinal = j.ordinal
+    SELECT new.array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer, index,
+           new.task_queue_id, 'waiting', new.priority, nullif(own.values, 'null')
+      FROM new
       JOIN made USING (array_id)
-     ORDER BY j.ordinal, j.array_index
+     CROSS JOIN generate_series(0, new.size - 1) AS index
+      LEFT JOIN jsonb_array_elements(%(parameters)s::jsonb) WITH ORDINALITY AS own (values, n)
+             ON own.n = new.jobs_before + index + 1
+     ORDER BY new.ordinal, index
     RETURNING job_id, array_id, task_queue_id, priority
 ), queued AS (
     INSERT INTO jobs.waiting (task_queue_id, priority, job_id)

@@ -67,13 +67,9 @@ ERRORS: dict[str, type[SpinorError]] = {
 
 async def insert_arrays(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> list[Ids]:
     """Store everything, or nothing: an empty answer says that a task queue is missing or the key is taken."""
-    ordinals: list[int] = []
-    indexes: list[int] = []
-    parameters: list[str | None] = []
-    for ordinal, array in enumerate(arrays, 1):
-        ordinals.extend([ordinal] * array.size)
-        indexes.extend(range(array.size))
-        parameters.extend(array.parameters or [None] * array.size)
+    values = []
+    if any(array.parameters for array in arrays):
+        values = [each for array in arrays for each in array.parameters or ["null"] * array.size]
     return await fetch(
         tx,
         Ids,
@@ -92,9 +88,7 @@ async def insert_arrays(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> l
             "priorities": [array.priority for array in arrays],
             "sandbox_ordinals": [n for n, array in enumerate(arrays, 1) for _ in array.sandbox_ids],
             "sandbox_ids": [sandbox_id for array in arrays for sandbox_id in array.sandbox_ids],
-            "ordinals": ordinals,
-            "indexes": indexes,
-            "parameters": parameters,
+            "parameters": f"[{','.join(values)}]",
         },
     )
 
