@@ -117,9 +117,9 @@ async def test_many_chores_in_one_call(open_bench: Open) -> None:
 async def test_a_delayed_chore_waits(open_bench: Open) -> None:
     async with open_bench() as bench, bench.worker(noting(bench)):
         async with bench.db.transaction() as tx:
-            await enqueue(tx, "note", {"what": "late"}, delay_s=1)
+            await enqueue(tx, "note", {"what": "late"}, delay_s=2)
             await enqueue(tx, "note", {"what": "now"})
-        await bench.until_ran("now", limit_s=0.9)
+        await bench.until_ran("now", limit_s=1.9)
         assert await bench.ran("late") == 0
         assert await bench.until_ran("late") > 0.1
 

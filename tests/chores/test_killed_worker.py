@@ -50,7 +50,7 @@ def test_the_chore_of_a_killed_worker_runs_again(
     chores_url: str, start_worker: Callable[[], "subprocess.Popen[bytes]"]
 ) -> None:
     with psycopg.connect(chores_url, autocommit=True) as conn:
-        ask(conn, 2)
+        ask(conn, 1)
         doomed = start_worker()
         until(conn, f"started by {doomed.pid}", 10)
         survivor = start_worker()
