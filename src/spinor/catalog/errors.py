@@ -1,0 +1,93 @@
+"""What the catalog refuses."""
+
+from spinor.errors import BadInput, Conflict, Denied, NotFound, Unavailable
+
+
+class BadLFN(BadInput):
+    """This is not a logical file name."""
+
+    code = "bad-lfn"
+
+
+class BadPFN(BadInput):
+    """This is not a path below a storage element's root."""
+
+    code = "bad-pfn"
+
+
+class BadMetadata(BadInput):
+    """A metadata key or value is refused."""
+
+    code = "bad-metadata"
+
+
+class PathOutsideVO(Denied):
+    """The path is outside your VO."""
+
+    code = "path-outside-vo"
+
+
+class DirectoryDenied(Denied):
+    """You may not write in this directory."""
+
+    code = "directory-denied"
+
+
+class UnknownLFN(NotFound):
+    """There is no such file."""
+
+    code = "unknown-lfn"
+
+
+class UnknownDirectory(NotFound):
+    """There is no such directory."""
+
+    code = "unknown-directory"
+
+
+class LFNExists(Conflict):
+    """There is a different file or a directory of this name."""
+
+    code = "lfn-exists"
+
+
+class FileDiffers(Conflict):
+    """The file is registered with another size or checksum."""
+
+    code = "file-differs"
+
+
+class GuidTaken(Conflict):
+    """Another file of your VO has this guid; leave the guid out to get a new one."""
+
+    code = "guid-taken"
+
+
+class BytesLeaving(Conflict):
+    """The bytes at this PFN are about to be deleted with a file that was removed; register them under another PFN."""
+
+    code = "bytes-leaving"
+
+
+class BadMove(Conflict):
+    """This cannot be moved there."""
+
+    code = "bad-move"
+
+
+class KeyDeclaredOtherwise(Conflict):
+    """The metadata key is declared with another type, or values of another type are stored under it."""
+
+    code = "key-declared-otherwise"
+
+
+class DirectoryTooLarge(Conflict):
+    """The directory holds too many files for one removal; remove its subdirectories one after the other."""
+
+    code = "directory-too-large"
+
+
+class StillMoving(Unavailable):
+    """Directories are being made or moved here by others; try again."""
+
+    code = "still-moving"

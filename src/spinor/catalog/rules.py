@@ -1,0 +1,168 @@
+"""Pure decisions of the catalog: which names there are, who may write where, what a metadata value may be."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from spinor.access import Caller, Scope
+from spinor.catalog.errors import BadLFN, BadMetadata, BadPFN, PathOutsideVO
+from spinor.catalog.models import MetadataType, MetadataValue, WritableThing
+from spinor.errors import SpinorError
+from spinor.search.expression import shown
+
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 4096
+MAX_REMOVED_FILES = 200_000
+ROOT_MODE = 0o775
+_BIGGEST = 2**63 - 1
+
+# The fields of a file that every search knows; no metadata key may hide one.
+BUILT_IN_FIELDS = ("lfn", "path", "name", "size", "size_bytes", "owner", "group", "created", "se", "adler32", "guid")
+_KEY = re.compile(r"[^\W\d]\w*(?:[.:-]\w+)*")
+
+
+def may_write(thing: WritableThing, caller: Caller) -> bool:
+    """POSIX: the first class that the caller is in decides alone. `files:manage` stands above it."""
+    if caller.may(Scope.FILES_MANAGE):
+        return True
+    if thing.owner_id == caller.user_id:
+        return bool(thing.mode & 0o200)
+    if thing.group_id is None or thing.group_id == caller.group_id:
+        return bool(thing.mode & 0o020)
+    return bool(thing.mode & 0o002)
+
+
+def name_fault(name: str) -> str | None:
+    """Why this cannot be the name of a file or directory, as the end of a sentence that begins with the name."""
+    if name in ("", ".", ".."):
+        return "is empty" if not name else "is . or .., which no path may contain"
+    if "\0" in name or "/" in name:
+        return "contains NUL or /"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode (a lone surrogate)"
+    return f"has {size:,} bytes in UTF-8; a name has at most {MAX_NAME_BYTES}" if size > MAX_NAME_BYTES else None
+
+
+def path_fault(path: str, vo: str) -> SpinorError | None:
+    """What is wrong with an absolute path in the catalog, as an error to raise or to report."""
+    if not path.startswith("/"):
+        return BadLFN(f"{shown(path)} does not begin with /; a path of your VO begins with /{vo}/.", lfn=_safe(path))
+    for name in path[1:].split("/"):
+        if fault := name_fault(name):
+            return BadLFN(f"{shown(path)} is not a path: the part {shown(name)} {fault}.", lfn=_safe(path))
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return BadLFN(f"{shown(path)} has more than {MAX_PATH_BYTES:,} bytes in UTF-8.", lfn=path[:200])
+    if path.split("/", 2)[1] != vo:
+        return PathOutsideVO(f"{shown(path)} is outside your VO {vo!r}; its paths begin with /{vo}/.", lfn=path, vo=vo)
+    return None
+
+
+def checked_path(path: str, vo: str) -> str:
+    """The path of a directory or file, without a slash at its end. Raises BadLFN, PathOutsideVO."""
+    path = path.rstrip("/") if path != "/" else path
+    if error := path_fault(path, vo):
+        raise error
+    return path
+
+
+def split_lfn(lfn: str, vo: str) -> tuple[str, str]:
+    """The directory and the name of a file. Raises BadLFN, PathOutsideVO."""
+    if error := path_fault(lfn, vo):
+        raise error
+    directory, _, name = lfn.rpartition("/")
+    if not directory:
+        raise BadLFN(f"{shown(lfn)} is the top directory of your VO, not a file.", lfn=lfn)
+    return directory, name
+
+
+def checked_pfn(pfn: str) -> str:
+    """A path relative to a storage element's root that cannot leave it. Raises BadPFN."""
+    parts = pfn.split("/")
+    faults = [f"the part {shown(part)} {fault}" for part in parts if (fault := name_fault(part))]
+    if not faults and len(pfn.encode()) > MAX_PATH_BYTES:
+        faults = [f"it has more than {MAX_PATH_BYTES:,} bytes"]
+    if faults:
+        raise BadPFN(f"{shown(pfn)} is not a path relative to a storage element's root: {faults[0]}.", pfn=_safe(pfn))
+    return pfn
+
+
+def ancestors(path: str) -> list[str]:
+    """The directories above a path, the VO's root first."""
+    parts = path.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(1, len(parts) - 1)]
+
+
+def with_ancestors(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        while path and path not in found:
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return found
+
+
+def nearest(path: str, known: Iterable[str]) -> str | None:
+    """The longest of the known paths that is this path or above it."""
+    while path:
+        if path in known:
+            return path
+        path = path.rpartition("/")[0]
+    return None
+
+
+def placed_name(name: str, suffix: str) -> str:
+    """The name under which new bytes are stored: unique by its suffix, and no longer than a file system takes."""
+    room = MAX_NAME_BYTES - len(suffix.encode())
+    return name.encode()[:room].decode(errors="ignore") + suffix
+
+
+def key_fault(name: str) -> str | None:
+    if name in BUILT_IN_FIELDS:
+        return "is a field that every file has"
+    if name.lower() in {"and", "or", "not", "in", "like", "exists", "missing"}:
+        return "is a word of the search language"
+    if len(name) > 200 or not _KEY.fullmatch(name):
+        return "is not a key; a key is letters, digits and _ . : - inside, at most 200 characters"
+    return None
+
+
+def checked_value(key: str, value: MetadataValue, kind: MetadataType | None) -> MetadataValue:
+    """The value as it is stored under a key of this type; None is an undeclared key. Raises BadMetadata."""
+    match kind, value:
+        case (MetadataType.INTEGER, int()) if not isinstance(value, bool) and abs(value) <= _BIGGEST:
+            return value
+        case (MetadataType.FLOAT, int() | float()) if not isinstance(value, bool):
+            return float(value)
+        case (MetadataType.BOOLEAN, bool()):
+            return value
+        case (MetadataType.TIMESTAMP, str()):
+            if instant := _instant(value):
+                return instant
+        case (MetadataType.TEXT, str()) if "\0" not in value:
+            return value
+        case (None, _) if not (isinstance(value, str) and "\0" in value):
+            return value
+    wanted = kind.value if kind else "text without NUL"
+    raise BadMetadata(
+        f"The metadata key {key!r} is of type {wanted}; {shown(msgspec.json.encode(value).decode())} is not.",
+        key=key, type=wanted,
+    )  # fmt: skip
+
+
+def _instant(text: str) -> str | None:
+    try:
+        instant = datetime.fromisoformat(text)
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _safe(text: str) -> str:
+    """At most 200 characters that JSON can carry."""
+    return text[:200].encode(errors="replace").decode()

@@ -1,0 +1,1 @@
+"""The storage plugins that come with Spinor."""

@@ -1,0 +1,21 @@
+"""Addresses of storage."""
+
+from spinor.access import Caller, Scope
+from spinor.db import Tx
+from spinor.http import Routes
+from spinor.storage import service
+from spinor.storage.models import FileReplicas, LFNs, Place, PlaceRequest
+
+routes = Routes("storage")
+
+
+@routes.post("/api/files/replicas", scope=Scope.FILES_READ)
+async def replicas(tx: Tx, caller: Caller, body: LFNs) -> list[FileReplicas]:
+    """Where the bytes of files are: sizes, checksums, and an address per replica."""
+    return await service.replicas(tx, caller, body.lfns)
+
+
+@routes.post("/api/files/places", scope=Scope.FILES_WRITE)
+async def places(tx: Tx, caller: Caller, body: PlaceRequest) -> list[Place]:
+    """Where to put the bytes of new files: write there, then register them."""
+    return await service.places(tx, caller, body.se, body.lfns)

@@ -1,0 +1,63 @@
+"""The verbs of storage: addresses for reading and for writing. They move no bytes."""
+
+import secrets
+from collections.abc import Sequence
+
+from spinor.access import Caller
+from spinor.catalog import rules
+from spinor.catalog import service as catalog
+from spinor.catalog.models import FileLocation, ReplicaStatus
+from spinor.db import Tx
+from spinor.resources import service as resources
+from spinor.resources.models import StorageElement
+from spinor.storage.models import FileReplicas, Place, ReplicaAddress
+from spinor.storage.plugin import StoragePlugin, StorageReadOnly
+from spinor.storage.registry import open_element
+from spinor.types import LFN, PFN, SEName
+
+
+async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileReplicas]:
+    """Each file with the addresses of its replicas that can be read, in the order asked. Raises UnknownLFN.
+
+    Replicas on storage elements that were withdrawn from the VO are left out.
+    """
+    plugins = {element.name: opened(element) for element in await resources.storage_elements(tx, caller)}
+    found: dict[str, FileReplicas] = {}
+    for location in await catalog.locate_files(tx, caller, list(dict.fromkeys(lfns))):
+        if (file := found.get(location.lfn)) is None:
+            known = {name: getattr(location, name) for name in ("lfn", "size_bytes", "adler32", "sha256")}
+            file = found[location.lfn] = FileReplicas(**known, replicas=[])
+        if address := _address(location, plugins):
+            file.replicas.append(address)
+    return [found[lfn] for lfn in lfns]
+
+
+async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: str = "") -> list[Place]:
+    """Where the bytes of new files are to go on a storage element, in the order asked.
+
+    The name ends in `suffix` (a job gives `;<job_id>.<attempt>`), or in one that no other call gets: bytes of a file
+    that was moved or removed are never written over. Raises UnknownStorageElement, StorageReadOnly, BadLFN,
+    PathOutsideVO, DirectoryDenied.
+    """
+    element = await resources.storage_element(tx, caller, se)
+    if element.read_only:
+        raise StorageReadOnly(f"The storage element {se!r} is read-only; choose another one (`spinor se list`).", se=se)
+    pairs = [rules.split_lfn(lfn, caller.vo) for lfn in lfns]
+    await catalog.permit_new_below(tx, caller, {directory for directory, _ in pairs})
+    plugin, ending = opened(element), suffix or f";{secrets.token_hex(6)}"
+    pfns = [f"{directory[1:]}/{rules.placed_name(name, ending)}" for directory, name in pairs]
+    return [
+        Place(lfn=LFN(lfn), se=SEName(se), pfn=PFN(pfn), url=plugin.url(pfn))
+        for lfn, pfn in zip(lfns, pfns, strict=True)
+    ]
+
+
+def opened(element: StorageElement) -> StoragePlugin:
+    return open_element(element.plugin, element.root, element.options, read_only=element.read_only)
+
+
+def _address(location: FileLocation, plugins: dict[str, StoragePlugin]) -> ReplicaAddress | None:
+    plugin = plugins.get(location.se or "")
+    if plugin is None or location.pfn is None or location.status is not ReplicaStatus.AVAILABLE:
+        return None
+    return ReplicaAddress(se=SEName(location.se or ""), url=plugin.url(location.pfn))
