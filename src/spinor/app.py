@@ -28,8 +28,8 @@ from spinor.http import Endpoint, Public, Route, Routes, State
 from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import KeyRing, Verifier
-from spinor.jobs.matcher import Matcher
 from spinor.jobs.routes import routes as jobs_routes
+from spinor.jobs.service import Matcher
 from spinor.jobs.store import ERRORS as JOBS_ERRORS
 from spinor.pilots.routes import routes as pilots_routes
 from spinor.pilots.store import ERRORS as PILOTS_ERRORS

@@ -55,5 +55,5 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [stderr]
     root.setLevel(level)
-    for noisy in ("psycopg.pool", "uvicorn.access"):
+    for noisy in ("psycopg.pool", "pgqueuer", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""chores.sql is what the library wants, whatever the environment says."""
+"""The schema `chores` is what the library wants, whatever the environment says."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pgqueuer.core.qm import QueueManager
 
 from spinor.chores.queue import NAMES, Q, library
 
-SCHEMA = Path(__file__).parents[2] / "src" / "spinor" / "chores.sql"
+SCHEMA = Path(__file__).parents[2] / "src" / "spinor" / "schema.sql"
 
 
 def test_the_text_holds_exactly_the_librarys_definition() -> None:

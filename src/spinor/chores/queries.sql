@@ -1,4 +1,4 @@
--- The tables queue and log belong to the task-queue library (see chores.sql); ticks is our own.
+-- The tables queue and log belong to the task-queue library (see schema.sql); ticks is our own.
 
 -- name: start_chore
 -- every VO: chores are the service's own work.

@@ -1,7 +1,7 @@
 """The queue as the rest of Spinor sees it: enqueue inside a transaction, count, look at what failed.
 
 The library is PgQueuer (ADR 0004). Only this package knows it; its tables lie in the PostgreSQL schema `chores`, and
-their definition is part of Spinor's own schema (`chores.sql`).
+their definition is part of Spinor's own schema (`schema.sql`).
 """
 
 from collections.abc import Sequence
