@@ -1,0 +1,168 @@
+"""The addresses of pilots: for people below /api/pilots, for pilots themselves below /api/pilot.
+
+A long poll holds neither a transaction nor a connection of the pool while it waits. It subscribes first, looks, and
+then waits; the signal is a hint, and looking again every other second is what makes it true.
+"""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from spinor import credentials
+from spinor.access import Caller, Scope
+from spinor.db import Database, Tx
+from spinor.http import Public, Routes, State
+from spinor.identity import service as identity
+from spinor.identity.tokens import KeyRing
+from spinor.jobs import service as jobs
+from spinor.jobs.models import FinishReport, LogChunk, LogStream
+from spinor.jobs.service import Matcher
+from spinor.pilots import service
+from spinor.pilots.models import (
+    Beaten,
+    Cancelled,
+    CancelPilots,
+    Enrolled,
+    Enrolment,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    JobLogQuery,
+    LogQuery,
+    Matched,
+    MatchRequest,
+    Pilot,
+    PilotLogQuery,
+    PilotPage,
+    Position,
+    StartReport,
+)
+from spinor.pilots.service.life import TOKEN_LIFETIME_S
+from spinor.search import Search
+from spinor.settings import Settings
+from spinor.signals import Signals
+
+LOOK_AGAIN_S = 2.0
+RAW = "application/octet-stream"
+
+routes = Routes("pilots")
+
+# ------------------------------------------------------------------------------------------------------- for people
+
+
+@routes.post("/api/pilots/search", scope=Scope.PILOTS_READ)
+async def search_pilots(tx: Tx, caller: Caller, body: Search) -> PilotPage:
+    """List the VO's pilots."""
+    return await service.search_pilots(tx, caller, body)
+
+
+@routes.get("/api/pilots/{pilot_id}", scope=Scope.PILOTS_READ)
+async def pilot(tx: Tx, caller: Caller, pilot_id: int) -> Pilot:
+    """Show one pilot."""
+    return await service.pilot(tx, caller, pilot_id)
+
+
+@routes.get("/api/pilots/{pilot_id}/log", scope=Scope.PILOTS_READ)
+async def pilot_log(tx: Tx, caller: Caller, pilot_id: int, query: PilotLogQuery) -> Response:
+    """Read a pilot's own log from a position on (bytes; X-Spinor-Position says where the next part starts)."""
+    data = await service.pilot_log(tx, caller, pilot_id, query.position)
+    headers = {"X-Spinor-Position": str(query.position + len(data))}
+    return Response(data, media_type=RAW, headers=headers)
+
+
+@routes.post("/api/pilots/cancel", scope=Scope.PILOTS_MANAGE)
+async def cancel_pilots(tx: Tx, caller: Caller, body: CancelPilots) -> Cancelled:
+    """End pilots; their jobs wait again."""
+    return await service.cancel_pilots(tx, caller, body.pilot_ids, body.reason)
+
+
+# ------------------------------------------------------------------------------------------------------- for pilots
+
+
+@routes.post("/api/pilot/enrol", scope=Public.SIGN_IN)
+async def enrol(tx: Tx, state: State, body: Enrolment) -> Enrolled:
+    """Spend the enrolment secret for a token."""
+    return await service.enrol(tx, state[KeyRing], state[Settings].url, body)
+
+
+@routes.post("/api/pilot/match", scope=Scope.PILOT_ACT)
+async def match(db: Database, state: State, request: Request, caller: Caller, body: MatchRequest) -> Matched:
+    """Get jobs that fit into the offer; waits up to `wait_s` for some."""
+    signals, matcher = state[Signals], state[Matcher]
+    end = time.monotonic() + body.wait_s
+    async with signals.subscribed(f"waiting:{caller.vo_id}") as event:
+        async with db.transaction() as tx:
+            await service.note_match(tx, caller, body.offer, [])
+        while True:
+            async with db.transaction() as tx:
+                given = await service.match(tx, matcher, caller, body)
+            left_s = end - time.monotonic()
+            if given or left_s <= 0:
+                return Matched(jobs=given)
+            signalled = await signals.wait(event, min(LOOK_AGAIN_S, left_s))
+            # Whoever does not listen any more must not be given jobs; and a server about to stop gives none.
+            if event.is_set() or await request.is_disconnected():
+                return Matched(jobs=[])
+            if signalled:
+                matcher.forget()
+
+
+@routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
+async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
+    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away."""
+    signals = state[Signals]
+    end = time.monotonic() + body.wait_s
+    async with signals.subscribed(f"pilot:{caller.pilot_id}") as event:
+        while True:
+            async with db.transaction() as tx:
+                lost = await service.beat(tx, caller, body.held)
+            left_s = end - time.monotonic()
+            if lost or left_s <= 0 or await signals.wait(event, left_s):
+                break
+    if not lost and left_s > 0:
+        async with db.transaction() as tx:
+            lost = await service.beat(tx, caller, body.held)
+    return Beaten(lost=lost, token=_renewed(state, request, caller))
+
+
+@routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
+async def start_job(tx: Tx, caller: Caller, job_id: int, body: StartReport) -> None:
+    """Say that the payload runs."""
+    await jobs.start_job(tx, caller, job_id, body.attempt)
+
+
+@routes.post("/api/pilot/jobs/{job_id}/log", scope=Scope.PILOT_ACT, body_type=RAW)
+async def append_job_log(tx: Tx, caller: Caller, job_id: int, query: JobLogQuery, body: bytes) -> Position:
+    """Add to a payload's stdout or stderr."""
+    chunk = LogChunk(
+        job_id=job_id, attempt=query.attempt, stream=LogStream(query.stream), position=query.position, data=body
+    )
+    return Position(position=await jobs.append_log(tx, caller, chunk))
+
+
+@routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)
+async def finish_job(tx: Tx, caller: Caller, job_id: int, body: FinishReport) -> Finished:
+    """Register the outputs and end the job."""
+    return Finished(status=await jobs.finish_job(tx, caller, job_id, body))
+
+
+@routes.post("/api/pilot/log", scope=Scope.PILOT_ACT, body_type=RAW)
+async def append_log(tx: Tx, caller: Caller, query: LogQuery, body: bytes) -> Position:
+    """Add to the pilot's own log."""
+    return Position(position=await service.append_log(tx, caller, query.position, body))
+
+
+@routes.post("/api/pilot/goodbye", scope=Scope.PILOT_ACT)
+async def say_goodbye(tx: Tx, caller: Caller, body: Goodbye) -> None:
+    """Leave, and give back what is still held."""
+    await service.say_goodbye(tx, caller, body.reason)
+
+
+def _renewed(state: State, request: Request, caller: Caller) -> str | None:
+    """A new token when the one of this request, verified before, has less than half its life left."""
+    token = request.headers.get("authorization", "").partition(" ")[2]
+    if credentials.peek(token).exp - time.time() > TOKEN_LIFETIME_S / 2:
+        return None
+    assert caller.pilot_id is not None
+    return identity.mint_pilot_token(state[KeyRing], state[Settings].url, caller.vo, caller.pilot_id, TOKEN_LIFETIME_S)

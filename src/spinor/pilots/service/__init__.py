@@ -1,0 +1,41 @@
+"""The verbs of pilots."""
+
+from spinor.pilots.service.factory import (
+    demand_to_plan,
+    end_pilots,
+    note_waiting,
+    pilots_to_follow,
+    record_submissions,
+)
+from spinor.pilots.service.life import (
+    EnrolmentRefused,
+    PilotEnded,
+    append_log,
+    beat,
+    enrol,
+    match,
+    note_match,
+    say_goodbye,
+)
+from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, search_pilots
+
+__all__ = [
+    "EnrolmentRefused",
+    "PilotEnded",
+    "UnknownPilot",
+    "append_log",
+    "beat",
+    "cancel_pilots",
+    "demand_to_plan",
+    "end_pilots",
+    "enrol",
+    "match",
+    "note_match",
+    "note_waiting",
+    "pilot",
+    "pilot_log",
+    "pilots_to_follow",
+    "record_submissions",
+    "say_goodbye",
+    "search_pilots",
+]

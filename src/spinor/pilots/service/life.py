@@ -1,0 +1,129 @@
+"""A pilot's life as it tells it: enrol, ask for jobs, hold them, leave."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from spinor.access import Caller
+from spinor.db import Tx
+from spinor.errors import Denied, SpinorError
+from spinor.identity import service as identity
+from spinor.identity.tokens import KeyRing
+from spinor.jobs import service as jobs
+from spinor.jobs.models import Assignment, Held, Lost, Offer, Slot
+from spinor.jobs.service import Matcher
+from spinor.pilots import store
+from spinor.pilots.models import Enrolled, Enrolment, MatchRequest
+from spinor.signals import notify
+
+TOKEN_LIFETIME_S = 86_400
+HEARTBEAT_S = 15.0
+LEASE_S = 60.0  # Told to the pilot for its own judgement; the jobs system holds the leases.
+LOG_LIMIT_BYTES = 64 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class EnrolmentRefused(Denied):
+    """There is no pilot waiting for this enrolment."""
+
+    code = "enrolment-refused"
+
+
+class PilotEnded(SpinorError):
+    """This pilot has ended for the server; its jobs were given back, and it must stop."""
+
+    status, code = 410, "pilot-ended"
+
+
+async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolled:
+    """Turn the single-use secret into a token that can do nothing but act as this pilot.
+
+    The secret is spent by the same statement that compares it. Each refusal is logged, since a second use can mean
+    that somebody has read the secret.
+    """
+    digest = hashlib.sha256(asked.secret.encode()).digest()
+    hostname = str(asked.node.get("hostname", ""))[:255]
+    vo = await store.enrol(tx, asked.pilot_id, digest, asked.offer, hostname)
+    if vo is None:
+        found = await store.find_enrolment(tx, asked.pilot_id, digest)
+        known = found is not None and found.known
+        _log.warning(
+            "enrolment-refused",
+            extra={
+                "pilot_id": asked.pilot_id,
+                "hostname": hostname,
+                "right_secret": known,
+                "used_before": bool(known and found and found.enrolled),
+                "pilot_status": found.status.value if found else None,
+            },
+        )
+        # Who does not hold the right secret learns nothing, not even whether there is such a pilot.
+        if found is None or not known:
+            raise EnrolmentRefused
+        if found.enrolled:
+            raise EnrolmentRefused("This enrolment secret has been used before; a secret works once.")
+        raise EnrolmentRefused(f"This pilot is {found.status.value} and cannot enrol any more.")
+    token = identity.mint_pilot_token(keys, issuer, vo, asked.pilot_id, TOKEN_LIFETIME_S)
+    return Enrolled(token=token, expires_in=TOKEN_LIFETIME_S, heartbeat_s=HEARTBEAT_S, lease_s=LEASE_S)
+
+
+async def match(tx: Tx, matcher: Matcher, caller: Caller, asked: MatchRequest) -> list[Assignment]:
+    """Jobs for a pilot, now; none when none fits. PilotEnded when the server has given it up."""
+    pilot = await store.find_slot(tx, caller)
+    if pilot is None or pilot.ended:
+        raise PilotEnded
+    slot = Slot(pilot_id=pilot.pilot_id, site=pilot.site, site_id=pilot.site_id, offer=asked.offer)
+    given = await jobs.match_jobs(tx, matcher, caller, slot, asked.max_jobs)
+    if given:
+        await note_match(tx, caller, asked.offer, given)
+    return given
+
+
+async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assignment]) -> None:
+    """Keep what the pilot has left. This locks its row: whoever ends it now will see the new jobs and release them."""
+    left = msgspec.structs.replace(
+        offer,
+        cores=max(0, offer.cores - sum(job.cores for job in given)),
+        memory_bytes=max(0, offer.memory_bytes - sum(job.memory_bytes for job in given)),
+    )
+    if not await store.note_offer(tx, caller, left, len(given)):
+        raise PilotEnded
+    if given:
+        # A heartbeat that is waiting was asked without these jobs; it returns, and the next one names them.
+        await notify(tx, f"pilot:{caller.pilot_id}")
+
+
+async def beat(tx: Tx, caller: Caller, held: Sequence[Held]) -> list[Lost]:
+    """Renew the leases of what the pilot holds; what it does not hold any more."""
+    if not await store.note_seen(tx, caller):
+        raise PilotEnded
+    return await jobs.renew_leases(tx, caller, held)
+
+
+async def append_log(tx: Tx, caller: Caller, position: int, data: bytes) -> int:
+    """Keep bytes of the pilot's own log; the position that is expected next.
+
+    Bytes that are there already are skipped, and a gap is answered with the position where it begins. Past the limit,
+    bytes are taken and forgotten.
+    """
+    end = await store.find_log_end(tx, caller)
+    if end is None:
+        raise PilotEnded
+    if position > end or not data:
+        return end
+    new = data[end - position :]
+    if end + len(new) > LOG_LIMIT_BYTES:
+        return position + len(data)
+    if new:
+        await store.insert_log(tx, caller, end, new)
+    return end + len(new)
+
+
+async def say_goodbye(tx: Tx, caller: Caller, reason: str) -> None:
+    """End the pilot and give back what it still holds. Saying it twice is harmless."""
+    assert caller.pilot_id is not None
+    if await store.say_goodbye(tx, caller, reason):
+        await jobs.release_jobs_of_pilot(tx, caller.pilot_id, f"given back by its pilot: {reason}")

@@ -1,0 +1,3 @@
+from spinor_pilot.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,95 @@
+"""The pilot's entry point: `spinor-pilot.pyz launch.json` in the directory it may use."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from spinor_pilot import __version__, node, streams, system
+from spinor_pilot.faults import told
+from spinor_pilot.guardian import Guardian
+from spinor_pilot.pilot import Pilot, Slot
+from spinor_pilot.server import Refused, Server, Unreachable, Untrusted
+
+ENROLMENT_PATIENCE_S = 600.0
+
+_log = logging.getLogger("pilot")
+
+
+def main() -> int:
+    """Exit codes: 0 well, 1 something could not be reported, 2 wrong usage, 4 not accepted by the server."""
+    parser = argparse.ArgumentParser(prog="spinor-pilot", description="Run payloads for a Spinor server in this slot.")
+    parser.add_argument("launch", type=Path, help="JSON file of mode 0600, written by the computing-element plugin")
+    parser.add_argument("--directory", type=Path, default=Path.cwd(), help="where to work (default: here)")
+    parser.add_argument("--version", action="version", version=f"spinor-pilot {__version__}")
+    asked = parser.parse_args()
+    base = asked.directory.absolute()
+    guardian = Guardian()  # Before the secret is read, and before there is any thread.
+    system.hide_memory()
+    try:
+        launch = _read(asked.launch)
+        log_file = _log_to(base / "pilot.log")
+    except (OSError, ValueError) as error:
+        print(f"spinor-pilot: {told(f'reading {asked.launch}', error)}", file=sys.stderr)
+        return 2
+    try:
+        return _serve(launch, asked.launch, base, log_file, guardian)
+    finally:
+        guardian.close()
+
+
+def _serve(launch: dict[str, Any], launch_file: Path, base: Path, log_file: Path, guardian: Guardian) -> int:
+    node_facts = node.description()
+    _log.info("pilot %s, version %s, on %s", launch["pilot_id"], __version__, json.dumps(node_facts))
+    server = Server(launch["url"], launch.get("ca_pem", ""))
+    slot = Slot(launch, base)
+    who = {"pilot_id": launch["pilot_id"], "secret": launch.pop("secret")}
+    what = {"offer": slot.offer([]), "node": node_facts}
+    try:
+        enrolled = server.json("POST", "/api/pilot/enrol", {**who, **what}, patience_s=ENROLMENT_PATIENCE_S)
+    except (Refused, Unreachable, Untrusted) as error:
+        _log.error("not enrolled: %s", error)
+        return 4
+    finally:
+        with contextlib.suppress(OSError):
+            launch_file.unlink()  # Spent or refused: in neither case may a payload find it.
+    server.token = enrolled["token"]
+    guardian.watch()
+    pilot = Pilot(server, guardian, slot, enrolled["heartbeat_s"])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: pilot.interrupt(signal.Signals(got).name))
+    sending = streams.Follower([streams.Stream(log_file, streams.to_pilot_log(server, lambda: False))], "pilot-log")
+    _log.info("enrolled; %s cores, %s bytes of memory, %.0f s", slot.cores, slot.memory_bytes, slot.left_s)
+    code = pilot.work()
+    sending.finish(timeout_s=10)
+    return code
+
+
+def _read(path: Path) -> dict[str, Any]:
+    launch = json.loads(path.read_text(encoding="utf-8"))
+    needed = {"url", "pilot_id", "secret", "cores", "memory_bytes", "wall_s"}
+    if not isinstance(launch, dict) or not needed <= set(launch):
+        raise ValueError(f"it must be an object with {', '.join(sorted(needed))}")
+    return launch
+
+
+def _log_to(path: Path) -> Path:
+    """The log goes to a file, from where it is sent to the server, and to stderr, which the computing element keeps."""
+    lines = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    lines.converter = time.gmtime
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for target in (os.fdopen(number, "a", encoding="utf-8"), sys.stderr):
+        writer = logging.StreamHandler(target)
+        writer.setFormatter(lines)
+        _log.addHandler(writer)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    return path

@@ -1,0 +1,75 @@
+"""The local computing element, under the contract that all elements are held to."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from spinor.pilots.models import ElementState
+from spinor.pilots.plugin import BadOptions, ElementSettings, UnknownPlugin, plugin_named
+from spinor.pilots.plugins.local import LocalElement
+from spinor.testing.computing_contract import ComputingContract, Launcher
+
+
+def element(directory: Path) -> LocalElement:
+    return LocalElement(
+        ElementSettings(name="here", site="LOCAL", options={"grace_s": 1}, directory=directory / "computing")
+    )
+
+
+class TestLocalElement(ComputingContract):
+    @pytest.fixture
+    def plugin(self, tmp_path: Path) -> LocalElement:
+        return element(tmp_path)
+
+    @pytest.fixture
+    def restarted(self, tmp_path: Path) -> LocalElement:
+        return element(tmp_path)
+
+    async def test_a_killed_pilot_has_vanished(self, plugin: LocalElement, launch: Launcher) -> None:
+        external_id = await self.submit(plugin, launch("long"))
+        await self.until_output(plugin, external_id, "out ")
+        stat = (plugin.base / external_id / "process").read_text()
+        os.killpg(int(stat.rpartition(")")[2].split()[2]), signal.SIGKILL)
+        await self.until(plugin, external_id, ElementState.VANISHED)
+
+    async def test_a_reused_process_id_is_not_taken_for_the_pilot(self, plugin: LocalElement, launch: Launcher) -> None:
+        external_id = await self.submit(plugin, launch())
+        await self.until(plugin, external_id, ElementState.DONE)
+        home = plugin.base / external_id
+        (home / "exit-code").unlink()
+        text = (home / "process").read_text()
+        (home / "process").write_text(text.replace(text.split()[0], str(os.getpid()), 1))
+        assert (await plugin.status([external_id]))[external_id] is ElementState.VANISHED
+        await plugin.cancel([external_id])  # It would end this test.
+
+    async def test_an_earlier_services_pilot_of_the_same_number_makes_room(
+        self, plugin: LocalElement, launch: Launcher
+    ) -> None:
+        one = launch()
+        external_id = await self.submit(plugin, one)
+        await self.until(plugin, external_id, ElementState.DONE)
+        other = launch("fail")
+        again = type(other)(**{**{f: getattr(other, f) for f in other.__struct_fields__}, "pilot_id": one.pilot_id})
+        assert await self.submit(plugin, again) == external_id
+        await self.until(plugin, external_id, ElementState.FAILED)
+
+    async def test_a_full_or_forbidden_directory_is_told(self, tmp_path: Path, launch: Launcher) -> None:
+        (tmp_path / "computing").mkdir()
+        plugin = element(tmp_path)
+        one = launch()
+        (plugin.base / f"pilot-{one.pilot_id}").write_text("in the way")
+        (submitted,) = await plugin.submit([one])
+        assert submitted.external_id is None
+        assert f"pilot-{one.pilot_id}" in submitted.error
+
+
+def test_wrong_options_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadOptions, match="grace_sec"):
+        LocalElement(ElementSettings(name="here", site="LOCAL", options={"grace_sec": 1}, directory=tmp_path))
+
+
+def test_an_unknown_plugin_is_explained() -> None:
+    with pytest.raises(UnknownPlugin, match=r"'slurmy'.*known: local.*spinor\.computing_elements"):
+        plugin_named("slurmy")
