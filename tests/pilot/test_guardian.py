@@ -1,0 +1,128 @@
+"""The guardian: payloads die with the pilot, whatever kills it, and leave nothing behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from spinor_pilot import system
+
+PILOT = """
+import os, sys, time
+from spinor_pilot.guardian import Guardian
+guardian = Guardian()
+guardian.watch()
+base, script = sys.argv[1:]
+child = guardian.run(["/bin/sh", "-c", script], dict(os.environ), base, base + "/out", base + "/err", "SPINOR_PAYLOAD=7.1")
+print(child.pid, flush=True)
+if len(sys.argv) and os.environ.get("WAIT_FOR_END"):
+    child.ended.wait()
+    print(child.code, child.cpu_s, child.max_rss_bytes, guardian.alive, flush=True)
+else:
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started = []
+
+    def begin(script: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PILOT, str(tmp_path), script],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
+
+
+def survivors(mark: str) -> list[int]:
+    return [process.pid for process in system.processes() if mark in _arguments(process.pid)]
+
+
+def _arguments(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+    except OSError:
+        return ""
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> bool:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# Children of the payload in its session, in one of their own, and a daemon that left its parent and its environment.
+FAMILY = """
+sleep {n}1 &
+setsid sleep {n}2 &
+(env -i setsid sleep {n}3 &)
+trap '' TERM
+sleep {n}4
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_dead_pilot_leaves_no_payload(
+    start: Callable[..., subprocess.Popen[str]], number: int
+) -> None:
+    mark = f"{os.getpid()}{int(number)}"
+    pilot = start(FAMILY.format(n=mark))
+    assert pilot.stdout is not None
+    assert int(pilot.stdout.readline())
+    assert wait_until(lambda: len([p for p in survivors(f"sleep\0{mark}")]) == 4)
+    os.kill(pilot.pid, number)
+    assert wait_until(lambda: not survivors(f"sleep\0{mark}"), 3)
+
+
+def test_a_dead_guardian_takes_the_payload_with_it(start: Callable[..., subprocess.Popen[str]]) -> None:
+    mark = f"{os.getpid()}99"
+    pilot = start(FAMILY.format(n=mark), WAIT_FOR_END="1")
+    assert pilot.stdout is not None
+    payload = int(pilot.stdout.readline())
+    assert wait_until(lambda: len(survivors(f"sleep\0{mark}")) == 4)
+    guardian = next(process.parent for process in system.processes() if process.pid == payload)
+    os.kill(guardian, signal.SIGKILL)
+    assert pilot.stdout.readline().split()[0] == "None"
+    # The daemon without a trace of its origin is the one thing that outlives both: nobody can tell whose it is.
+    assert wait_until(lambda: len(survivors(f"sleep\0{mark}")) <= 1, 3)
+    for pid in survivors(f"sleep\0{mark}"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_payload_leaves_behind_ends_with_it(start: Callable[..., subprocess.Popen[str]]) -> None:
+    mark = f"{os.getpid()}55"
+    pilot = start(f"sleep {mark}1 & setsid sleep {mark}2 & exit 5", WAIT_FOR_END="1")
+    assert pilot.stdout is not None
+    pilot.stdout.readline()
+    code, cpu_s, max_rss_bytes, alive = pilot.stdout.readline().split()
+    assert (code, alive) == ("5", "True")
+    assert float(cpu_s) >= 0
+    assert int(max_rss_bytes) > 100_000
+    assert wait_until(lambda: not survivors(f"sleep\0{mark}"), 2)
+
+
+def test_signals_reach_payloads_as_usual(start: Callable[..., subprocess.Popen[str]]) -> None:
+    """Nothing that the pilot or the guardian ignores is ignored by a payload."""
+    pilot = start("kill -TERM $$; exit 1", WAIT_FOR_END="1")
+    assert pilot.stdout is not None
+    pilot.stdout.readline()
+    assert pilot.stdout.readline().split()[0] == str(-signal.SIGTERM)
