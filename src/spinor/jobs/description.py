@@ -275,20 +275,6 @@ def has_placeholder(texts: Iterable[str]) -> bool:
     return any("{" in text for text in texts)
 
 
-def lfn_problem(lfn: str, vo: str) -> str | None:
-    """Why this cannot be a file of the VO, or None."""
-    if not lfn.startswith(f"/{vo}/"):
-        return f"{shown(lfn)} is not below /{vo}/, where the files of your VO are"
-    parts = lfn.split("/")[2:]
-    if any(part in {"", ".", ".."} for part in parts):
-        return f"{shown(lfn)} has an empty part, `.` or `..` in it"
-    if _CONTROL.search(lfn):
-        return f"{shown(lfn)} has a control character in it"
-    if len(lfn.encode()) > 4096 or any(len(part.encode()) > 255 for part in parts):
-        return f"{shown(lfn)} is too long: 4,096 bytes in all and 255 between slashes are the most"
-    return None
-
-
 def shown(text: str) -> str:
     """A text of any length and content, fit for a sentence."""
     return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -273,7 +273,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 class WaitForJobs(JobIds, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 20.0
-    seen: dict[str, int] = {}  # The counts of the answer before: this one comes when they have changed.
+    seen: dict[str, int] | None = None  # The counts of the answer before: this one comes as soon as they have changed.
 
 
 class Waited(Struct, frozen=True, kw_only=True):
@@ -289,7 +289,7 @@ class SummariseJobs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class JobPage(Struct, frozen=True, kw_only=True):
-    jobs: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
     next: str | None  # `after` of the next page; None on the last.
 
 

@@ -67,12 +67,14 @@ SELECT %(vo_id)s::integer, (q->>'owner_id')::integer, (q->>'group_id')::integer,
 ON CONFLICT ON CONSTRAINT task_queue_digest_unique DO NOTHING;
 
 -- name: find_arrays_by_key
+-- The arrays of an earlier call with the same idempotency keys.
 SELECT array_id, name, size, spec::text AS spec
   FROM jobs.job_array
  WHERE vo_id = %(vo_id)s::integer AND owner_id = %(owner_id)s::integer AND idempotency_key = ANY (%(keys)s::text[])
  ORDER BY array_id;
 
 -- name: list_id_ranges
+-- Job ids as runs without a gap.
 SELECT array_id, min(job_id) AS first, max(job_id) AS last
   FROM (SELECT array_id, job_id, job_id - row_number() OVER (PARTITION BY array_id ORDER BY job_id) AS island
           FROM jobs.job WHERE array_id = ANY (%(array_ids)s::bigint[]) AND vo_id = %(vo_id)s::integer) ids
@@ -104,7 +106,7 @@ SELECT q.task_queue_id, q.vo_id, q.cores, q.memory_bytes, q.disk_bytes, q.wall_s
  WHERE head.job_ids IS NOT NULL;
 
 -- name: claim_jobs
--- Arrays keep every step on its key, whatever the planner believes of the tables' sizes.
+-- From waiting to matched, each job for one pilot. Arrays keep every step on its key, whatever the planner believes of the tables' sizes.
 WITH head AS MATERIALIZED (
     SELECT t.ctid, t.job_id
       FROM unnest(%(task_queue_ids)s::integer[], %(counts)s::integer[]) AS wish (task_queue_id, n)
@@ -154,6 +156,7 @@ SELECT q.task_queue_id, q.vo_id, q.cores, q.memory_bytes, q.disk_bytes, q.wall_s
 ---------------------------------------------------------------------------------------------------- an attempt's life
 
 -- name: start_job
+-- The payload runs.
 WITH job AS (
     UPDATE jobs.job SET status = 'running', minor_status = 'application', started_at = now(), updated_at = now()
      WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer AND pilot_id = %(pilot_id)s::bigint
@@ -166,10 +169,12 @@ WITH job AS (
 SELECT job_id FROM job;
 
 -- name: find_attempt
+-- A job with its newest attempt.
 SELECT job_id, array_id, array_index, owner_id, group_id, status, attempt, pilot_id, minor_status
   FROM jobs.job WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer;
 
 -- name: lock_held_job
+-- The job whose attempt the pilot reports on, held until the transaction ends.
 SELECT j.job_id, j.array_id, j.array_index, j.owner_id, j.group_id, j.attempt, j.status,
        j.parameters::text AS parameters, a.spec::text AS spec
   FROM jobs.job j JOIN jobs.job_array a USING (array_id)
@@ -187,6 +192,7 @@ SELECT EXISTS (
 ) AS reported;
 
 -- name: renew_leases
+-- Rows are locked in order of their ids. The answer has those that could not be renewed.
 WITH held AS (
     SELECT r.job_id FROM jobs.running r
       JOIN unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS h (job_id, attempt)
@@ -215,6 +221,7 @@ UPDATE jobs.job SET cpu_s = u.cpu_s, wall_s = u.wall_s, max_rss_bytes = u.max_rs
    AND job.updated_at < now() - interval '60 seconds';
 
 -- name: end_job
+-- The end of an attempt, with what it left behind.
 WITH job AS (
     UPDATE jobs.job SET status = %(status)s::jobs.job_status, minor_status = %(minor_status)s::text,
            exit_code = %(exit_code)s::integer, ended_at = now(), updated_at = now(),
@@ -301,6 +308,7 @@ SELECT job_id, array_id, status FROM job ORDER BY job_id;
 ---------------------------------------------------------------------------------------------------- commands
 
 -- name: lock_jobs
+-- Jobs by id and by array, in the order in which everybody locks them.
 SELECT job_id, array_id, owner_id, status, attempt, pilot_id
   FROM jobs.job
  WHERE vo_id = %(vo_id)s::integer
@@ -308,6 +316,7 @@ SELECT job_id, array_id, owner_id, status, attempt, pilot_id
  ORDER BY job_id FOR UPDATE;
 
 -- name: kill_jobs
+-- From any state that is not final.
 WITH job AS (
     UPDATE jobs.job SET status = 'killed', minor_status = 'killed by ' || %(source)s::text, ended_at = now(),
            updated_at = now()
@@ -364,13 +373,23 @@ SELECT coalesce((SELECT l.position + octet_length(l.data) FROM jobs.job_log l
  WHERE r.job_id = %(job_id)s::bigint AND r.attempt = %(attempt)s::integer AND r.pilot_id = %(pilot_id)s::bigint
    AND r.vo_id = %(vo_id)s::integer;
 
+-- name: find_stored_log_end
+-- Where the stored bytes of a stream end, whoever asks.
+SELECT l.position + octet_length(l.data) AS log_end
+  FROM jobs.job_log l
+ WHERE l.job_id = %(job_id)s::bigint AND l.attempt = %(attempt)s::integer AND l.stream = %(stream)s::jobs.log_stream
+   AND l.vo_id = %(vo_id)s::integer
+ ORDER BY l.position DESC LIMIT 1;
+
 -- name: insert_log
+-- The same chunk again changes nothing.
 INSERT INTO jobs.job_log (job_id, attempt, stream, position, vo_id, data)
 VALUES (%(job_id)s::bigint, %(attempt)s::integer, %(stream)s::jobs.log_stream, %(position)s::bigint, %(vo_id)s::integer,
         %(data)s::bytea)
 ON CONFLICT DO NOTHING;
 
 -- name: read_log
+-- From the chunk that holds the position on.
 SELECT l.position, l.data
   FROM jobs.job_log l
  WHERE l.job_id = %(job_id)s::bigint AND l.attempt = %(attempt)s::integer AND l.stream = %(stream)s::jobs.log_stream
@@ -395,18 +414,21 @@ RETURNING sandbox_id;
 SELECT pg_advisory_xact_lock(hashtextextended(%(name)s::text, 7351970));
 
 -- name: find_sandboxes
+-- Sandboxes of the VO by id.
 SELECT sandbox_id, vo_id, owner_id, encode(sha256, 'hex') AS sha256, size_bytes
   FROM jobs.sandbox
  WHERE sandbox_id = ANY (%(sandbox_ids)s::bigint[]) AND vo_id = %(vo_id)s::integer
  ORDER BY sandbox_id;
 
 -- name: list_sandboxes_of_arrays
+-- The input sandboxes of arrays.
 SELECT a.array_id, s.sandbox_id, encode(s.sha256, 'hex') AS sha256, s.size_bytes
   FROM jobs.array_sandbox a JOIN jobs.sandbox s USING (sandbox_id)
  WHERE a.array_id = ANY (%(array_ids)s::bigint[]) AND s.vo_id = %(vo_id)s::integer
  ORDER BY a.array_id, s.sandbox_id;
 
 -- name: find_sandbox_of_attempt
+-- An input sandbox of a job that the pilot holds now, and of no other.
 SELECT s.sandbox_id, s.vo_id, s.owner_id, encode(s.sha256, 'hex') AS sha256, s.size_bytes
   FROM jobs.running r
   JOIN jobs.job j ON j.job_id = r.job_id
@@ -416,6 +438,7 @@ SELECT s.sandbox_id, s.vo_id, s.owner_id, encode(s.sha256, 'hex') AS sha256, s.s
    AND r.vo_id = %(vo_id)s::integer;
 
 -- name: find_output_sandbox
+-- What the newest attempt that left one left behind.
 SELECT o.sandbox_id, o.attempt, s.size_bytes, o.missing
   FROM jobs.output_sandbox o JOIN jobs.sandbox s USING (sandbox_id)
  WHERE o.job_id = %(job_id)s::bigint AND o.vo_id = %(vo_id)s::integer
@@ -438,6 +461,7 @@ SELECT b.name
 ---------------------------------------------------------------------------------------------------- looking
 
 -- name: search_jobs
+-- One page of a list.
 SELECT {select}
   FROM jobs.job j
   JOIN jobs.job_array a USING (array_id)
@@ -449,6 +473,7 @@ SELECT {select}
  LIMIT {limit};
 
 -- name: summarise_jobs
+-- Counts of a list by some of its fields.
 SELECT {select}
   FROM jobs.job j
   JOIN jobs.job_array a USING (array_id)
@@ -460,6 +485,7 @@ SELECT {select}
  ORDER BY {order};
 
 -- name: find_job
+-- One job in full.
 SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, a.name, v.name AS vo, u.name AS owner,
        g.name AS "group", j.status, j.minor_status, j.application_status, j.priority, j.attempt, j.reschedules,
        s.name AS site, j.pilot_id, j.exit_code, j.submitted_at, j.started_at, j.ended_at, j.updated_at, j.cpu_s, j.wall_s,
@@ -474,12 +500,14 @@ SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, a.name, v.name
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
 
 -- name: list_history
+-- Every change of state, the oldest first.
 SELECT at, attempt, status, minor_status, source, reason
   FROM jobs.job_history
  WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer
  ORDER BY at;
 
 -- name: count_jobs
+-- Jobs by status.
 SELECT j.status, count(*) AS jobs
   FROM jobs.job j
  WHERE j.vo_id = %(vo_id)s::integer
@@ -487,6 +515,7 @@ SELECT j.status, count(*) AS jobs
  GROUP BY j.status ORDER BY j.status;
 
 -- name: list_known_ids
+-- Which of these jobs and arrays the VO has.
 SELECT 'job' AS kind, j.job_id AS id, j.array_id
   FROM jobs.job j WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
 UNION ALL
@@ -510,3 +539,10 @@ SELECT (SELECT count(*) FROM (SELECT FROM jobs.waiting w
      WHERE q.vo_id = j.vo_id AND q.task_queue_id <> j.task_queue_id
  ) others
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
+
+-- name: count_pilots_alive
+-- Only to explain: pilots know jobs and not the other way round, so this reads their table and never writes it.
+SELECT c.name AS computing_element, p.status::text AS status, count(*) AS pilots
+  FROM pilots.pilot p JOIN resources.computing_element c USING (ce_id)
+ WHERE p.vo_id = %(vo_id)s::integer AND p.ended_at IS NULL
+ GROUP BY c.name, p.status ORDER BY c.name, p.status;

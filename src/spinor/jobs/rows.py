@@ -144,3 +144,9 @@ class PlaceInQueue(msgspec.Struct, frozen=True):
     ahead_in_queue: int
     other_queues: int
     ahead_in_others: int
+
+
+class PilotCount(msgspec.Struct, frozen=True):
+    computing_element: str
+    status: str
+    pilots: int

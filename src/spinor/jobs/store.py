@@ -31,6 +31,7 @@ from spinor.jobs.rows import (
     LockedJob,
     NewArray,
     NotRenewed,
+    PilotCount,
     PlaceInQueue,
     Released,
     SandboxOfArray,
@@ -60,9 +61,6 @@ ERRORS: dict[str, type[SpinorError]] = {
     "output_sandbox_sandbox_id_fkey": UnknownSandbox,
     "job_array_idempotency": SubmittedTwice,
 }
-
-
-# ------------------------------------------------------------------------------------------------------ submission
 
 
 async def insert_arrays(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> list[Ids]:
@@ -115,9 +113,6 @@ async def list_id_ranges(tx: Tx, vo_id: int, array_ids: Sequence[int]) -> list[I
     return await fetch(tx, Ids, Q.list_id_ranges, {"vo_id": vo_id, "array_ids": list(array_ids)})
 
 
-# -------------------------------------------------------------------------------------------------------- matching
-
-
 async def list_waiting_heads(tx: Tx, depth: int) -> list[Head]:
     return await fetch(tx, Head, Q.list_waiting_heads, {"depth": depth})
 
@@ -147,9 +142,6 @@ def source_of(pilot_id: int) -> str:
 
 async def count_demand(tx: Tx, bound: int) -> list[Demand]:
     return await fetch(tx, Demand, Q.count_demand, {"bound": bound})
-
-
-# ---------------------------------------------------------------------------------------------- an attempt's life
 
 
 def _held_by(pilot: Caller, job_id: int, attempt: int) -> dict[str, Any]:
@@ -246,9 +238,6 @@ async def release_jobs(
     return await fetch(tx, Released, Q.release_jobs, parameters)
 
 
-# -------------------------------------------------------------------------------------------------------- commands
-
-
 async def lock_jobs(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequence[int]) -> list[LockedJob]:
     parameters = {"vo_id": vo_id, "job_ids": list(job_ids), "array_ids": list(array_ids)}
     return await fetch(tx, LockedJob, Q.lock_jobs, parameters)
@@ -274,15 +263,18 @@ def _command(caller: Caller, job_ids: Sequence[int], reason: str, wanted: JobSta
     }
 
 
-# ------------------------------------------------------------------------------------------------------------ logs
-
-
 async def find_log_end(tx: Tx, pilot: Caller, chunk: LogChunk) -> int | None:
     """Where the stored bytes of the stream end; None when the pilot does not hold the attempt."""
     end: int | None = await fetch_value(
         tx, Q.find_log_end, {**_held_by(pilot, chunk.job_id, chunk.attempt), "stream": chunk.stream.value}
     )
     return end
+
+
+async def find_stored_log_end(tx: Tx, vo_id: int, job: tuple[int, int], stream: LogStream) -> int:
+    job_id, attempt = job
+    parameters = {"vo_id": vo_id, "job_id": job_id, "attempt": attempt, "stream": stream.value}
+    return await fetch_value(tx, Q.find_stored_log_end, parameters) or 0
 
 
 async def insert_log(tx: Tx, vo_id: int, chunk: LogChunk) -> None:
@@ -304,23 +296,9 @@ async def read_log(
     tx: Tx, vo_id: int, job: tuple[int, int], stream: LogStream, position: int, limit: int
 ) -> list[tuple[int, bytes]]:
     """Stored chunks from the one that holds `position` on; `job` is (job, attempt)."""
-    job_id, attempt = job
-    rows = await fetch_rows(
-        tx,
-        Q.read_log,
-        {
-            "vo_id": vo_id,
-            "job_id": job_id,
-            "attempt": attempt,
-            "stream": stream.value,
-            "position": position,
-            "limit": limit,
-        },
-    )
+    log = {"vo_id": vo_id, "job_id": job[0], "attempt": job[1], "stream": stream.value}
+    rows = await fetch_rows(tx, Q.read_log, {**log, "position": position, "limit": limit})
     return [(row[0], bytes(row[1])) for row in rows]
-
-
-# ------------------------------------------------------------------------------------------------------- sandboxes
 
 
 async def lock_blob(tx: Tx, name: str) -> None:
@@ -361,9 +339,6 @@ async def list_known_blobs(tx: Tx, blobs: Sequence[tuple[str, int, int, str]]) -
     return {row[0] for row in await fetch_rows(tx, Q.list_known_blobs, parameters)}
 
 
-# --------------------------------------------------------------------------------------------------------- looking
-
-
 async def search_jobs(tx: Tx, vo_id: int, page: Page) -> list[tuple[Any, ...]]:
     query = sql.SQL(Q.search_jobs).format(**page.parts)
     return await fetch_rows(tx, query, {**page.params, "vo_id": vo_id})
@@ -396,3 +371,7 @@ async def list_known_ids(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: 
 
 async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue | None:
     return await fetch_one(tx, PlaceInQueue, Q.find_place_in_queue, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def count_pilots_alive(tx: Tx, vo_id: int) -> list[PilotCount]:
+    return await fetch(tx, PilotCount, Q.count_pilots_alive, {"vo_id": vo_id})

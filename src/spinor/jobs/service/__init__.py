@@ -8,22 +8,50 @@ from spinor.jobs.service.attempts import (
     renew_leases,
     start_job,
 )
+from spinor.jobs.service.commands import kill_jobs, reschedule_jobs
 from spinor.jobs.service.elements import Elements
-from spinor.jobs.service.logs import append_log
+from spinor.jobs.service.explanation import explain_job
+from spinor.jobs.service.logs import UnknownJob, append_log, read_log
+from spinor.jobs.service.looking import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
 from spinor.jobs.service.matching import Matcher, demand, match_jobs
+from spinor.jobs.service.sandboxes import (
+    find_output,
+    find_sandbox,
+    find_sandbox_of_attempt,
+    receive_sandbox,
+    receive_sandbox_of_attempt,
+    sweep_sandboxes,
+)
 from spinor.jobs.service.submission import submit_jobs
 
 __all__ = [
     "Elements",
     "Matcher",
     "StaleReport",
+    "UnknownJob",
     "append_log",
+    "arrays_of",
+    "count_jobs",
     "demand",
     "expire_leases",
+    "explain_job",
+    "find_output",
+    "find_sandbox",
+    "find_sandbox_of_attempt",
     "finish_job",
+    "job_history",
+    "kill_jobs",
     "match_jobs",
+    "read_log",
+    "receive_sandbox",
+    "receive_sandbox_of_attempt",
     "release_jobs_of_pilot",
     "renew_leases",
+    "reschedule_jobs",
+    "search_jobs",
+    "show_job",
     "start_job",
     "submit_jobs",
+    "summarise_jobs",
+    "sweep_sandboxes",
 ]

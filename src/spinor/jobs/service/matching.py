@@ -18,6 +18,7 @@ from spinor.jobs.models import Assignment, Demand, FinishReport, JobStatus, Offe
 from spinor.jobs.rows import Head, HeldJob
 from spinor.jobs.rules import Capacity, Verdict, exclusions
 from spinor.jobs.service.assignments import assignments
+from spinor.jobs.service.elements import Elements
 
 _FRESH_S = 0.2
 _DEPTH = 32  # Jobs that are seen at the head of each queue.
@@ -32,6 +33,7 @@ class Matcher:
         self._longer: set[int] = set()  # Queues with more jobs than were seen.
         self._read_at = float("-inf")
         self._fresh_s = _FRESH_S
+        self.elements = Elements()
 
     async def heads(self, tx: Tx, vo_id: int) -> list[Head]:
         """The queues of the VO, at most a fifth of a second old (more when reading them takes long)."""
@@ -125,7 +127,7 @@ async def _assigned(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list[A
             raise
         if len(claimed) > 1:
             return [each for job in claimed for each in await _assigned(tx, pilot, [job])]
-        verdict = Verdict(status=JobStatus.FAILED, minor_status="input data not available", reason=error.message)
+        verdict = Verdict(status=JobStatus.FAILED, minor_status="inputs or outputs not available", reason=error.message)
         await store.end_job(tx, pilot.vo_id, claimed[0], FinishReport(attempt=claimed[0].attempt), verdict, "matcher")
         return []
 

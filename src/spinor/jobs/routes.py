@@ -1,0 +1,168 @@
+"""Jobs over HTTP. A long poll holds no transaction while it waits."""
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from spinor.access import Caller, Scope
+from spinor.db import Database, Tx
+from spinor.errors import BadInput
+from spinor.http import Routes, State
+from spinor.jobs import service
+from spinor.jobs.models import (
+    CommandJobs,
+    Explanation,
+    HistoryEntry,
+    Job,
+    JobPage,
+    JobSummary,
+    LogPart,
+    LogQuery,
+    Outcome,
+    Sandbox,
+    SandboxRef,
+    SubmitJobs,
+    Submitted,
+    SummariseJobs,
+    Waited,
+    WaitForJobs,
+)
+from spinor.jobs.service import Matcher
+from spinor.search.models import Search
+from spinor.settings import Settings
+from spinor.signals import Signals
+
+routes = Routes("jobs")
+
+_LOG_LOOK_S = 0.3  # New bytes of a log are not signalled: each look costs less than a signal to every server.
+_COUNT_LOOK_S = 2.0
+_COUNT_PAUSE_S = 0.2  # A large array ends many jobs a second; it is counted at most this often.
+_MAX_KEY = 200
+
+
+@routes.post("/api/jobs", scope=Scope.JOBS_SUBMIT, status=201)
+async def submit_jobs(tx: Tx, caller: Caller, body: SubmitJobs, request: Request, state: State) -> Submitted:
+    """Submit jobs: all of them, or none. With an Idempotency-Key header, a repeat gives the first answer again."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= _MAX_KEY:
+        raise BadInput(
+            f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
+        )
+    return await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
+
+
+@routes.post("/api/jobs/search", scope=Scope.JOBS_READ)
+async def search_jobs(tx: Tx, caller: Caller, body: Search) -> JobPage:
+    """List jobs of the VO, the newest first unless sorted otherwise."""
+    return await service.search_jobs(tx, caller, body)
+
+
+@routes.post("/api/jobs/summary", scope=Scope.JOBS_READ)
+async def summarise_jobs(tx: Tx, caller: Caller, body: SummariseJobs) -> JobSummary:
+    """Count jobs of the VO by some fields."""
+    return await service.summarise_jobs(tx, caller, body)
+
+
+@routes.get("/api/jobs/{job_id}", scope=Scope.JOBS_READ)
+async def show_job(tx: Tx, caller: Caller, job_id: int) -> Job:
+    """Show one job in full."""
+    return await service.show_job(tx, caller, job_id)
+
+
+@routes.get("/api/jobs/{job_id}/history", scope=Scope.JOBS_READ)
+async def job_history(tx: Tx, caller: Caller, job_id: int) -> list[HistoryEntry]:
+    """List every change of a job's state, the oldest first."""
+    return await service.job_history(tx, caller, job_id)
+
+
+@routes.get("/api/jobs/{job_id}/explain", scope=Scope.JOBS_READ)
+async def explain_job(tx: Tx, caller: Caller, job_id: int) -> Explanation:
+    """Say why a job is in its state, and what to change."""
+    return await service.explain_job(tx, caller, job_id)
+
+
+# Whose job it is decides which scope a command needs, so the verb asks for it: jobs:submit for one's own, jobs:manage
+# for another's.
+@routes.post("/api/jobs/kill", scope=Scope.JOBS_READ)
+async def kill_jobs(tx: Tx, caller: Caller, body: CommandJobs) -> Outcome:
+    """Kill jobs. Each is done or refused on its own."""
+    return await service.kill_jobs(tx, caller, body)
+
+
+@routes.post("/api/jobs/reschedule", scope=Scope.JOBS_READ)
+async def reschedule_jobs(tx: Tx, caller: Caller, body: CommandJobs) -> Outcome:
+    """Let jobs run again, as a new attempt. Each is done or refused on its own."""
+    return await service.reschedule_jobs(tx, caller, body)
+
+
+@routes.post("/api/jobs/wait", scope=Scope.JOBS_READ)
+async def wait_for_jobs(db: Database, caller: Caller, body: WaitForJobs, state: State) -> Waited:
+    """Wait until all these jobs have ended (or, with `seen`, until the counts differ from it), or for `wait_s`."""
+    signals = state[Signals]
+    deadline = time.monotonic() + body.wait_s
+    async with db.transaction() as tx:
+        arrays = await service.arrays_of(tx, caller, body)
+    async with signals.subscribed(*(f"array:{array_id}" for array_id in arrays)) as event:
+        while True:
+            async with db.transaction() as tx:
+                waited = await service.count_jobs(tx, caller, body)
+            left = deadline - time.monotonic()
+            if waited.all_ended or left <= 0 or (body.seen is not None and waited.counts != body.seen):
+                return waited
+            await signals.wait(event, min(left, _COUNT_LOOK_S))
+            if event.is_set():  # It stays set when the server is about to stop.
+                return waited
+            await asyncio.sleep(min(_COUNT_PAUSE_S, max(0.0, deadline - time.monotonic())))
+
+
+@routes.get("/api/jobs/{job_id}/log", scope=Scope.JOBS_READ)
+async def read_log(db: Database, caller: Caller, job_id: int, query: LogQuery, state: State) -> Response:
+    """Read a job's stdout or stderr from a position on; with `wait_s`, wait for new bytes."""
+    signals = state[Signals]
+    deadline = time.monotonic() + query.wait_s
+    async with signals.subscribed(f"log:{job_id}") as stopping:
+        while True:
+            async with db.transaction() as tx:
+                part = await service.read_log(tx, caller, job_id, query)
+            left = deadline - time.monotonic()
+            if part.data or part.ended or left <= 0 or await signals.wait(stopping, min(left, _LOG_LOOK_S)):
+                return _log_response(part)
+
+
+def _log_response(part: LogPart) -> Response:
+    headers = {
+        "X-Spinor-Position": str(part.position),
+        "X-Spinor-Attempt": str(part.attempt),
+        "X-Spinor-Ended": "true" if part.ended else "false",
+    }
+    return Response(part.data, media_type="application/octet-stream", headers=headers)
+
+
+@routes.get("/api/jobs/{job_id}/output", scope=Scope.JOBS_READ)
+async def job_output(db: Database, caller: Caller, job_id: int, state: State) -> Response:
+    """Fetch a job's output sandbox, as a tar archive."""
+    async with db.transaction() as tx:
+        sandbox, path = await service.find_output(tx, caller, state[Settings].blob_dir, job_id)
+    return sandbox_response(sandbox, str(path))
+
+
+@routes.put("/api/sandboxes", scope=Scope.JOBS_SUBMIT, body_type="application/x-tar")
+async def put_sandbox(db: Database, caller: Caller, request: Request, state: State) -> SandboxRef:
+    """Store an input sandbox, an uncompressed tar archive; the same content again is the same sandbox."""
+    owner = (caller.vo_id, caller.user_id)
+    return await service.receive_sandbox(db, state[Settings].blob_dir, owner, request.stream())
+
+
+@routes.get("/api/sandboxes/{sandbox_id}", scope=Scope.JOBS_READ)
+async def get_sandbox(db: Database, caller: Caller, sandbox_id: int, state: State) -> Response:
+    """Fetch a sandbox of the VO, as a tar archive."""
+    async with db.transaction() as tx:
+        sandbox, path = await service.find_sandbox(tx, caller, state[Settings].blob_dir, sandbox_id)
+    return sandbox_response(sandbox, str(path))
+
+
+def sandbox_response(sandbox: Sandbox, path: str) -> Response:
+    """The bytes as a stream; their SHA-256 is the ETag."""
+    return FileResponse(path, media_type="application/x-tar", headers={"ETag": f'"{sandbox.sha256}"'})
