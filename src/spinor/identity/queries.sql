@@ -48,9 +48,17 @@ INSERT INTO identity.refresh_token (token_hash, family_id, vo_id, user_id, group
 SELECT %(token_hash)s::bytea, %(family_id)s::uuid, %(vo_id)s::integer, %(user_id)s::integer, %(group_id)s::integer,
        now() + make_interval(secs => %(lifetime_s)s::double precision);
 
--- name: lock_refresh_token
+-- name: lock_refresh_family
 -- every VO: whoever holds the token acts for the VO that its row names.
--- The times are compared with the clock, not with the start of the transaction: this one may have waited for the lock.
+-- The family and not the row: a revocation must not miss a successor that is being made.
+SELECT pg_advisory_xact_lock(hashtextextended(family_id::text, 0))
+  FROM identity.refresh_token
+ WHERE token_hash = %(token_hash)s::bytea;
+
+-- name: find_refresh_token
+-- every VO: whoever holds the token acts for the VO that its row names.
+-- A statement after the lock, and not the one that takes it: that one would look for the successor in a snapshot from
+-- before it waited. The times are compared with the clock and not with the start of the transaction for the same reason.
 SELECT family_id, vo_id, user_id, group_id,
        CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
             WHEN expires_at <= clock_timestamp() THEN 'expired'
@@ -60,11 +68,10 @@ SELECT family_id, vo_id, user_id, group_id,
                               WHERE s.token_hash = %(successor_hash)s::bytea AND s.used_at IS NULL) THEN 'in_grace'
             ELSE 'spent' END AS state
   FROM identity.refresh_token
- WHERE token_hash = %(token_hash)s::bytea
-   FOR UPDATE;
+ WHERE token_hash = %(token_hash)s::bytea;
 
 -- name: mark_refresh_token_used
--- every VO: the row was locked by its token just before.
+-- every VO: the family was locked by this token just before.
 UPDATE identity.refresh_token SET used_at = clock_timestamp() WHERE token_hash = %(token_hash)s::bytea;
 
 -- name: revoke_refresh_family

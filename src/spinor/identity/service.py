@@ -119,7 +119,8 @@ async def refresh(tx: Tx, keys: KeyRing, issuer: str, token: str, scope: str = "
     None when it was spent before: its family is revoked then, and the caller has to commit that although it refuses.
     """
     successor = _successor(keys, token)
-    row = await store.lock_refresh_token(tx, _hash(token), _hash(successor), REFRESH_GRACE_S)
+    await store.lock_refresh_family(tx, _hash(token))
+    row = await store.find_refresh_token(tx, _hash(token), _hash(successor), REFRESH_GRACE_S)
     if row is None or row.state is RefreshState.REVOKED:
         raise GrantRefused
     if row.state is RefreshState.EXPIRED:
@@ -139,12 +140,13 @@ async def refresh(tx: Tx, keys: KeyRing, issuer: str, token: str, scope: str = "
 
 async def revoke(tx: Tx, token: str) -> int:
     """End a refresh token and all of its family (RFC 7009); how many rows that were. An unknown token is no error."""
+    await store.lock_refresh_family(tx, _hash(token))
     return await store.revoke_refresh_family_of_token(tx, _hash(token))
 
 
 async def holds(tx: Tx, keys: KeyRing, token: str) -> bool:
     """Whether a refresh token could be used now."""
-    row = await store.lock_refresh_token(tx, _hash(token), _hash(_successor(keys, token)), REFRESH_GRACE_S)
+    row = await store.find_refresh_token(tx, _hash(token), _hash(_successor(keys, token)), REFRESH_GRACE_S)
     return row is not None and row.state in (RefreshState.FRESH, RefreshState.IN_GRACE)
 
 

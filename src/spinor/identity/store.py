@@ -69,10 +69,14 @@ async def insert_refresh_token(tx: Tx, token_hash: bytes, family_id: UUID, membe
     )
 
 
-async def lock_refresh_token(tx: Tx, token_hash: bytes, successor_hash: bytes, grace_s: float) -> RefreshToken | None:
-    """The row, locked until the transaction ends, so that of two uses at once the second sees the first."""
+async def lock_refresh_family(tx: Tx, token_hash: bytes) -> None:
+    """Let those who use or revoke tokens of one family take turns until the transaction ends."""
+    await execute(tx, Q.lock_refresh_family, {"token_hash": token_hash})
+
+
+async def find_refresh_token(tx: Tx, token_hash: bytes, successor_hash: bytes, grace_s: float) -> RefreshToken | None:
     parameters = {"token_hash": token_hash, "successor_hash": successor_hash, "grace_s": grace_s}
-    return await fetch_one(tx, RefreshToken, Q.lock_refresh_token, parameters)
+    return await fetch_one(tx, RefreshToken, Q.find_refresh_token, parameters)
 
 
 async def mark_refresh_token_used(tx: Tx, token_hash: bytes) -> None:
