@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from spinor.catalog.models import NewFile, Registered, RegisterOutcome
 from spinor.db import Database
 from spinor.errors import SpinorError
 from spinor.resources.service import UnknownStorageElement
-from tests.catalog.workbench import World, check_sums, new_file, register
+
+from .workbench import World, check_sums, new_file, register
 
 
 async def test_a_file_is_registered_with_its_parents(world: World) -> None:
@@ -50,7 +52,7 @@ async def test_one_call_may_name_a_file_with_two_storage_elements(world: World) 
     ("field", "there", "given"),
     [("size_bytes", 10, 11), ("adler32", "00000001", "00000002"), ("sha256", "aa" * 32, "bb" * 32)],
 )
-async def test_a_difference_is_refused_with_both_values(world: World, field: str, there: object, given: object) -> None:
+async def test_a_difference_is_refused_with_both_values(world: World, field: str, there: Any, given: Any) -> None:
     await register(world.db, world.ada, "/astro/x", **{field: there})
     with pytest.raises(FileDiffers) as caught:
         async with world.db.transaction() as tx:
@@ -117,7 +119,7 @@ async def test_a_bad_name_is_refused_and_nothing_is_written(world: World, lfn: s
     await check_sums(world.db, files=0)
 
 
-@pytest.mark.parametrize("name", ["new\nline", 'quo"te\'s', "🔭", "-rf", "~", "a b", "é" * 127, "%(x)s {y}", "\\", "*"])
+@pytest.mark.parametrize("name", ["new\nline", "quo\"te's", "🔭", "-rf", "~", "a b", "é" * 127, "%(x)s {y}", "\\", "*"])
 async def test_any_other_name_is_kept_as_it_is(world: World, name: str) -> None:
     lfn = f"/astro/{name}/{name}"
     await register(world.db, world.ada, lfn)

@@ -62,6 +62,6 @@ async def check_sums(db: Database, files: int | None = None) -> None:
     """Every counter equals a count of the rows, and every invariant holds."""
     async with db.transaction() as tx:
         for invariant, query in RECOUNTS.items():
-            assert await fetch_rows(tx, query) == [], invariant  # type: ignore[arg-type]
+            assert await fetch_rows(tx, query) == [], invariant
         if files is not None:
             assert await fetch_value(tx, "SELECT count(*) FROM catalog.file") == files

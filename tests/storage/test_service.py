@@ -6,7 +6,8 @@ from spinor.catalog import service as catalog
 from spinor.catalog.errors import BadLFN, DirectoryDenied, PathOutsideVO, UnknownLFN
 from spinor.resources.service import UnknownStorageElement
 from spinor.storage import service
-from tests.catalog.workbench import World, new_file, register
+
+from .workbench import World, new_file, register
 
 
 async def test_replicas_come_in_the_order_asked_with_addresses(world: World) -> None:

@@ -91,3 +91,15 @@ class StillMoving(Unavailable):
     """Directories are being made or moved here by others; try again."""
 
     code = "still-moving"
+
+
+class BadBatch(BadInput):
+    """The batch is not an Arrow stream with the columns path, name and size_bytes."""
+
+    code = "bad-batch"
+
+
+class ReplicaReadOnly(Denied):
+    """The file has bytes on a read-only storage element, from which they cannot be deleted."""
+
+    code = "replica-read-only"

@@ -249,3 +249,21 @@ class WritableThing(msgspec.Struct, frozen=True):
     owner_id: int | None
     group_id: int | None
     mode: int
+
+
+class DirectoryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`after` is the page before's `next`."""
+
+    path: str
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
+    after: str | None = None
+
+
+class DirectoryCount(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    files: int
+
+
+class DirectoryPage(msgspec.Struct, frozen=True, kw_only=True):
+    rows: list[DirectoryCount]
+    next: str | None = None

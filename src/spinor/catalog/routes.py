@@ -2,9 +2,31 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
-from spinor.catalog.models import FileStat, NewFile, Paths, Registered
-from spinor.db import Tx
+from spinor.catalog.models import (
+    BatchCounts,
+    BatchRequest,
+    DirectoryPage,
+    DirectoryRequest,
+    EntryPage,
+    FileStat,
+    FindRequest,
+    FoundPage,
+    ListRequest,
+    MetadataChange,
+    MetadataKey,
+    MetadataShown,
+    Move,
+    Moved,
+    NewFile,
+    Outcome,
+    Paths,
+    Registered,
+    RemoveRequest,
+    Usage,
+)
+from spinor.db import Database, Tx
 from spinor.http import Routes
+from spinor.search import Search
 
 routes = Routes("catalog")
 
@@ -15,13 +37,85 @@ async def register_files(tx: Tx, caller: Caller, body: list[NewFile]) -> list[Re
     return await service.register_files(tx, caller, body)
 
 
+@routes.post("/api/files/register-batch", scope=Scope.FILES_WRITE, body_type="application/vnd.apache.arrow.stream")
+async def register_batch(db: Database, caller: Caller, query: BatchRequest, body: bytes) -> BatchCounts:
+    """Register files of a directory tree (Arrow: path, name, size_bytes, adler32, sha256); refusals are told apart."""
+    batch = await service.read_batch(caller, query, body)
+    # Two transactions, so that batches of one tree wait for each other only while directories are made.
+    async with db.transaction() as tx:
+        await service.make_batch_directories(tx, caller, batch)
+    async with db.transaction() as tx:
+        return await service.register_batch(tx, caller, query, batch)
+
+
 @routes.post("/api/files/stat", scope=Scope.FILES_READ)
 async def stat_files(tx: Tx, caller: Caller, body: Paths) -> list[FileStat]:
     """What is known of each file: size, checksums, owner, storage elements."""
     return await service.stat_files(tx, caller, body.paths)
 
 
+@routes.post("/api/files/list", scope=Scope.FILES_READ)
+async def list_directory(tx: Tx, caller: Caller, body: ListRequest) -> EntryPage:
+    """One page of a directory: directories first, then files, by name."""
+    return await service.list_directory(tx, caller, body)
+
+
+@routes.post("/api/files/find", scope=Scope.FILES_READ)
+async def find_files(tx: Tx, caller: Caller, body: FindRequest) -> FoundPage:
+    """One page of the files below a path that a filter over fields and metadata keys names."""
+    search = Search(where=body.where, sort=body.sort, limit=body.limit, after=body.after, fields=body.fields)
+    return await service.find_files(tx, caller, body.path, search)
+
+
+@routes.post("/api/files/remove", scope=Scope.FILES_WRITE)
+async def remove_files(tx: Tx, caller: Caller, body: RemoveRequest) -> Outcome:
+    """Remove files, and directories if asked; each refused path comes back with its reason."""
+    return await service.remove_files(tx, caller, body)
+
+
+@routes.post("/api/files/move", scope=Scope.FILES_WRITE)
+async def move_files(tx: Tx, caller: Caller, body: list[Move]) -> list[Moved]:
+    """Move or rename files and whole directories: all of them, or none. Bytes stay where they are."""
+    return await service.move(tx, caller, body)
+
+
+@routes.post("/api/files/metadata", scope=Scope.FILES_WRITE)
+async def set_metadata(tx: Tx, caller: Caller, body: MetadataChange) -> list[MetadataShown]:
+    """Set and unset metadata of files and directories, all or nothing."""
+    return await service.set_metadata(tx, caller, body)
+
+
+@routes.post("/api/files/metadata/show", scope=Scope.FILES_READ)
+async def show_metadata(tx: Tx, caller: Caller, body: Paths) -> list[MetadataShown]:
+    """The metadata of files and directories, their own and inherited ones, and where these come from."""
+    return await service.show_metadata(tx, caller, body.paths)
+
+
+@routes.get("/api/files/metadata-keys", scope=Scope.FILES_READ)
+async def metadata_keys(tx: Tx, caller: Caller) -> list[MetadataKey]:
+    """The declared metadata keys of the VO, with their types."""
+    return await service.metadata_keys(tx, caller)
+
+
+@routes.post("/api/files/metadata-keys", scope=Scope.FILES_WRITE)
+async def declare_metadata_keys(tx: Tx, caller: Caller, body: list[MetadataKey]) -> list[MetadataKey]:
+    """Declare metadata keys for the VO, so that values are checked and searches know them."""
+    return await service.declare_keys(tx, caller, body)
+
+
+@routes.post("/api/files/usage", scope=Scope.FILES_READ)
+async def usage(tx: Tx, caller: Caller, body: Paths) -> list[Usage]:
+    """Files and bytes at and below each path, together and per storage element."""
+    return await service.usage(tx, caller, body.paths)
+
+
 @routes.post("/api/directories", scope=Scope.FILES_WRITE)
 async def make_directories(tx: Tx, caller: Caller, body: Paths) -> list[str]:
     """Make directories and what is missing above them; the answer names those of them that are new."""
     return await service.make_directories(tx, caller, body.paths)
+
+
+@routes.post("/api/directories/search", scope=Scope.FILES_READ)
+async def directories_below(tx: Tx, caller: Caller, body: DirectoryRequest) -> DirectoryPage:
+    """One page of the directories at and below a path, by path, with their numbers of files."""
+    return await service.directories_below(tx, caller, body)

@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 from psycopg import AsyncCursor, sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
 from spinor.catalog.errors import GuidTaken, LFNExists
-from spinor.catalog.models import FileLocation, FileStat, WritableThing
+from spinor.catalog.models import DirectoryCount, FileLocation, FileStat, MetadataKey, SEUsage, WritableThing
 from spinor.db import Queries, Query, Tx, execute, fetch, fetch_rows, fetch_value
 from spinor.errors import SpinorError
 
@@ -173,15 +175,136 @@ async def locate_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]
 
 
 async def _file_rows(tx: Tx, caller: Caller, query: Query, places: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    values = {
-        "vo_id": caller.vo_id,
-        "directories": [directory for directory, _ in places],
-        "names": [name for _, name in places],
-    }
-    async with tx.cursor() as cursor:
-        await cursor.execute(query, values)
-        names = [column.name for column in cursor.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+    rows = await _dicts(tx, query, {"vo_id": caller.vo_id, **_columns(places)})
     for row in rows:
         del row["n"]
     return rows
+
+
+async def _dicts(tx: Tx, query: Query, values: dict[str, Any]) -> list[dict[str, Any]]:
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
+
+
+class OwnedFile(WritableThing, frozen=True):
+    path: str
+    file_id: int
+
+
+class DueRemoval(msgspec.Struct, frozen=True):
+    """Bytes to delete; `attempts` counts this one."""
+
+    removal_id: int
+    se_id: int
+    pfn: str
+    attempts: int
+
+
+async def lock_tree(tx: Tx, caller: Caller, path: str) -> list[Directory]:
+    return await fetch(tx, Directory, Q.lock_tree, {"vo_id": caller.vo_id, "path": path})
+
+
+async def files_in(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> list[int]:
+    values = {"vo_id": caller.vo_id, "directory_ids": list(directory_ids)}
+    return [row[0] for row in await fetch_rows(tx, Q.files_in, values)]
+
+
+async def read_only_replicas(tx: Tx, caller: Caller, file_ids: Sequence[int]) -> dict[int, str]:
+    """file_id -> a storage element that is read-only."""
+    rows = await fetch_rows(tx, Q.read_only_replicas, {"vo_id": caller.vo_id, "file_ids": list(file_ids)})
+    return dict(rows)
+
+
+async def on_files(tx: Tx, caller: Caller, query: Query, file_ids: Sequence[int], **values: Any) -> None:
+    """Run one of the statements over a set of files."""
+    await execute(tx, query, {"vo_id": caller.vo_id, "file_ids": list(file_ids), **values})
+
+
+async def delete_directories(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> None:
+    await execute(tx, Q.delete_directories, {"vo_id": caller.vo_id, "directory_ids": list(directory_ids)})
+
+
+async def take_due_removals(tx: Tx, limit: int) -> list[DueRemoval]:
+    return await fetch(tx, DueRemoval, Q.take_due_removals, {"limit": limit})
+
+
+async def forget_removals(tx: Tx, removal_ids: Sequence[int]) -> None:
+    await execute(tx, Q.forget_removals, {"removal_ids": list(removal_ids)})
+
+
+async def note_removals(tx: Tx, errors: dict[int, str]) -> None:
+    await execute(tx, Q.note_removals, {"removal_ids": list(errors), "errors": list(errors.values())})
+
+
+async def longest_path_below(tx: Tx, caller: Caller, path: str) -> int:
+    return int(await fetch_value(tx, Q.longest_path_below, {"vo_id": caller.vo_id, "path": path}) or 0)
+
+
+async def move_tree(tx: Tx, caller: Caller, source: str, target: str, parent_id: int) -> None:
+    values = {"vo_id": caller.vo_id, "source": source, "target": target, "parent_id": parent_id}
+    await execute(tx, Q.move_tree, values)
+
+
+async def lock_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> dict[str, OwnedFile]:
+    rows = await fetch(tx, OwnedFile, Q.lock_files, {"vo_id": caller.vo_id, **_columns(places)})
+    return {row.path: row for row in rows}
+
+
+async def change_metadata(
+    tx: Tx, caller: Caller, query: Query, ids: dict[str, list[int]], values: dict[str, Any], unset: Sequence[str]
+) -> None:
+    await execute(tx, query, {"vo_id": caller.vo_id, **ids, "set": Jsonb(values), "unset": list(unset)})
+
+
+async def directory_metadata(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return dict(await fetch_rows(tx, Q.directory_metadata, {"vo_id": caller.vo_id, "paths": list(paths)}))
+
+
+async def file_metadata(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    return dict(await fetch_rows(tx, Q.file_metadata, {"vo_id": caller.vo_id, **_columns(places)}))
+
+
+async def metadata_keys(tx: Tx, caller: Caller) -> list[MetadataKey]:
+    return await fetch(tx, MetadataKey, Q.metadata_keys, {"vo_id": caller.vo_id})
+
+
+async def declare_keys(tx: Tx, caller: Caller, keys: Sequence[MetadataKey]) -> None:
+    values = {"names": [key.name for key in keys], "types": [key.type.value for key in keys]}
+    await execute(tx, Q.declare_keys, {"vo_id": caller.vo_id, **values})
+
+
+async def values_of_key(tx: Tx, caller: Caller, key: str, limit: int) -> list[Any]:
+    rows = await fetch_rows(tx, Q.values_of_key, {"vo_id": caller.vo_id, "key": key, "limit": limit})
+    return [row[0] for row in rows]
+
+
+def _columns(places: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    return {"directories": [directory for directory, _ in places], "names": [name for _, name in places]}
+
+
+async def list_subdirectories(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return await _dicts(tx, Q.list_subdirectories, values)
+
+
+async def list_files(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return await _dicts(tx, Q.list_files, values)
+
+
+async def find_files(
+    tx: Tx, statement: sql.Composed, values: dict[str, Any], inherited: dict[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    return await fetch_rows(tx, statement, {**values, "inherited": Jsonb(inherited or {})})
+
+
+async def directories_below(tx: Tx, caller: Caller, path: str, after: str, limit: int) -> list[DirectoryCount]:
+    values = {"vo_id": caller.vo_id, "path": path, "after": after, "limit": limit}
+    return await fetch(tx, DirectoryCount, Q.directories_below, values)
+
+
+async def usage_of_tree(tx: Tx, caller: Caller, path: str) -> dict[str, Any]:
+    return (await _dicts(tx, Q.usage_of_tree, {"vo_id": caller.vo_id, "path": path}))[0]
+
+
+async def usage_by_storage_element(tx: Tx, caller: Caller, path: str) -> list[SEUsage]:
+    return await fetch(tx, SEUsage, Q.usage_by_storage_element, {"vo_id": caller.vo_id, "path": path})

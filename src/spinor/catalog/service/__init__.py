@@ -1,7 +1,34 @@
 """The verbs of the catalog."""
 
+from spinor.catalog.service.batches import make_batch_directories, read_batch, register_batch
 from spinor.catalog.service.directories import make_directories, permit_new_below
+from spinor.catalog.service.finding import directories_below, find_files, list_directory, usage
+from spinor.catalog.service.metadata import declare_keys, metadata_keys, set_metadata, show_metadata
+from spinor.catalog.service.moving import move
 from spinor.catalog.service.reading import locate_files, stat_files
 from spinor.catalog.service.registration import register_files
+from spinor.catalog.service.removal import REMOVE_BYTES, due_removals, removals_done, remove_files
 
-__all__ = ["locate_files", "make_directories", "permit_new_below", "register_files", "stat_files"]
+__all__ = [
+    "REMOVE_BYTES",
+    "declare_keys",
+    "directories_below",
+    "due_removals",
+    "find_files",
+    "list_directory",
+    "locate_files",
+    "make_batch_directories",
+    "make_directories",
+    "metadata_keys",
+    "move",
+    "permit_new_below",
+    "read_batch",
+    "register_batch",
+    "register_files",
+    "removals_done",
+    "remove_files",
+    "set_metadata",
+    "show_metadata",
+    "stat_files",
+    "usage",
+]

@@ -110,6 +110,28 @@ async def _refuse_files(tx: Tx, caller: Caller, locked: dict[str, Directory], pa
         raise LFNExists(f"{shown(path)} is a file, so it cannot be a directory too.", lfn=path)
 
 
+async def refused_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict[str, str]:
+    """Which of the directories the caller could not make or write in just now, and why. Takes no lock."""
+    wanted = set(paths)
+    everything = with_ancestors(wanted)
+    found = await store.find_directories(tx, caller, everything)
+    tops = [path for path in everything - found.keys() if path.rpartition("/")[0] in found]
+    parents = [found[path.rpartition("/")[0]].directory_id for path in tops]
+    pairs = {(f.directory_id, f.name) for f in await store.find_names(tx, caller, parents, [_name(p) for p in tops])}
+    files = {path for path, parent in zip(tops, parents, strict=True) if (parent, _name(path)) in pairs}
+    reasons: dict[str, str] = {}
+    for path in wanted:
+        if blocking := nearest(path, files):
+            reasons[path] = f"{shown(blocking)} is a file, so it cannot be a directory too"
+        elif (top := nearest(path, found)) and not may_write(found[top], caller):
+            reasons[path] = denied(caller, found[top]).message
+    return reasons
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 async def permit_new_below(tx: Tx, caller: Caller, paths: Iterable[str]) -> None:
     """Make sure, without a lock, that the caller may make or write these directories: for promises such as places."""
     wanted = set(paths)

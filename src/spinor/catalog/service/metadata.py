@@ -1,0 +1,104 @@
+"""Metadata: typed keys of a VO, values on directories and files. A directory's values hold for all below it."""
+
+from typing import Any
+
+from spinor.access import Caller
+from spinor.catalog import rules, store
+from spinor.catalog.errors import BadMetadata, DirectoryDenied, KeyDeclaredOtherwise
+from spinor.catalog.models import EntryKind, MetadataChange, MetadataKey, MetadataShown
+from spinor.catalog.service.directories import permit
+from spinor.catalog.service.reading import refuse_missing
+from spinor.catalog.store import Q
+from spinor.db import Tx
+from spinor.search.expression import shown
+
+_CHECKED_VALUES = 10_000
+
+
+async def metadata_keys(tx: Tx, caller: Caller) -> list[MetadataKey]:
+    """The VO's declared keys: those that searches know."""
+    return await store.metadata_keys(tx, caller)
+
+
+async def declare_keys(tx: Tx, caller: Caller, keys: list[MetadataKey]) -> list[MetadataKey]:
+    """Declare keys for the VO; all its keys. A second declaration of the same type is no error.
+
+    Raises BadMetadata, and KeyDeclaredOtherwise also when values that are stored under the key do not fit.
+    """
+    for key in keys:
+        if fault := rules.key_fault(key.name):
+            raise BadMetadata(f"The metadata key {shown(key.name)} {fault}.", key=key.name[:200])
+        await _check_stored(tx, caller, key)
+    await store.declare_keys(tx, caller, keys)
+    declared = {key.name: key for key in await store.metadata_keys(tx, caller)}
+    for key in keys:
+        if declared[key.name].type is not key.type:
+            raise KeyDeclaredOtherwise(
+                f"The metadata key {key.name!r} is declared as {declared[key.name].type}, not {key.type}.", key=key.name
+            )
+    return list(declared.values())
+
+
+async def _check_stored(tx: Tx, caller: Caller, key: MetadataKey) -> None:
+    for value in await store.values_of_key(tx, caller, key.name, _CHECKED_VALUES):
+        try:
+            fits = rules.checked_value(key.name, value, key.type) == value
+        except BadMetadata:
+            fits = False
+        if not fits:
+            raise KeyDeclaredOtherwise(
+                f"Under the metadata key {key.name!r} there is {shown(str(value))}, which is no {key.type}; "
+                "set it to a fitting value or unset it first.",
+                key=key.name,
+            )
+
+
+async def set_metadata(tx: Tx, caller: Caller, change: MetadataChange) -> list[MetadataShown]:
+    """Set and unset keys of files and directories, all or nothing; what holds for them now.
+
+    Raises BadMetadata (names key and type), UnknownLFN, DirectoryDenied.
+    """
+    types = {key.name: key.type for key in await store.metadata_keys(tx, caller)}
+    values: dict[str, Any] = {}
+    for key, value in change.set.items():
+        if fault := rules.key_fault(key):
+            raise BadMetadata(f"The metadata key {shown(key)} {fault}.", key=key[:200])
+        values[key] = rules.checked_value(key, value, types.get(key))
+    paths = [rules.checked_path(path, caller.vo) for path in dict.fromkeys(change.paths)]
+    directories = await store.lock_directories(tx, caller, paths)
+    permit(caller, directories.values())
+    others = [path for path in paths if path not in directories]
+    files = await store.lock_files(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
+    if len(files) < len(others):
+        await refuse_missing(tx, caller, others, set(files))
+    for file in files.values():
+        if not rules.may_write(file, caller):
+            raise DirectoryDenied(f"You may not change the metadata of {shown(file.path)}.", path=file.path)
+    ids = {"directory_ids": [directory.directory_id for directory in directories.values()]}
+    await store.change_metadata(tx, caller, Q.change_directory_metadata, ids, values, change.unset)
+    ids = {"file_ids": [file.file_id for file in files.values()]}
+    await store.change_metadata(tx, caller, Q.change_file_metadata, ids, values, change.unset)
+    return await show_metadata(tx, caller, paths)
+
+
+async def show_metadata(tx: Tx, caller: Caller, paths: list[str]) -> list[MetadataShown]:
+    """The values of each path, its own and those it inherits, in the order asked. Raises UnknownLFN."""
+    checked = [rules.checked_path(path, caller.vo) for path in paths]
+    directories = await store.directory_metadata(tx, caller, rules.with_ancestors(checked))
+    others = [path for path in checked if path not in directories]
+    files = await store.file_metadata(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
+    if len(files) < len(set(others)):
+        await refuse_missing(tx, caller, others, set(files))
+    return [_shown(path, directories, files) for path in checked]
+
+
+def _shown(path: str, directories: dict[str, dict[str, Any]], files: dict[str, dict[str, Any]]) -> MetadataShown:
+    kind = EntryKind.DIRECTORY if path in directories else EntryKind.FILE
+    own = directories[path] if kind is EntryKind.DIRECTORY else files[path]
+    inherited: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for above in rules.ancestors(path):
+        for key, value in directories.get(above, {}).items():
+            if key not in own:
+                inherited[key], origins[key] = value, above
+    return MetadataShown(path=path, kind=kind, own=own, inherited=inherited, origins=origins)

@@ -1,0 +1,139 @@
+"""Remove files and directories: rows now, bytes as soon as their storages let them go."""
+
+from collections.abc import Sequence
+
+from spinor.access import Caller
+from spinor.catalog import rules, store
+from spinor.catalog.errors import DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
+from spinor.catalog.models import BytesFate, Outcome, Refusal, RemoveRequest
+from spinor.catalog.service.directories import denied
+from spinor.catalog.store import Directory, DueRemoval, Q
+from spinor.chores import enqueue
+from spinor.db import Tx
+from spinor.errors import SpinorError
+from spinor.search.expression import shown
+
+REMOVE_BYTES = "storage.remove_bytes"  # The chore's name; the storage, which stands above the catalog, has the chore.
+
+
+async def remove_files(tx: Tx, caller: Caller, request: RemoveRequest) -> Outcome:
+    """Remove each path from the catalog, with its replicas; a refused one leaves the others alone.
+
+    With `recursive` a path may be a directory of up to MAX_REMOVED_FILES files, which goes whole or not at all.
+    """
+    refused: dict[str, SpinorError] = {}
+    paths: dict[str, str] = {}  # As it was given -> as it is.
+    for path in dict.fromkeys(request.paths):
+        try:
+            paths[path] = rules.checked_path(path, caller.vo)
+        except SpinorError as error:
+            refused[path] = error
+    await (store.hold_tree_alone if request.recursive else store.hold_tree)(tx, caller)
+    found = await store.find_directories(tx, caller, paths.values())
+    trees = {given: path for given, path in paths.items() if path in found}
+    files = {given: path for given, path in paths.items() if path not in found}
+    if request.recursive:
+        for given, path in trees.items():
+            if problem := await _remove_tree(tx, caller, path, request.bytes):
+                refused[given] = problem
+    else:
+        refused |= {given: _is_directory(given) for given in trees}
+    refused |= await _remove_files(tx, caller, files, request.bytes)
+    return Outcome(
+        done=[path for path in dict.fromkeys(request.paths) if path not in refused],
+        refused=[Refusal(id=path, code=error.code, reason=error.message) for path, error in refused.items()],
+    )
+
+
+def _is_directory(path: str) -> SpinorError:
+    return UnknownLFN(f"{shown(path)} is a directory; remove it with all below it by `--recursive`.")
+
+
+async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: BytesFate) -> dict[str, SpinorError]:
+    if not files:
+        return {}
+    pairs = {given: (path.rpartition("/")[0], path.rpartition("/")[2]) for given, path in files.items()}
+    locked = await store.lock_directories(tx, caller, {directory for directory, _ in pairs.values()})
+    here = {given: pair for given, pair in pairs.items() if pair[0] in locked}
+    rows = await store.find_names(
+        tx, caller, [locked[directory].directory_id for directory, _ in here.values()], [n for _, n in here.values()]
+    )
+    ids = {(row.directory_id, row.name): row.file_id for row in rows}
+    refused: dict[str, SpinorError] = {}
+    going: dict[str, int] = {}
+    for given, (directory, name) in pairs.items():
+        file_id = ids.get((locked[directory].directory_id, name)) if directory in locked else None
+        if file_id is None:
+            refused[given] = UnknownLFN(f"There is no file {shown(given)}.")
+        elif not rules.may_write(locked[directory], caller):
+            refused[given] = denied(caller, locked[directory])
+        else:
+            going[given] = file_id
+    fixed = await _read_only(tx, caller, list(going.values()), fate)
+    refused |= {given: _cannot_delete(given, fixed[going[given]]) for given in going if going[given] in fixed}
+    await _delete(tx, caller, [file_id for file_id in going.values() if file_id not in fixed], fate)
+    return refused
+
+
+async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> SpinorError | None:
+    """The tree is held alone. What is refused is refused before anything changed."""
+    if path == f"/{caller.vo}":
+        return DirectoryTooLarge("The top directory of a VO is not removed.")
+    directories = await store.lock_tree(tx, caller, path)
+    if not directories:
+        return None  # It went with a path before this one.
+    count = sum(directory.file_count for directory in directories)
+    if count > rules.MAX_REMOVED_FILES:
+        return DirectoryTooLarge(
+            f"{shown(path)} holds {count:,} files; one removal takes up to {rules.MAX_REMOVED_FILES:,}. "
+            "Remove its subdirectories one after the other."
+        )
+    if locked := await _not_writable(tx, caller, path, directories):
+        return denied(caller, locked)
+    ids = [directory.directory_id for directory in directories]
+    files = await store.files_in(tx, caller, ids)
+    if fixed := await _read_only(tx, caller, files, fate):
+        return _cannot_delete(path, next(iter(fixed.values())))
+    await _delete(tx, caller, files, fate)
+    await store.delete_directories(tx, caller, ids)
+    return None
+
+
+async def _not_writable(tx: Tx, caller: Caller, path: str, directories: Sequence[Directory]) -> Directory | None:
+    parent = path.rpartition("/")[0]
+    above = (await store.find_directories(tx, caller, [parent]))[parent]
+    return next((directory for directory in [above, *directories] if not rules.may_write(directory, caller)), None)
+
+
+async def _read_only(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFate) -> dict[int, str]:
+    if fate is BytesFate.KEEP or not file_ids:
+        return {}
+    return await store.read_only_replicas(tx, caller, file_ids)
+
+
+def _cannot_delete(path: str, se: str) -> ReplicaReadOnly:
+    return ReplicaReadOnly(
+        f"{shown(path)} has bytes on {se}, which is read-only; `--catalog-only` removes the names and keeps the bytes."
+    )
+
+
+async def _delete(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFate) -> None:
+    if not file_ids:
+        return
+    if fate is BytesFate.DELETE:
+        await store.on_files(tx, caller, Q.queue_removals, file_ids)
+        await enqueue(tx, REMOVE_BYTES, dedupe_key="due")
+    await store.on_files(tx, caller, Q.count_out_usage, file_ids)
+    await store.on_files(tx, caller, Q.count_files, file_ids, sign=-1)
+    await store.on_files(tx, caller, Q.delete_files, file_ids)
+
+
+async def due_removals(tx: Tx, limit: int) -> list[DueRemoval]:
+    """Take bytes that are due for deletion. Whoever takes them and dies has forgotten nothing: they come back later."""
+    return await store.take_due_removals(tx, limit)
+
+
+async def removals_done(tx: Tx, removal_ids: Sequence[int], failed: dict[int, str]) -> None:
+    """Forget what was deleted, and note why the rest was not."""
+    await store.forget_removals(tx, removal_ids)
+    await store.note_removals(tx, failed)
