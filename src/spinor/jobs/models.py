@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 DEFAULT_MAX_RESCHEDULES = 3
 
-Scalar = str | int | float
+Scalar = str | int | float | bool
 NonNegative = Annotated[int, Meta(ge=0)]
 
 
@@ -291,6 +291,32 @@ class SummariseJobs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class JobPage(Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
     next: str | None  # `after` of the next page; None on the last.
+
+
+class JobRow(Struct, frozen=True, kw_only=True):
+    """One line of a list."""
+
+    job_id: int
+    array_id: int
+    array_index: int
+    name: str
+    status: str
+    minor_status: str
+    application_status: str
+    owner: str
+    group: str
+    site: str | None
+    priority: int
+    attempt: int
+    pilot_id: int | None
+    exit_code: int | None
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    cpu_s: float | None
+    wall_s: float | None
+    max_rss_bytes: int | None
 
 
 class JobSummary(Struct, frozen=True, kw_only=True):

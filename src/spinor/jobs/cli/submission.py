@@ -1,0 +1,125 @@
+"""`spinor job submit`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spinor.terminal import output_options, say
+
+if TYPE_CHECKING:
+    from spinor.jobs.models import JobSpec, SubmittedArray
+
+_SINGLE = {"name", "cores", "priority", "max_reschedules"}
+_SIZES = {"memory": "memory_bytes", "disk": "disk_bytes", "wall": "wall_s"}
+_LISTS = {"sites", "tags", "input_sandbox", "output_sandbox"}
+
+
+class WithCommand(click.Command):
+    """Whatever follows `--` is the payload's command line, and none of ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta["spinor.payload"] = args[place + 1 :]
+            args = args[:place]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=WithCommand)
+@click.argument("files", nargs=-1, metavar="[FILE]... | -- COMMAND [ARGUMENT]...")
+@click.option("--name", help="What lists call it.")
+@click.option("--cores", type=int, help="Cores of one job.")
+@click.option("--memory", metavar="SIZE", help="Memory of one job, such as 2GB.")
+@click.option("--disk", metavar="SIZE", help="Disk of one job.")
+@click.option("--wall", metavar="DURATION", help="The longest it may run, such as 90m.")
+@click.option("--site", "sites", multiple=True, help="Only at this site; may be given many times.")
+@click.option("--tag", "tags", multiple=True, help="Only where this tag is offered.")
+@click.option("--priority", type=int, help="0 to 9; 9 goes first.")
+@click.option("--max-reschedules", type=int, help="How often it starts again when its pilot is lost.")
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of its environment.")
+@click.option("--input-sandbox", multiple=True, metavar="PATH", help="A local file or directory that goes with it.")
+@click.option("--input-data", multiple=True, metavar="LFN", help="A file that it reads; - reads LFNs from stdin.")
+@click.option("--output-sandbox", multiple=True, metavar="PATTERN", help="Files that come back with `job output`.")
+@click.option("--output-data", multiple=True, metavar="PATH=LFN@SE", help="A file that it leaves on a storage element.")
+@output_options
+@click.pass_context
+def submit(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+    """Submit jobs: descriptions in YAML or JSON (- is stdin), or a command line after `--`.
+
+    Options replace what the descriptions say. All jobs are accepted, or none.
+    """
+    import uuid
+
+    from spinor.client import Client
+    from spinor.jobs.cli.descriptions import read_descriptions
+    from spinor.jobs.cli.packing import with_sandboxes
+    from spinor.jobs.models import SubmitJobs, Submitted
+
+    payload: list[str] | None = ctx.meta.get("spinor.payload")
+    if payload is not None and (files or not payload):
+        raise click.UsageError("Give description files, or one command line after `--`.")
+    if payload is None and not files:
+        raise click.UsageError("Give a description file, - for stdin, or a command line after `--`.")
+    changes = _changes(options)
+    if payload is not None:
+        described = read_descriptions([({"executable": payload[0], "arguments": payload[1:]}, "", Path())], changes)
+    else:
+        from spinor.jobs.cli.descriptions import documents
+
+        described = read_descriptions(documents(files), changes)
+    with Client.from_environment() as client:
+        specs: list[JobSpec] = with_sandboxes(client, described)
+        # The client repeats a call that got no answer; the key makes the repeat harmless.
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = client.post("/api/jobs", SubmitJobs(specs=specs), Submitted, key)
+    _report(answer.arrays, as_json, quiet)
+    for warning in answer.warnings:
+        say(f"warning: {warning}")
+
+
+def _changes(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the options set."""
+    from spinor.terminal import read_words
+
+    changes: dict[str, Any] = {name: options[name] for name in _SINGLE if options[name] is not None}
+    changes |= {field: options[name] for name, field in _SIZES.items() if options[name] is not None}
+    changes |= {name: list(options[name]) for name in _LISTS if options[name]}
+    if options["input_data"]:
+        changes["input_data"] = read_words(options["input_data"])
+    if options["environment"]:
+        changes["environment"] = dict(_pair(word, "=", "--env", "NAME=VALUE") for word in options["environment"])
+    if options["output_data"]:
+        changes["output_data"] = [_output(word) for word in options["output_data"]]
+    return changes
+
+
+def _output(word: str) -> dict[str, str]:
+    path, rest = _pair(word, "=", "--output-data", "PATH=LFN@SE")
+    lfn, at, se = rest.rpartition("@")
+    if not at or not lfn or not se:
+        raise click.UsageError(f"--output-data {word!r} is not of the form PATH=LFN@SE.")
+    return {"path": path, "lfn": lfn, "se": se}
+
+
+def _pair(word: str, sign: str, option: str, form: str) -> tuple[str, str]:
+    left, found, right = word.partition(sign)
+    if not found or not left:
+        raise click.UsageError(f"{option} {word!r} is not of the form {form}.")
+    return left, right
+
+
+def _report(arrays: "Sequence[SubmittedArray]", as_json: bool, quiet: bool) -> None:
+    import msgspec
+
+    for array in arrays:
+        if as_json:
+            click.echo(msgspec.json.encode(array).decode())
+        elif quiet:
+            click.echo("\n".join(map(str, array.ids)))
+        elif array.size == 1:
+            click.echo(f"Submitted job {array.ids[0]}.")
+        else:
+            ranges = ", ".join(f"{ids.first}-{ids.last}" for ids in array.job_ids)
+            click.echo(f"Submitted array {array.array_id}: {array.size:,} jobs, {ranges}.")
