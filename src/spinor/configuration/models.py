@@ -53,8 +53,8 @@ class ComputingElementSection(Section, frozen=True):
 
     plugin: str
     cores: Positive
-    memory: SizeText | Positive | int
-    wall_time: DurationText | int
+    memory: SizeText | Annotated[int, Meta(ge=1)]
+    wall_time: DurationText | Positive
     max_pilots: Natural
     vos: list[str] = []
     options: dict[str, Any] = {}
