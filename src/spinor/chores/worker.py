@@ -173,7 +173,8 @@ class _Shift:
             await self._forget_failed_ticks(kind, job)
             raise
         else:
-            line("info", "done")
+            # What runs every second tells only of its troubles.
+            line("info" if kind.every_s is None else "debug", "done")
 
     async def _forget_failed_ticks(self, kind: Chore, job: Job) -> None:
         """Of a periodic chore that always fails only the last failure is kept, or they would fill the queue."""
