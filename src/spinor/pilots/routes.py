@@ -7,7 +7,7 @@ then waits; the signal is a hint, and looking again every other second is what m
 import time
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from spinor import credentials
 from spinor.access import Caller, Scope
@@ -20,6 +20,7 @@ from spinor.jobs.models import FinishReport, LogChunk, LogStream
 from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
+    AttemptQuery,
     Beaten,
     Cancelled,
     CancelPilots,
@@ -37,6 +38,7 @@ from spinor.pilots.models import (
     PilotPage,
     Position,
     StartReport,
+    StoredSandbox,
 )
 from spinor.pilots.service.life import TOKEN_LIFETIME_S
 from spinor.search import Search
@@ -139,6 +141,24 @@ async def append_job_log(tx: Tx, caller: Caller, job_id: int, query: JobLogQuery
         job_id=job_id, attempt=query.attempt, stream=LogStream(query.stream), position=query.position, data=body
     )
     return Position(position=await jobs.append_log(tx, caller, chunk))
+
+
+@routes.put("/api/pilot/sandboxes", scope=Scope.PILOT_ACT, body_type="application/x-tar")
+async def store_sandbox(
+    db: Database, state: State, request: Request, caller: Caller, query: AttemptQuery
+) -> StoredSandbox:
+    """Store the output sandbox of an attempt that the pilot holds (a raw tar archive)."""
+    blobs = state[Settings].blob_dir
+    stored = await jobs.receive_sandbox_of_attempt(db, blobs, caller, (query.job_id, query.attempt), request.stream())
+    return StoredSandbox(sandbox_id=stored.sandbox_id)
+
+
+@routes.get("/api/pilot/sandboxes/{sandbox_id}", scope=Scope.PILOT_ACT)
+async def fetch_sandbox(tx: Tx, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
+    """Fetch an input sandbox of an attempt that the pilot holds (a raw tar archive)."""
+    job = (query.job_id, query.attempt)
+    _, path = await jobs.find_sandbox_of_attempt(tx, caller, state[Settings].blob_dir, job, sandbox_id)
+    return FileResponse(path, media_type="application/x-tar")
 
 
 @routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)
