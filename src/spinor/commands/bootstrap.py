@@ -58,26 +58,33 @@ async def _configure(settings: Settings, db: Database) -> None:
 
 
 async def _sign_in(settings: Settings, keys: KeyRing, db: Database) -> None:
-    """Let the client of whoever runs this know the service, and be signed in to it."""
+    """Let the client of whoever runs this know the service, and be signed in to it.
+
+    A convenience: the service is there without it, and `spinor login` can be tried again.
+    """
+    import logging
+
     from spinor import credentials
+    from spinor.errors import SpinorError
     from spinor.identity import development, service
 
     secret = development.make_secret(settings.data_dir, os_user())
     user = development.read_secret(secret).user
-    credentials.remember_server(settings.url, ca_file=settings.ca_file, development_secret_file=secret)
-    kept = credentials.read_book().servers[settings.url].refresh_token
-    async with db.transaction() as tx:
-        if kept and await service.holds(tx, keys, kept):
-            return
-        tokens = await service.sign_in(tx, keys, settings.url, user, ("", ""))
-    with credentials.changed_book() as book:
-        book.servers[settings.url].refresh_token = tokens.refresh_token
     try:
+        credentials.remember_server(settings.url, ca_file=settings.ca_file, development_secret_file=secret)
+        kept = credentials.read_book().servers[settings.url].refresh_token
+        async with db.transaction() as tx:
+            if kept and await service.holds(tx, keys, kept):
+                return
+            tokens = await service.sign_in(tx, keys, settings.url, user, ("", ""))
+        with credentials.changed_book() as book:
+            book.servers[settings.url].refresh_token = tokens.refresh_token
+        # A token of another service in the common place is not ours to replace.
         found = credentials.read_token()
         if not found or credentials.peek(found).iss in ("", settings.url):
             credentials.write_token(tokens.access_token)
-    except (credentials.UnsafeFile, OSError):
-        return  # The refresh token is kept, and the first command says what is wrong with the other file.
+    except (SpinorError, OSError) as error:
+        logging.getLogger("spinor.bootstrap").warning("not signed in", extra={"user": user, "reason": str(error)})
 
 
 def os_user() -> str:

@@ -35,6 +35,8 @@ def server() -> None:
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Answer on this socket until a signal; long polls are ended at once, other requests within ten seconds."""
+    import asyncio
+
     import uvicorn
 
     from spinor.app import create_app
@@ -44,7 +46,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.signals.close()
+            cutting = asyncio.create_task(_cut_idle_connections(self.server_state))
             await super().shutdown(sockets)
+            cutting.cancel()
 
     config = uvicorn.Config(
         app,
@@ -65,6 +69,17 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     Server(config).run(sockets=[listener])
 
 
+async def _cut_idle_connections(state: Any) -> None:
+    """End connections that are only kept: a TLS close waits for the peer's farewell, and an idle client sends none."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(0.3)
+        for connection in () if state.tasks else list(state.connections):
+            if connection.transport.get_write_buffer_size() == 0:
+                connection.transport.abort()
+
+
 def _tls_context(_: Any, default: Any) -> Any:
     import ssl
 
@@ -81,7 +96,7 @@ def listen(address: str) -> socket.socket:
 
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise BadSettings(f"SPINOR_LISTEN is {address!r}; it must be host:port, for example 127.0.0.1:8443.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

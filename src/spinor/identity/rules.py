@@ -64,7 +64,7 @@ def chosen_role(members: Sequence[Member], vo: str, group: str) -> Member:
     if not fitting:
         known = ", ".join(f"{m.vo}/{m.group}" for m in members)
         asked = "/".join(part for part in (vo, group) if part)
-        raise NoSuchRole(f"You are not in {asked}; your roles are: {known}.", vo=vo, group=group)
+        raise NoSuchRole(f"You have no role {asked!r}; your roles are: {known}.", vo=vo, group=group)
     vos = sorted({m.vo for m in fitting})
     if len(vos) > 1:
         raise RoleUnclear(f"You belong to the VOs {', '.join(vos)}; say which one with --vo.", vos=vos)
