@@ -4,7 +4,7 @@ from psycopg import sql
 from psycopg.sql import Composable
 
 from spinor.catalog.models import MetadataKey, MetadataType
-from spinor.search.expression import Operator
+from spinor.search import And, Everything, Expression, Not, Operator, Or, Search, parse
 from spinor.search.fields import Field, FieldKind, Fields
 
 # The tree below a path, where only built-in fields are asked for.
@@ -100,16 +100,49 @@ _TEMPLATES = {kind: (sql.SQL(text), field) for kind, (text, field) in _TYPED.ite
 
 
 class FileFields(Fields):
-    """The built-in fields and the VO's declared keys. Remembers whether a key was asked for: inheriting costs."""
+    """The built-in fields, the VO's declared keys, and undeclared ones under which something is stored.
 
-    def __init__(self, keys: list[MetadataKey]) -> None:
-        super().__init__({key.name: _metadata_field(key) for key in keys} | _BUILT_IN)
-        self._keys = {key.name for key in keys}
+    Remembers whether a key was asked for: inheriting costs.
+    """
+
+    def __init__(self, keys: list[MetadataKey], undeclared: list[MetadataKey]) -> None:
+        others = {key.name: _metadata_field(key) for key in undeclared}
+        super().__init__({key.name: _metadata_field(key) for key in keys} | _BUILT_IN, dynamic=others.get)
+        self._keys = {key.name for key in [*keys, *undeclared]}
         self.inherits = False
 
     def find(self, name: str, *place: object) -> Field:
         self.inherits = self.inherits or name in self._keys
         return super().find(name, *place)  # type: ignore[arg-type]
+
+
+def unknown_names(search: Search, keys: list[MetadataKey]) -> set[str]:
+    """The names in a search that are neither built in nor declared; at most 50, each costs a look. Raises BadQuery."""
+    asked = {name.lstrip("+-") for name in [*search.sort, *(search.fields or [])]} | _named(parse(search.where))
+    return set(sorted(asked - {key.name for key in keys} - _BUILT_IN.keys())[:50])
+
+
+def _named(expression: Expression) -> set[str]:
+    match expression:
+        case Everything():
+            return set()
+        case Not(part):
+            return _named(part)
+        case And(parts) | Or(parts):
+            return set().union(*map(_named, parts))
+        case _:
+            return {expression.field.text}
+
+
+def undeclared_key(name: str, value: object) -> MetadataKey:
+    """What a stored value lets one guess of its key."""
+    match value:
+        case bool():
+            return MetadataKey(name=name, type=MetadataType.BOOLEAN)
+        case int() | float():
+            return MetadataKey(name=name, type=MetadataType.FLOAT)
+        case _:
+            return MetadataKey(name=name, type=MetadataType.TEXT)
 
 
 def _metadata_field(key: MetadataKey) -> Field:

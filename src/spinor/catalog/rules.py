@@ -53,7 +53,7 @@ def path_fault(path: str, vo: str) -> SpinorError | None:
         return BadLFN(f"{shown(path)} does not begin with /; a path of your VO begins with /{vo}/.", lfn=_safe(path))
     for name in path[1:].split("/"):
         if fault := name_fault(name):
-            return BadLFN(f"{shown(path)} is not a path: the part {shown(name)} {fault}.", lfn=_safe(path))
+            return BadLFN(f"{shown(path)} is no name in the catalog: the part {shown(name)} {fault}.", lfn=_safe(path))
     if len(path.encode()) > MAX_PATH_BYTES:
         return BadLFN(f"{shown(path)} has more than {MAX_PATH_BYTES:,} bytes in UTF-8.", lfn=path[:200])
     if path.split("/", 2)[1] != vo:

@@ -22,7 +22,7 @@ def fetch(
 ) -> Checksums:
     """Copy out; what is known of the file is verified while copying. `local` appears complete or not at all.
 
-    Raises the plugin's errors: FileMissing, ChecksumWrong, StorageFull (the local disk), StorageUnavailable (try again).
+    Raises the plugin's errors: FileMissing, ChecksumWrong, StorageFull (the local disk), StorageUnavailable.
     """
     plugin, path = open_url(url)
     transfer = Transfer(path=path, local=local, size_bytes=size_bytes, adler32=adler32, sha256=sha256)

@@ -95,7 +95,7 @@ async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> Found
     UnknownDirectory.
     """
     directory = await _required(tx, caller, rules.checked_path(path, caller.vo))
-    fields = finding.FileFields(await store.metadata_keys(tx, caller))
+    fields = await _fields(tx, caller, search)
     asked = ["lfn", "size_bytes", *(search.fields or [])]
     page = compile_page(msgspec.structs.replace(search, fields=asked), fields, "lfn", datetime.now(UTC))
     values: dict[str, Any] = {"vo_id": caller.vo_id, "path": directory.path, **page.params}
@@ -107,6 +107,15 @@ async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> Found
         rows = await store.find_files(tx, finding.FIND_PLAIN.format(**page.parts), values)
     found, after = page.split(rows)
     return FoundPage(rows=found, next=after)
+
+
+async def _fields(tx: Tx, caller: Caller, search: Search) -> finding.FileFields:
+    keys = await store.metadata_keys(tx, caller)
+    undeclared = []
+    for name in sorted(finding.unknown_names(search, keys)):
+        for value in await store.values_of_key(tx, caller, name, 1):
+            undeclared.append(finding.undeclared_key(name, value))
+    return finding.FileFields(keys, undeclared)
 
 
 async def _required(tx: Tx, caller: Caller, path: str) -> Directory:

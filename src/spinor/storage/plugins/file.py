@@ -30,6 +30,7 @@ from spinor.storage.plugin import (
 )
 
 _PIECE = 1 << 20
+_TRIES = 5
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PASSING = {
     errno.EAGAIN,
@@ -128,11 +129,20 @@ class FilePlugin:
     def _put(self, transfer: Transfer, progress: Progress | None) -> Checksums:
         *above, name = _parts(transfer.path)
         with open(transfer.local, "rb") as source:
-            directory = self._open_directory(above, make=True)
-            try:
-                return _written(source, directory, name, transfer, progress)
-            finally:
-                os.close(directory)
+            for _ in range(_TRIES - 1):
+                # A removal may take the directory away, still empty, just before the first name is made in it.
+                with contextlib.suppress(FileNotFoundError):
+                    return self._put_in(above, name, source, transfer, progress)
+            return self._put_in(above, name, source, transfer, progress)
+
+    def _put_in(
+        self, above: Sequence[str], name: str, source: BinaryIO, transfer: Transfer, progress: Progress | None
+    ) -> Checksums:
+        directory = self._open_directory(above, make=True)
+        try:
+            return _written(source, directory, name, transfer, progress)
+        finally:
+            os.close(directory)
 
     def _get(self, transfer: Transfer, progress: Progress | None) -> Checksums:
         *above, name = _parts(transfer.path)
