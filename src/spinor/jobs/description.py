@@ -103,7 +103,7 @@ def _check_texts(spec: JobSpec) -> None:
         raise fault("executable", "is empty; name a program on PATH, or a file of the input sandbox such as ./run.sh")
     if len(spec.name) > MAX_NAME:
         raise fault("name", f"has {len(spec.name):,} characters; {MAX_NAME} is the most")
-    for field, text in (("name", spec.name), ("executable", spec.executable)):
+    for field, text in (("executable", spec.executable), ("name", spec.name)):
         control = _CONTROL.search(text)
         if control:
             raise fault(field, f"has a control character (U+{ord(control.group()):04X}) in it; leave it out")

@@ -460,30 +460,6 @@ SELECT b.name
 
 ---------------------------------------------------------------------------------------------------- looking
 
--- name: search_jobs
--- One page of a list.
-SELECT {select}
-  FROM jobs.job j
-  JOIN jobs.job_array a USING (array_id)
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
- WHERE j.vo_id = %(vo_id)s::integer AND {where}
- ORDER BY {order}
- LIMIT {limit};
-
--- name: summarise_jobs
--- Counts of a list by some of its fields.
-SELECT {select}
-  FROM jobs.job j
-  JOIN jobs.job_array a USING (array_id)
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
- WHERE j.vo_id = %(vo_id)s::integer AND {where}
- GROUP BY {group}
- ORDER BY {order};
-
 -- name: find_job
 -- One job in full.
 SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, a.name, v.name AS vo, u.name AS owner,

@@ -42,6 +42,7 @@ from spinor.search.page import Page
 from spinor.search.summary import Summary
 
 Q = Queries("spinor.jobs")
+LISTS = Queries("spinor.jobs", "search.sql")
 
 
 class UnknownSandbox(NotFound):
@@ -340,14 +341,14 @@ async def list_known_blobs(tx: Tx, blobs: Sequence[tuple[str, int, int, str]]) -
 
 
 async def search_jobs(tx: Tx, vo_id: int, page: Page) -> list[tuple[Any, ...]]:
-    query = sql.SQL(Q.search_jobs).format(**page.parts)
+    query = sql.SQL(LISTS.search_jobs).format(**page.parts)
     return await fetch_rows(tx, query, {**page.params, "vo_id": vo_id})
 
 
 async def summarise_jobs(
     tx: Tx, vo_id: int, summary: Summary, where: sql.Composable, parameters: dict[str, Any]
 ) -> list[tuple[Any, ...]]:
-    query = sql.SQL(Q.summarise_jobs).format(**summary.parts, where=where)
+    query = sql.SQL(LISTS.summarise_jobs).format(**summary.parts, where=where)
     return await fetch_rows(tx, query, {**parameters, "vo_id": vo_id})
 
 

@@ -1,0 +1,225 @@
+"""Matching and the life of an attempt: given once, stale reports refused, lost ones found, outputs registered."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from spinor.catalog import service as catalog
+from spinor.errors import SpinorError
+from spinor.jobs import service
+from spinor.jobs.models import Assignment, Held, JobStatus, LogChunk, LogStream, OutputData, OutputFile, Slot
+from spinor.jobs.service import Matcher, StaleReport
+
+from .workbench import GB, Workbench, echo, offer
+
+LATER = timedelta(seconds=61)
+
+
+async def test_a_job_runs_to_its_end(bench: Workbench) -> None:
+    job = await bench.running()
+    assert await bench.status(job.job_id) is JobStatus.RUNNING
+    assert await bench.finish(job, cpu_s=1.5) is JobStatus.DONE
+    assert await bench.history(job.job_id) == ["waiting", "matched", "running", "done"]
+    assert await bench.rows("SELECT count(*) FROM jobs.running") == [(0,)]
+
+
+async def test_higher_priority_goes_first_then_the_older_job(bench: Workbench) -> None:
+    await bench.submit(echo(name="low", priority=1, cores=1), echo(name="old"), echo(name="new", cores=2))
+    await bench.submit(echo(name="high", priority=9, cores=2))
+    given = await bench.match(max_jobs=4)
+    names = dict(await bench.rows("SELECT j.job_id, a.name FROM jobs.job j JOIN jobs.job_array a USING (array_id)"))
+    assert [names[job.job_id] for job in given] == ["high", "old", "new", "low"]
+
+
+async def test_a_batch_fits_into_the_slot_together(bench: Workbench) -> None:
+    await bench.submit(echo(cores=2, parameters={"n": [1, 2]}), echo(cores=1, parameters={"n": [1, 2]}))
+    assert [job.cores for job in await bench.match(max_jobs=9, what=offer(cores=5))] == [2, 2, 1]
+    assert [job.cores for job in await bench.match(max_jobs=9, what=offer(memory_bytes=GB // 2))] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"cores": 9}, False),
+        ({"memory_bytes": "65GB"}, False),
+        ({"disk_bytes": "2TB"}, False),
+        ({"wall_s": "2d"}, False),
+        ({"tags": ["gpu"]}, False),
+        ({"tags": ["avx2"]}, True),
+        ({"site": "LOCAL"}, True),
+    ],
+    ids=str,
+)
+async def test_each_constraint_counts(bench: Workbench, fields: dict[str, object], fits: bool) -> None:
+    await bench.submit(echo(**fields))
+    assert bool(await bench.match(what=offer(tags=["avx2"]))) is fits
+
+
+async def test_the_site_of_the_pilot_counts(bench: Workbench) -> None:
+    await bench.submit(echo(site="LOCAL"))
+    assert not await bench.match(site="ELSEWHERE")
+    assert await bench.match(site="LOCAL")
+
+
+async def test_a_pilot_gets_jobs_of_its_own_vo_only(bench: Workbench) -> None:
+    await bench.submit()
+    assert not await bench.match(caller=bench.world.bea)
+    assert await bench.match()
+
+
+async def test_many_matchers_give_each_job_once(bench: Workbench) -> None:
+    await bench.submit(echo(parameters={"n": list(range(400))}), echo(cores=2, parameters={"n": list(range(100))}))
+
+    async def pilot(number: int) -> list[Assignment]:
+        matcher, taken = Matcher(), []
+        slot = Slot(pilot_id=number, site="LOCAL", site_id=1, offer=offer())
+        while given := await bench.run(service.match_jobs, matcher, bench.pilot(number), slot, 3):
+            taken += given
+            matcher.forget()
+        return taken
+
+    given = [job.job_id for taken in await asyncio.gather(*(pilot(n) for n in range(1, 13))) for job in taken]
+    assert len(given) == len(set(given)) == 500
+    assert await bench.rows("SELECT count(*), count(DISTINCT attempt) FROM jobs.running") == [(500, 1)]
+
+
+async def test_killing_beside_matching_leaves_no_lease(bench: Workbench) -> None:
+    ids = (await bench.submit(echo(parameters={"n": list(range(200))}))).arrays[0].ids
+
+    async def kill() -> None:
+        for job_id in reversed(ids):
+            await bench.kill(job_id)
+
+    async def match() -> None:
+        for _ in range(150):
+            await bench.match(max_jobs=2)
+
+    await asyncio.gather(kill(), match(), match())
+    assert await bench.rows("SELECT DISTINCT status::text FROM jobs.job") == [("killed",)]
+    assert await bench.rows("SELECT count(*) FROM jobs.running") == [(0,)]
+    assert await bench.rows("SELECT count(*) FROM jobs.waiting") == [(0,)]
+
+
+async def test_a_lost_job_waits_again_and_its_old_pilot_is_refused(bench: Workbench) -> None:
+    old = await bench.running()
+    assert await bench.run(service.expire_leases, datetime.now(UTC)) == []
+    assert await bench.run(service.expire_leases, datetime.now(UTC) + LATER) == [old.job_id]
+    assert (await bench.history(old.job_id))[-3:] == ["stalled", "rescheduled", "waiting"]
+    [lost] = await bench.run(service.renew_leases, bench.pilot(), [Held(job_id=old.job_id, attempt=1)])
+    assert lost.job_id == old.job_id
+    [new] = await bench.match(pilot_id=2)
+    assert new.attempt == 2
+    chunk = LogChunk(job_id=old.job_id, attempt=1, stream=LogStream.STDOUT, position=0, data=b"x")
+    with pytest.raises(StaleReport):
+        await bench.run(service.append_log, bench.pilot(1), chunk)
+    with pytest.raises(StaleReport):
+        await bench.run(service.start_job, bench.pilot(1), old.job_id, 1)
+    with pytest.raises(StaleReport):
+        await bench.finish(old)
+    with pytest.raises(StaleReport):
+        await bench.finish(new, pilot_id=1)
+    assert await bench.status(old.job_id) is JobStatus.MATCHED
+
+
+async def test_a_renewed_lease_does_not_expire(bench: Workbench) -> None:
+    job = await bench.running()
+    await bench.rows("UPDATE jobs.running SET lease_expires_at = now() - interval '1 hour' RETURNING 1")
+    held = Held(job_id=job.job_id, attempt=1, cpu_s=3.0)
+    assert await bench.run(service.renew_leases, bench.pilot(), [held]) == []
+    assert await bench.run(service.expire_leases) == []
+
+
+async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
+    job_id = await bench.submit_one(echo(max_reschedules=1))
+    for number in (1, 2):
+        await bench.match(pilot_id=number)
+        await bench.run(service.release_jobs_of_pilot, number, "its node broke")
+    assert await bench.status(job_id) is JobStatus.FAILED
+    assert await bench.history(job_id) == [
+        "waiting", "matched", "stalled", "rescheduled", "waiting", "matched", "stalled", "failed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("report", "minor"),
+    [
+        ({"exit_code": 3}, "application finished with errors"),
+        ({"exit_code": -9}, "application finished with errors"),
+        ({"exit_code": None}, "application did not run"),
+        ({"exit_code": None, "error": "wall time exceeded\nmore"}, "wall time exceeded"),
+    ],
+)
+async def test_what_fails_says_why(bench: Workbench, report: dict[str, object], minor: str) -> None:
+    job = await bench.running()
+    assert await bench.finish(job, **report) is JobStatus.FAILED
+    assert await bench.rows("SELECT minor_status FROM jobs.job") == [(minor,)]
+
+
+async def test_the_same_end_twice_is_harmless(bench: Workbench) -> None:
+    job = await bench.running()
+    assert [await bench.finish(job), await bench.finish(job)] == [JobStatus.DONE] * 2
+    assert await bench.history(job.job_id) == ["waiting", "matched", "running", "done"]
+
+
+def produced(job: Assignment, **changes: object) -> OutputFile:
+    [place] = job.output_data
+    known = {"lfn": place.lfn, "se": place.se, "pfn": place.pfn, "size_bytes": 3, "adler32": "024d0127"}
+    return OutputFile(**{**known, **changes})  # type: ignore[arg-type]
+
+
+WITH_OUTPUT = echo(output_data=[OutputData(path="out", lfn="/astro/out/{job_id}", se="local-se")])
+
+
+async def test_outputs_are_registered_with_the_end(bench: Workbench) -> None:
+    job = await bench.running(WITH_OUTPUT)
+    assert job.output_data[0].pfn.endswith(f";{job.job_id}.1")
+    assert await bench.finish(job, outputs=[produced(job)]) is JobStatus.DONE
+    [file] = await bench.run(catalog.stat_files, bench.world.ada, [f"/astro/out/{job.job_id}"])
+    assert (file.owner, file.size_bytes, file.adler32) == ("ada", 3, "024d0127")
+    assert await bench.rows("SELECT lfn FROM jobs.output_file") == [(f"/astro/out/{job.job_id}",)]
+
+
+async def test_missing_output_data_fail_the_job(bench: Workbench) -> None:
+    job = await bench.running(WITH_OUTPUT)
+    assert await bench.finish(job) is JobStatus.FAILED
+    assert await bench.rows("SELECT minor_status FROM jobs.job") == [("output data missing",)]
+    [(reason,)] = await bench.rows("SELECT reason FROM jobs.job_history WHERE status = 'failed'")
+    assert f"/astro/out/{job.job_id}" in reason
+
+
+async def test_refused_output_data_fail_the_job_and_register_nothing(bench: Workbench) -> None:
+    job = await bench.running(WITH_OUTPUT)
+    await bench.finish(job, outputs=[produced(job)])
+    await bench.rows("UPDATE jobs.job SET status = 'failed' RETURNING 1")
+    await bench.reschedule(job.job_id)
+    [again] = await bench.match()
+    await bench.run(service.start_job, bench.pilot(), again.job_id, again.attempt)
+    assert await bench.finish(again, outputs=[produced(again, size_bytes=4, adler32="00000001")]) is JobStatus.FAILED
+    assert await bench.rows("SELECT minor_status FROM jobs.job") == [("output data refused",)]
+
+
+@pytest.mark.parametrize("changes", [{"lfn": "/astro/other"}, {"se": "second-se"}, {"pfn": "astro/out/1"}], ids=str)
+async def test_a_pilot_registers_nothing_but_what_was_asked_for(bench: Workbench, changes: dict[str, str]) -> None:
+    job = await bench.running(WITH_OUTPUT)
+    with pytest.raises(SpinorError) as caught:
+        await bench.finish(job, outputs=[produced(job, **changes)])
+    assert caught.value.code == "unwanted-output"
+
+
+async def test_a_job_whose_input_vanished_fails_alone(bench: Workbench) -> None:
+    await bench.submit(echo(parameters={"n": [1, 2]}))
+    bad = await bench.submit_one()
+    await bench.rows(
+        """UPDATE jobs.job_array SET spec = spec || '{"input_data": ["/astro/gone"]}'
+            WHERE array_id = (SELECT array_id FROM jobs.job WHERE job_id = %(bad)s) RETURNING 1""",
+        bad=bad,
+    )
+    assert len(await bench.match(max_jobs=3)) == 2
+    assert await bench.status(bad) is JobStatus.FAILED
+
+
+async def test_demand_counts_what_waits(bench: Workbench) -> None:
+    await bench.submit(echo(parameters={"n": [1, 2, 3]}), echo(cores=2))
+    await bench.match(what=offer(cores=1))
+    assert sorted((d.cores, d.waiting) for d in await bench.run(service.demand)) == [(1, 2), (2, 1)]
