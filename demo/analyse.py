@@ -1,6 +1,6 @@
 """Measure Python sources: the payload of each job of the array.
 
-Usage: analyse.py RESULT.json   Reads the job's input data, which $SPINOR_INPUT_DATA lists, and counts for each file:
+Usage: analyse.py RESULT.json   Reads the job's input data, which $SPINOR_INPUTS lists, and counts for each file:
 lines, functions, classes, and functions with a docstring.
 """
 
@@ -28,7 +28,7 @@ def measure(lfn: str, path: str) -> dict[str, object]:
 
 
 def main() -> None:
-    inputs = json.loads(Path(os.environ["SPINOR_INPUT_DATA"]).read_text())
+    inputs = json.loads(Path(os.environ["SPINOR_INPUTS"]).read_text())
     measured, refused = [], []
     for number, file in enumerate(inputs, 1):
         try:

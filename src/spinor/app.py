@@ -171,7 +171,9 @@ def problem(error: Exception) -> Response:
     if error.retry:
         headers["retry-after"] = "2"
     if error.status == 401:
-        headers["www-authenticate"] = f'Bearer realm="spinor", error="{error.code}"'
+        # RFC 6750: no error is named to a caller who sent no token.
+        fault = f', error="{error.facts["error"]}"' if "error" in error.facts else ""
+        headers["www-authenticate"] = f'Bearer realm="spinor"{fault}'
     document = {
         "type": f"urn:spinor:problem:{error.code}",
         "title": " ".join((type(error).__doc__ or "").split()),

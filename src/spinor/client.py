@@ -23,7 +23,9 @@ from spinor import __version__, credentials
 from spinor.errors import NotSignedIn, ServerUnreachable, SpinorError
 
 T = TypeVar("T")
-_RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)  # Every verb is idempotent, so a busy server is asked again.
+# Every verb is idempotent, so a busy server is asked again, and one that went away while we spoke is waited for.
+_BUSY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)
+_GONE_DELAYS_S = (*_BUSY_DELAYS_S, 4.0, 4.0, 4.0, 4.0)
 
 
 class ServerNotTrusted(SpinorError):
@@ -75,6 +77,7 @@ class Client:
         self.server = server or credentials.Server()
         self._token = token
         self._connection: http.client.HTTPConnection | None = None
+        self._answered = False  # Whether this server has ever answered us.
 
     @classmethod
     def from_environment(cls) -> "Client":
@@ -127,25 +130,31 @@ class Client:
         """One exchange: the answer's headers and body, or the problem as an exception. Retries what is worth it."""
         if query:
             path = f"{path}?{urllib.parse.urlencode(query, doseq=True)}"
-        renewed = False
-        for attempt in range(len(_RETRY_DELAYS_S) + 1):
+        renewed, gone, busy = False, iter(_GONE_DELAYS_S), iter(_BUSY_DELAYS_S)
+        while True:
             given = {"user-agent": f"spinor/{__version__}", "accept": "application/json", **(headers or {})}
             if body is not None:
                 given.setdefault("content-type", "application/json")
             if signed:
                 given["authorization"] = f"Bearer {self.token()}"
-            status, answer_headers, data = self._exchange(method, path, body, given)
+            try:
+                status, answer_headers, data = self._exchange(method, path, body, given)
+            except ServerUnreachable:
+                if not self._answered or (delay_s := next(gone, None)) is None:
+                    raise
+                time.sleep(delay_s)
+                continue
+            self._answered = True
             if status < 400:
                 return answer_headers, data
             error = _error(status, data)
             if status == 401 and signed and not renewed and self.server.refresh_token:
                 renewed, self._token = True, None
                 self.renew()
-            elif not error.retry or attempt == len(_RETRY_DELAYS_S):
+            elif not error.retry or (delay_s := next(busy, None)) is None:
                 raise error
             else:
-                time.sleep(_RETRY_DELAYS_S[attempt])
-        raise error
+                time.sleep(delay_s)
 
     def token(self) -> str:
         """A fresh access token: kept, discovered or renewed."""
@@ -172,7 +181,12 @@ class Client:
                 self.server.refresh_token, self._token = kept.refresh_token, found
                 return
             form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token or ""}
-            answer = self.token_request(form)
+            try:
+                answer = self.token_request(form)
+            except RemoteError as error:
+                if error.status != 400:
+                    raise
+                raise NotSignedIn(f"Your session at {self.url} has ended; run `spinor login`.") from None
             kept.refresh_token = self.server.refresh_token = answer.refresh_token
             credentials.write_token(answer.access_token)
             self._token = answer.access_token

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import urllib.parse
 import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Callable
 
@@ -81,22 +82,22 @@ def _inside(name: str, what: str) -> str:
 
 
 def fetch_data(inputs: list[dict[str, Any]], directory: Path, check: Check) -> list[dict[str, str]]:
-    """Copy the input data into `directory`, each under the last part of its LFN, read-only; LFN and path of each."""
-    names: dict[str, str] = {}
+    """Copy the input data into `directory`, read-only; LFN and path of each.
+
+    A file stands under the last part of its LFN. Where that name is taken, by another input or from a sandbox, it
+    stands under its whole LFN, `demo/run1/events.dat`.
+    """
+    names = [one["lfn"].rpartition("/")[2] for one in inputs]
+    counts = Counter(names)
     listed = []
-    for one in inputs:
-        name = one["lfn"].rpartition("/")[2]
-        if name in names:
-            raise Fault(
-                f"Two input files have the name {name!r}: {names[name]} and {one['lfn']}; a job gets its input data "
-                "into one directory, so give these to different jobs."
-            )
-        names[name] = one["lfn"]
-        target = directory / name
+    for one, name in zip(inputs, names):
+        path = one["lfn"].lstrip("/") if counts[name] > 1 or (directory / name).exists() else name
+        target = directory / path
         if target.exists():
-            raise Fault(f"Input data {one['lfn']} and a file of the input sandbox have the same name {name!r}.")
+            raise Fault(f"Input data {one['lfn']} and a file of the input sandbox have the same name {path!r}.")
+        target.parent.mkdir(parents=True, exist_ok=True)
         _fetch_one(one, target, check)
-        listed.append({"lfn": one["lfn"], "path": name})
+        listed.append({"lfn": one["lfn"], "path": path})
     return listed
 
 

@@ -118,9 +118,12 @@ def test_every_replica_is_told_when_none_serves(tmp_path: Path) -> None:
     assert not list(work.iterdir())
 
 
-def test_two_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_inputs_of_one_name_stand_under_their_whole_lfns(tmp_path: Path) -> None:
     one = described(tmp_path / "x", b"content")
     work = tmp_path / "work"
     work.mkdir()
-    with pytest.raises(Fault, match="/astro/x and /astro/other/x"):
-        inputs.fetch_data([one, {**one, "lfn": "/astro/other/x"}], work, lambda: None)
+    (work / "from-sandbox").write_text("other")
+    given = [one, {**one, "lfn": "/astro/other/x"}, {**one, "lfn": "/astro/from-sandbox"}, {**one, "lfn": "/astro/y"}]
+    listed = inputs.fetch_data(given, work, lambda: None)
+    assert [each["path"] for each in listed] == ["astro/x", "astro/other/x", "astro/from-sandbox", "y"]
+    assert all((work / each["path"]).read_bytes() == b"content" for each in listed)
