@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
         ({"exit_code": None, "error": "wall time exceeded\nmore"}, "wall time exceeded"),
     ],
 )
-async def test_what_fails_says_why(bench: Workbench, report: dict[str, object], minor: str) -> None:
+async def test_what_fails_says_why(bench: Workbench, report: dict[str, Any], minor: str) -> None:
     job = await bench.running()
     assert await bench.finish(job, **report) is JobStatus.FAILED
     assert await bench.rows("SELECT minor_status FROM jobs.job") == [(minor,)]

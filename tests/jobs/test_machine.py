@@ -52,7 +52,7 @@ def test_the_comments_of_the_schema_are_the_table() -> None:
 
 
 class JobsMachine(RuleBasedStateMachine):
-    """Random operations of people, pilots and time, each in its transaction, beside a plain model of what must come out."""
+    """Random operations of people, pilots and time, each in its transaction, beside a plain model of their effects."""
 
     def __init__(self, url: str, world: World) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class JobsMachine(RuleBasedStateMachine):
 
 def test_random_operations_keep_to_the_machine(database_url: str, world: World) -> None:
     run_state_machine_as_test(
-        lambda: JobsMachine(database_url, world),
+        lambda: JobsMachine(database_url, world),  # type: ignore[arg-type]
         settings=settings(
             max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),

@@ -9,6 +9,7 @@ from spinor.catalog import service as catalog
 from spinor.catalog.models import NewFile
 from spinor.errors import SpinorError
 from spinor.jobs.models import JobSpec, OutputData
+from spinor.types import LFN, PFN, SEName
 
 from .workbench import GB, Workbench, echo
 
@@ -122,7 +123,9 @@ async def test_another_users_sandbox_is_unknown(bench: Workbench) -> None:
 
 
 async def test_input_files_are_found_for_all_jobs_at_once(bench: Workbench) -> None:
-    files = [NewFile(lfn=f"/astro/in/{n}", se="local-se", size_bytes=n, pfn=f"in/{n}") for n in range(20)]
+    files = [
+        NewFile(lfn=LFN(f"/astro/in/{n}"), se=SEName("local-se"), size_bytes=n, pfn=PFN(f"in/{n}")) for n in range(20)
+    ]
     await bench.run(catalog.register_files, bench.world.ada, files)
     submitted = await bench.submit(
         JobSpec(executable="cat", input_data=["/astro/in/{n}"], parameters={"n": list(range(20))}, memory_bytes=1 * GB)

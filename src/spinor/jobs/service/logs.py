@@ -61,7 +61,7 @@ async def read_log(tx: Tx, caller: Caller, job_id: int, query: LogQuery) -> LogP
     """Stored bytes from a position on, at most some MiB at a time, and whether more can come."""
     job = await store.find_attempt(tx, caller.vo_id, job_id)
     if job is None:
-        raise UnknownJob(job_id=job_id)
+        raise UnknownJob(f"There is no job {job_id} in your VO.", job_id=job_id)
     attempt = job.attempt if query.attempt is None else query.attempt
     chunks = await store.read_log(tx, caller.vo_id, (job_id, attempt), query.stream, query.position, _CHUNKS)
     data = b"".join(part[max(0, query.position - start) :] for start, part in chunks)
