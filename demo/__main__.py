@@ -113,7 +113,7 @@ class Demo:
             "input_data": ["{lfns}"],
             "output_data": [{"path": "result.json", "lfn": "/demo/results/analysis-{index}.json", "se": "local"}],
             "parameters": {"lfns": chunks},
-            "wall_time": "10m",
+            "wall_s": "10m",
         }
         (self.work / "analyse.json").write_text(json.dumps(description))
         ids = self.spinor("job", "submit", str(self.work / "analyse.json"), "-q", show=False)

@@ -108,8 +108,8 @@ sites:
       local-ce:
         plugin: local
         cores: 2
-        memory: 4GB
-        wall_time: 1h
+        memory_bytes: 4GB
+        wall_s: 1h
         max_pilots: 4
         vos: [astro, bio]
         options: {{directory: {root}/computing}}

@@ -22,7 +22,7 @@ users:
 sites:
   LOCAL:
     computing_elements:
-      ce: {plugin: local, cores: 2, memory: 4GiB, wall_time: 1h30m, max_pilots: 0, vos: [astro]}
+      ce: {plugin: local, cores: 2, memory_bytes: 4GiB, wall_s: 1h30m, max_pilots: 0, vos: [astro]}
     storage_elements:
       se: {plugin: file, root: /srv/data, vos: [astro]}
 """
@@ -40,7 +40,7 @@ def only(text: str) -> tuple[int, str, str]:
 
 def test_a_good_document_has_none() -> None:
     assert service.validate(GOOD).valid
-    assert read_document(GOOD).sites["LOCAL"].computing_elements["ce"].memory == "4GiB"
+    assert read_document(GOOD).sites["LOCAL"].computing_elements["ce"].memory_bytes == "4GiB"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_a_good_document_has_none() -> None:
         ("cores: 2", "cores: 0", 12, "sites.LOCAL.computing_elements.ce.cores", ">= 1"),
         ("cores: 2", "cores: two", 12, "sites.LOCAL.computing_elements.ce.cores", "Expected int"),
         ("cores: 2, ", "", 12, "sites.LOCAL.computing_elements.ce", "'cores' is missing"),
-        ("4GiB", "4 Gigabytes", 12, "sites.LOCAL.computing_elements.ce.memory", "such as 500MB"),
-        ("4GiB", "0", 12, "sites.LOCAL.computing_elements.ce.memory", ">= 1"),
-        ("4GiB", "0GB", 12, "sites.LOCAL.computing_elements.ce.memory", "more than nothing"),
-        ("1h30m", "soon", 12, "sites.LOCAL.computing_elements.ce.wall_time", "such as 90m"),
-        ("1h30m", "-5", 12, "sites.LOCAL.computing_elements.ce.wall_time", ">= 1"),
+        ("4GiB", "4 Gigabytes", 12, "sites.LOCAL.computing_elements.ce.memory_bytes", "such as 500MB"),
+        ("4GiB", "0", 12, "sites.LOCAL.computing_elements.ce.memory_bytes", ">= 1"),
+        ("4GiB", "0GB", 12, "sites.LOCAL.computing_elements.ce.memory_bytes", "more than nothing"),
+        ("1h30m", "soon", 12, "sites.LOCAL.computing_elements.ce.wall_s", "such as 90m"),
+        ("1h30m", "-5", 12, "sites.LOCAL.computing_elements.ce.wall_s", ">= 1"),
         ("vos: [astro]}\n    storage", "vos: [bio]}\n    storage", 12, "sites.LOCAL.computing_elements.ce.vos[0]",
          "there is no VO 'bio'"),
         ("vos: [astro]}\n    storage", "vos: astro}\n    storage", 12, "sites.LOCAL.computing_elements.ce.vos",
@@ -98,10 +98,10 @@ users:
 sites:
   LOCAL:
     computing_elements:
-      ce: {plugin: slurmm, cores: none, memory: much, wall_time: 1h, max_pilots: 1, vos: [bio]}
+      ce: {plugin: slurmm, cores: none, memory_bytes: much, wall_s: 1h, max_pilots: 1, vos: [bio]}
   OTHER:
     computing_elements:
-      ce: {plugin: local, cores: 1, memory: 1GB, wall_time: 1h, max_pilots: 1}
+      ce: {plugin: local, cores: 1, memory_bytes: 1GB, wall_s: 1h, max_pilots: 1}
       half:
 """
     found = faults(text)

@@ -153,8 +153,8 @@ sites:
       local:
         plugin: local
         cores: {cores}
-        memory: {memory_mb}MB
-        wall_time: 1d
+        memory_bytes: {memory_mb}MB
+        wall_s: 1d
         max_pilots: 2
         vos: [demo]
         options:

@@ -152,8 +152,8 @@ def _check_group(source: Source, found: dict[str, Any], path: Path) -> None:
 def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_plugin(source, found, path, computing_plugins())
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
-    _check_quantity(source, rules.size_bytes, found, (*path, "memory"))
-    _check_quantity(source, rules.duration_s, found, (*path, "wall_time"))
+    _check_quantity(source, rules.size_bytes, found, (*path, "memory_bytes"))
+    _check_quantity(source, rules.duration_s, found, (*path, "wall_s"))
 
 
 def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:

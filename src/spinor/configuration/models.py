@@ -53,8 +53,8 @@ class ComputingElementSection(Section, frozen=True):
 
     plugin: str
     cores: Positive
-    memory: SizeText | Annotated[int, Meta(ge=1)]
-    wall_time: DurationText | Positive
+    memory_bytes: SizeText | Annotated[int, Meta(ge=1)]
+    wall_s: DurationText | Positive
     max_pilots: Natural
     vos: list[str] = []
     options: dict[str, Any] = {}
