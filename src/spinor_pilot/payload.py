@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import threading
@@ -46,6 +47,8 @@ class Payload:
         self._began = 0.0
         self._wall_s: Optional[float] = None
         self._max_rss_bytes = 0
+        # Two services may each have a job of this number on this node, so the number alone does not mark its processes.
+        self._mark = f"SPINOR_PAYLOAD={self.name}-{secrets.token_hex(8)}"
         self._uploaded: list[dict[str, Any]] = []
 
     def lose(self, reason: str) -> None:
@@ -123,7 +126,7 @@ class Payload:
             self._began = time.monotonic()
             argv = [self._executable(), *self.assignment["arguments"]]
             self._child = child = self._guardian.run(
-                argv, self._environment(), str(self.work), str(out.path), str(err.path), f"SPINOR_PAYLOAD={self.name}"
+                argv, self._environment(), str(self.work), str(out.path), str(err.path), self._mark
             )
             overtime = self._wait_for(child)
         except OSError as error:

@@ -19,9 +19,10 @@ from spinor_pilot.guardian import Guardian
 guardian = Guardian()
 guardian.watch()
 base, script = sys.argv[1:]
-child = guardian.run(["/bin/sh", "-c", script], dict(os.environ), base, base + "/out", base + "/err", "SPINOR_PAYLOAD=7.1")
+command, streams = ["/bin/sh", "-c", script], (base + "/out", base + "/err")
+child = guardian.run(command, dict(os.environ), base, *streams, "SPINOR_PAYLOAD=7.1")
 print(child.pid, flush=True)
-if len(sys.argv) and os.environ.get("WAIT_FOR_END"):
+if os.environ.get("WAIT_FOR_END"):
     child.ended.wait()
     print(child.code, child.cpu_s, child.max_rss_bytes, guardian.alive, flush=True)
 else:
@@ -81,14 +82,12 @@ sleep {n}4
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_dead_pilot_leaves_no_payload(
-    start: Callable[..., subprocess.Popen[str]], number: int
-) -> None:
+def test_a_dead_pilot_leaves_no_payload(start: Callable[..., subprocess.Popen[str]], number: int) -> None:
     mark = f"{os.getpid()}{int(number)}"
     pilot = start(FAMILY.format(n=mark))
     assert pilot.stdout is not None
     assert int(pilot.stdout.readline())
-    assert wait_until(lambda: len([p for p in survivors(f"sleep\0{mark}")]) == 4)
+    assert wait_until(lambda: len(survivors(f"sleep\0{mark}")) == 4)
     os.kill(pilot.pid, number)
     assert wait_until(lambda: not survivors(f"sleep\0{mark}"), 3)
 

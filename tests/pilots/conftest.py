@@ -122,9 +122,10 @@ class running:  # noqa: N801 - read as a verb: async with running(settings)
 
     def __init__(self, settings: Settings) -> None:
         host, _, port = settings.listen.rpartition(":")
+        self._app = create_app(settings)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(settings),
+                self._app,
                 host=host,
                 port=int(port),
                 ssl_certfile=settings.tls_cert,
@@ -143,6 +144,7 @@ class running:  # noqa: N801 - read as a verb: async with running(settings)
         return self._server
 
     async def stop(self) -> None:
+        self._app.state.signals.close()  # Long polls answer now.
         self._server.should_exit = True
         await self._task
 

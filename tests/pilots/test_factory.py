@@ -52,7 +52,7 @@ class PaperElement:
         self.cancelled.extend(external_ids)
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
-        return {}
+        return {each: f"words of {each}" for each in external_ids}
 
 
 @pytest.fixture
@@ -164,6 +164,12 @@ async def test_an_element_that_says_waiting_then_nothing(site: Site, paper: Pape
     paper.states[f"paper-{launch.pilot_id}"] = ElementState.VANISHED
     await chores.follow_pilots(site.context, {})
     assert await rows(site, "status::text, ended_at IS NOT NULL") == [("aborted", True)]
+    async with site.context.db.transaction() as tx:
+        assert (
+            await service.pilot_log(tx, site.world.alan, launch.pilot_id, 6) == f"of paper-{launch.pilot_id}".encode()
+        )
+        with pytest.raises(service.UnknownPilot):
+            await service.pilot_log(tx, site.world.bea, launch.pilot_id, 0)
 
 
 async def test_a_cancelled_pilot_is_cancelled_until_it_is_gone(site: Site, paper: PaperElement) -> None:

@@ -71,9 +71,13 @@ async def test_a_job_runs_from_end_to_end(pilots: Site) -> None:
     assert job.output_sandbox.missing == ["*.root"]
     assert job.wall_s is not None
     assert job.max_rss_bytes
-    async with site.context.db.transaction() as tx:
-        text = (await service.pilot_log(tx, ada, await pilot_of(site, job_id), 0)).decode()
-    assert f"job {job_id}.1 taken" in text
+    pilot_id = await pilot_of(site, job_id)
+
+    async def told() -> bool:
+        async with site.context.db.transaction() as tx:
+            return f"job {job_id}.1 taken" in (await service.pilot_log(tx, ada, pilot_id, 0)).decode()
+
+    await until(told, 5)
 
 
 async def test_a_warm_pilot_takes_the_next_job_at_once(pilots: Site) -> None:
@@ -144,7 +148,9 @@ async def test_a_dead_pilot_gives_its_job_back_at_once(pilots: Site) -> None:
 
 async def test_a_drained_pilot_gives_its_job_back_itself(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    (short, long) = [*await site.submit(ada, script("sleep 3; echo done")), *await site.submit(ada, script("sleep 60"))]
+    async with site.context.db.pool.connection() as conn:
+        await conn.execute("""UPDATE resources.computing_element SET options = options || '{"drain_s": 5}'""")
+    (short, long) = [*await site.submit(ada, script("sleep 2; echo done")), *await site.submit(ada, script("sleep 60"))]
     await submit_pilots(site.context, {})
     for job_id in (short, long):
         await site.until_job(ada, job_id, JobStatus.RUNNING)
@@ -165,7 +171,7 @@ async def test_nothing_is_lost_while_the_server_is_away(pilots: Site) -> None:
     await submit_pilots(site.context, {})
     await until(lambda: site.log(job_id))
     await site.server.stop()
-    await asyncio.sleep(4)
+    await asyncio.sleep(3)
     assert (await site.job(ada, job_id)).status is JobStatus.RUNNING
     async with running(site.context.settings):
         job = await site.until_job(ada, job_id, *ENDED, timeout_s=30)

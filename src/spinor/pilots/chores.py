@@ -19,6 +19,7 @@ from spinor.pilots.service.people import FOLLOW_CHORE
 from spinor.resources.models import ComputingElement
 from spinor.settings import Settings
 
+UNKNOWN = ElementState.UNKNOWN
 LOOK_UP_AFTER_S = 10.0  # Younger intents are still being carried out.
 
 
@@ -68,7 +69,9 @@ async def _follow(context: ChoreContext, element: ComputingElement, pilots: Sequ
             await _look_up(context, plugin, pilots)
             known = [pilot for pilot in pilots if pilot.external_id is not None]
             said = await plugin.status([pilot.external_id for pilot in known if pilot.external_id]) if known else {}
-            cancelled = await _conclude(context, element, [(p, said.get(p.external_id or "")) for p in known])
+            judged = [(p, rules.judge(p, said.get(p.external_id or "", UNKNOWN), element.wall_s)) for p in known]
+            await _conclude(context, plugin, judged)
+            cancelled = [p.external_id for p, verdict in judged if verdict.cancel and p.external_id]
             if cancelled:
                 await plugin.cancel(cancelled)
     except Exception:
@@ -93,19 +96,25 @@ async def _look_up(context: ChoreContext, plugin: ComputingPlugin, pilots: Seque
 
 
 async def _conclude(
-    context: ChoreContext, element: ComputingElement, pilots: Sequence[tuple[Followed, ElementState | None]]
-) -> list[str]:
-    """Record what follows from the element's words; the external ids to cancel."""
-    verdicts = [(p, rules.judge(p, said or ElementState.UNKNOWN, element.wall_s)) for p, said in pilots]
-    waiting = [pilot.pilot_id for pilot, verdict in verdicts if verdict.becomes is PilotStatus.WAITING]
-    endings = [(pilot.status, verdict.ends) for pilot, verdict in verdicts if verdict.ends is not None]
-    if waiting or endings:
-        async with context.db.transaction() as tx:
-            await service.note_waiting(tx, waiting)
-            ended = await service.end_pilots(tx, endings)
-        if ended:
-            context.log.warning("pilots-ended", extra={"computing_element": element.name, "pilot_ids": ended})
-    return [pilot.external_id for pilot, verdict in verdicts if verdict.cancel and pilot.external_id]
+    context: ChoreContext, plugin: ComputingPlugin, judged: Sequence[tuple[Followed, rules.Verdict]]
+) -> None:
+    """Record what follows from the element's words. What pilots that never enrolled have said becomes their log."""
+    waiting = [pilot.pilot_id for pilot, verdict in judged if verdict.becomes is PilotStatus.WAITING]
+    endings = [(pilot.status, verdict.ends) for pilot, verdict in judged if verdict.ends is not None]
+    if not waiting and not endings:
+        return
+    mute = {
+        pilot.external_id: pilot.pilot_id
+        for pilot, verdict in judged
+        if verdict.ends is not None and pilot.running_s is None and pilot.external_id
+    }
+    texts = await plugin.output(list(mute)) if mute else {}
+    async with context.db.transaction() as tx:
+        await service.note_waiting(tx, waiting)
+        ended = await service.end_pilots(tx, endings)
+        await service.keep_output(tx, {mute[each]: text for each, text in texts.items() if text})
+    if ended:
+        context.log.warning("pilots-ended", extra={"plugin": plugin.name, "pilot_ids": ended})
 
 
 def plugin_for(element: ComputingElement, settings: Settings) -> ComputingPlugin:
@@ -133,6 +142,7 @@ def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
             wall_s=element.wall_s,
             tags=rules.tags_of(element),
             idle_s=float(element.options.get("idle_s", 15)),
+            grace_s=float(element.options.get("drain_s", 20)),
             bundle=_bundle(settings.ce_dir),
         )
         for pilot in order.pilots

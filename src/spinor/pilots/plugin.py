@@ -63,6 +63,7 @@ class PilotLaunch(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: int  # From the start of the pilot to the end of its slot.
     tags: list[str] = []
     idle_s: float = 15  # A pilot leaves after so long without work.
+    grace_s: float = 20  # What SIGTERM leaves to its payloads, before it gives their jobs back.
     bundle: Path  # The pilot itself, `spinor-pilot.pyz`: run `python3 spinor-pilot.pyz launch.json`.
 
     def launch_file(self) -> bytes:

@@ -86,6 +86,14 @@ UPDATE pilots.pilot AS pilot
  WHERE pilot.pilot_id = told.pilot_id AND pilot.status = told.source::pilots.pilot_status
 RETURNING pilot.pilot_id;
 
+-- name: insert_outputs
+-- every VO: the factory writes for all of them; each row carries its pilot's.
+INSERT INTO pilots.pilot_log (pilot_id, position, vo_id, data)
+SELECT pilot.pilot_id, 0, pilot.vo_id, said.text
+  FROM unnest(%(pilot_ids)s::bigint[], %(texts)s::bytea[]) AS said (pilot_id, text)
+  JOIN pilots.pilot AS pilot USING (pilot_id)
+ON CONFLICT DO NOTHING;
+
 ---------------------------------------------------------------------------------------------------- a pilot's life
 
 -- name: enrol

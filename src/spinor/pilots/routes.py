@@ -1,7 +1,7 @@
 """The addresses of pilots: for people below /api/pilots, for pilots themselves below /api/pilot.
 
 A long poll holds neither a transaction nor a connection of the pool while it waits. It subscribes first, looks, and
-then waits; the signal is a hint, and looking again every other second is what makes it true.
+then waits; the signal is a hint, and looking again every second is what makes it true.
 """
 
 import time
@@ -45,7 +45,7 @@ from spinor.search import Search
 from spinor.settings import Settings
 from spinor.signals import Signals
 
-LOOK_AGAIN_S = 2.0
+LOOK_AGAIN_S = 1.0
 RAW = "application/octet-stream"
 
 routes = Routes("pilots")

@@ -205,6 +205,6 @@ def judge(pilot: Followed, said: ElementState, wall_s: int) -> Verdict:
         ends=Ending(
             pilot_id=pilot.pilot_id,
             status=S.ABORTED,
-            reason=f"the pilot ended before it enrolled (computing element: {said.value}); see its output",
+            reason=f"the pilot ended before it enrolled (computing element: {said.value}); see its log",
         )
     )

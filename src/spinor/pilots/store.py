@@ -108,6 +108,10 @@ async def end_pilots(tx: Tx, endings: Sequence[tuple[PilotStatus, Ending]]) -> l
     return [row[0] for row in await fetch_rows(tx, Q.end_pilots, parameters)]
 
 
+async def insert_outputs(tx: Tx, texts: dict[int, bytes]) -> None:
+    await execute(tx, Q.insert_outputs, {"pilot_ids": list(texts), "texts": list(texts.values())})
+
+
 # ------------------------------------------------------------------------------------------------ a pilot's life
 
 

@@ -3,13 +3,15 @@
 Each pilot has a directory of its own below `options.directory`, of mode 0700, with its launch file, its output, who it
 is as a process, and its exit code. Options: `directory`, `python` (default: the one that runs this), `environment`
 (added to the few variables that pilots get), `grace_s` between asking a pilot to stop and killing it (default 5),
-`tags`, `idle_s`.
+`tags` (what its pilots offer), `idle_s` (they leave after so long without work), `drain_s` (what SIGTERM leaves to
+their payloads).
 """
 
 import asyncio
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -53,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     grace_s: float = 5.0
     tags: list[str] = []
     idle_s: float = 15.0
+    drain_s: float = 20.0
 
 
 class LocalElement:
@@ -125,8 +128,7 @@ class LocalElement:
 
     def _prepare(self, home: Path, launch: PilotLaunch) -> None:
         """Make the directory under another name first, so that it is there complete or not at all."""
-        hidden = self.base / f".{home.name}.{os.getpid()}"
-        shutil.rmtree(hidden, ignore_errors=True)
+        hidden = self.base / f".{home.name}.{secrets.token_hex(8)}"
         hidden.mkdir(mode=0o700)
         with os.fdopen(os.open(hidden / "launch.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(launch.launch_file())
@@ -134,8 +136,12 @@ class LocalElement:
         shutil.copyfile(launch.bundle, hidden / launch.bundle.name)
         command = [self.options.python or sys.executable, "-I", "-B", launch.bundle.name, "launch.json"]
         (hidden / "command").write_text("\n".join(command))
-        with contextlib.suppress(FileExistsError):
+        try:
             hidden.rename(home)
+        except OSError:
+            shutil.rmtree(hidden)
+            if not self._is_prepared(home, launch):  # Otherwise another worker was faster with the same pilot.
+                raise
 
     def _start(self, home: Path) -> None:
         """Start the wrapper, which does nothing where one was before; returns when it is known who it is."""

@@ -3,6 +3,7 @@
 from spinor.pilots.service.factory import (
     demand_to_plan,
     end_pilots,
+    keep_output,
     note_waiting,
     pilots_to_follow,
     record_submissions,
@@ -29,6 +30,7 @@ __all__ = [
     "demand_to_plan",
     "end_pilots",
     "enrol",
+    "keep_output",
     "match",
     "note_match",
     "note_waiting",

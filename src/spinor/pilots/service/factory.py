@@ -82,3 +82,9 @@ async def end_pilots(tx: Tx, endings: Sequence[tuple[PilotStatus, Ending]]) -> l
     if ended:
         await notify(tx, *(f"pilot:{pilot_id}" for pilot_id in ended))
     return ended
+
+
+async def keep_output(tx: Tx, texts: Mapping[int, str]) -> None:
+    """Keep what an element has of pilots that could not send their log themselves; it becomes their log."""
+    if texts:
+        await store.insert_outputs(tx, {pilot_id: text.encode() for pilot_id, text in texts.items()})
