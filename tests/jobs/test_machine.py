@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -49,6 +50,12 @@ def test_the_comments_of_the_schema_are_the_table() -> None:
         else:
             told = {S(source) for source in sources.split("|") if source}
         assert {S(source) for source in sources_of(S(value))} == told, value
+
+
+def test_the_reference_page_is_the_table() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/reference/job-states.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text.partition("| from |")[2].partition("\n\n")[0], re.MULTILINE)
+    assert {S(old): {S(new) for new in re.findall(r"`(\w+)`", targets)} for old, targets in rows} == TRANSITIONS
 
 
 class JobsMachine(RuleBasedStateMachine):
