@@ -107,8 +107,9 @@ class Demo:
         chunks = [lfns[start::JOBS] for start in range(JOBS)]
         description = {
             "name": "analyse",
-            "executable": "python3",
-            "arguments": ["analyse.py", "result.json"],
+            "executable": sys.executable,
+            # Isolated: the files to analyse stand beside the script, and some are called like modules that it imports.
+            "arguments": ["-I", "analyse.py", "result.json"],
             "input_sandbox": [str(HERE / "analyse.py")],
             "input_data": ["{lfns}"],
             "output_data": [{"path": "result.json", "lfn": "/demo/results/analysis-{index}.json", "se": "local"}],
@@ -125,7 +126,7 @@ class Demo:
         lfn = "/demo/results/summary.json"
         words = ["--input-sandbox", str(HERE / "merge.py"), "--output-data", f"summary.json={lfn}@local"]
         words += [word for result in results for word in ("--input-data", result)]
-        payload = ["python3", "merge.py", "summary.json", *(lfn.rpartition("/")[2] for lfn in results)]
+        payload = [sys.executable, "merge.py", "summary.json", *(lfn.rpartition("/")[2] for lfn in results)]
         job = self.spinor("job", "submit", "-q", "--name", "merge", *words, "--", *payload).strip()
         self.spinor("job", "wait", job)
         self.spinor("job", "log", job)
@@ -134,9 +135,10 @@ class Demo:
     def verify(self, results: list[str], summary_lfn: str) -> dict[str, object]:
         self.spinor("file", "replicas", summary_lfn)
         fetched = self.work / "fetched"
-        for lfn in (*results, summary_lfn):
-            self.spinor("file", "get", lfn, str(fetched / lfn.rpartition("/")[2]), show=False)
-        lines = self.spinor("file", "stat", "--json", "-", stdin="\n".join((*results, summary_lfn)), show=False)
+        fetched.mkdir()
+        names = "\n".join((*results, summary_lfn))
+        self.spinor("file", "get", "-", str(fetched), stdin=names, show=False)
+        lines = self.spinor("file", "stat", "--json", "-", stdin=names, show=False)
         for line in lines.splitlines():
             file = json.loads(line)
             found = f"{zlib.adler32((fetched / file['lfn'].rpartition('/')[2]).read_bytes()):08x}"
@@ -166,7 +168,7 @@ def draw(summary: dict[str, object]) -> Path:
     lengths = summary["lengths"]
     assert isinstance(lengths, list)
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
-    axes.hist(lengths, bins=[2 ** (step / 2) for step in range(21)], color="#0b5cad")
+    axes.hist(lengths, bins=[2**step for step in range(11)], color="#0b5cad")
     axes.set(xscale="log", xlabel="lines of a function", ylabel="functions")
     axes.set_title(f"{len(lengths):,} functions of Python's standard library, measured by {JOBS} grid jobs")
     OUTPUT.mkdir(exist_ok=True)
@@ -184,7 +186,14 @@ def main() -> int:
         return 0
     except Failed as error:
         print(f"\nThe demonstration failed: {error}", file=sys.stderr)
-        subprocess.run([SPINOR, "status"], env=demo.environ)
+        for words in (["status"], ["job", "list", "--where", "status=failed"]):
+            subprocess.run([SPINOR, *words], env=demo.environ)
+        failed = subprocess.run(
+            [SPINOR, "job", "list", "--where", "status=failed", "--limit", "3", "-q"],
+            env=demo.environ, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for job in failed.stdout.split():
+            subprocess.run([SPINOR, "job", "explain", job], env=demo.environ)
         return 1
     finally:
         with demo.step("Stop everything"):
