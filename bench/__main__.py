@@ -1,0 +1,49 @@
+"""The door of the benchmarks: `python -m bench list`, `python -m bench run NAME [--size small|full]`."""
+
+import argparse
+import importlib
+import sys
+
+from bench.figures import Report
+
+# Name -> its module, and what it measures.
+BENCHMARKS = {
+    "catalog-register": (
+        "catalog_register",
+        "publish a tree of small files; peer: a bare binary COPY of the same rows",
+    ),
+    "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
+    "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
+    "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),
+    "http-baseline": ("http_baseline", "one look-up and one small write; peer: the same in a small Go service"),
+}
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks: one JSON object per figure.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name the benchmarks")
+    run = commands.add_parser("run", help="run one of them on servers that it starts itself")
+    run.add_argument("name", choices=BENCHMARKS)
+    run.add_argument("--size", choices=("small", "full"), default="small", help="small ends within two minutes")
+    given = parser.parse_args(words)
+    if given.command == "list":
+        for name, (_, about) in BENCHMARKS.items():
+            print(f"{name:<18}{about}")
+        return 0
+    # Imported here, so that a list is there at once.
+    from bench.service import running_service
+
+    module = importlib.import_module(f"bench.{BENCHMARKS[given.name][0]}")
+    report = Report(given.name)
+    try:
+        with running_service(report.say) as service:
+            module.measure(report, service, given.size)
+    except KeyboardInterrupt:
+        print("interrupted; what was started is stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"path"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A spec is a job description without the parts that need other systems: sandboxes, data and parameters.
+type spec struct {
+	Executable     string            `json:"executable"`
+	Arguments      []string          `json:"arguments,omitempty"`
+	Environment    map[string]string `json:"environment,omitempty"`
+	Name           string            `json:"name"`
+	OutputSandbox  []string          `json:"output_sandbox,omitempty"`
+	Cores          int               `json:"cores,omitempty"`
+	MemoryBytes    int64             `json:"memory_bytes,omitempty"`
+	DiskBytes      int64             `json:"disk_bytes,omitempty"`
+	WallS          int               `json:"wall_s,omitempty"`
+	Sites          []string          `json:"sites,omitempty"`
+	Tags           []string          `json:"tags,omitempty"`
+	Priority       *int              `json:"priority,omitempty"`
+	MaxReschedules *int              `json:"max_reschedules,omitempty"`
+}
+
+// The order of the fields is Spinor's, since the digest of this JSON is the key of a task queue.
+type requirements struct {
+	VoID        int32    `json:"vo_id"`
+	OwnerID     int32    `json:"owner_id"`
+	GroupID     int32    `json:"group_id"`
+	Cores       int      `json:"cores"`
+	MemoryBytes int64    `json:"memory_bytes"`
+	DiskBytes   int64    `json:"disk_bytes"`
+	WallS       int      `json:"wall_s"`
+	Sites       []string `json:"sites"`
+	Tags        []string `json:"tags"`
+}
+
+type submittedArray struct {
+	ArrayID int64      `json:"array_id"`
+	Name    string     `json:"name"`
+	Size    int        `json:"size"`
+	JobIDs  [][2]int64 `json:"job_ids"`
+}
+
+type submitted struct {
+	Arrays   []*submittedArray `json:"arrays"`
+	Warnings []string          `json:"warnings"`
+}
+
+var (
+	placeholder = regexp.MustCompile(`\{\{\w+\}\}|\{[A-Za-z_]\w*\}`)
+	control     = regexp.MustCompile(`[\x00-\x1f\x7f]`)
+	word        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+// submitJobs is POST /api/jobs: all jobs, or none.
+func (s *service) submitJobs(ctx context.Context, tx pgx.Tx, who *caller, body []byte) (any, error) {
+	var asked struct {
+		Specs []*spec `json:"specs"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil || len(asked.Specs) == 0 {
+		return nil, refuse(422, "bad-body", "the body is refused: %v", err)
+	}
+	values, queues, err := rowsOf(who, asked.Specs)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.insert(ctx, tx, values, asked.Specs)
+	if err != nil || len(answer.Arrays) > 0 {
+		return answer, err
+	}
+	statement := s.jobs["insert_task_queues"]
+	bound, err := statement.bind(map[string]any{"vo_id": who.voID, "queues": queues, "digests": values["distinct_digests"]})
+	if err != nil {
+		return nil, err
+	}
+	if _, err = tx.Exec(ctx, statement.text, bound...); err != nil {
+		return nil, err
+	}
+	return s.insert(ctx, tx, values, asked.Specs)
+}
+
+func (s *service) insert(ctx context.Context, tx pgx.Tx, values map[string]any, specs []*spec) (*submitted, error) {
+	statement := s.jobs["insert_arrays"]
+	bound, err := statement.bind(values)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, statement.text, bound...)
+	if err != nil {
+		return nil, err
+	}
+	answer := &submitted{Warnings: []string{}}
+	var arrayID, first, last int64
+	_, err = pgx.ForEachRow(rows, []any{&arrayID, &first, &last}, func() error {
+		n := len(answer.Arrays)
+		if n == 0 || answer.Arrays[n-1].ArrayID != arrayID {
+			answer.Arrays = append(answer.Arrays, &submittedArray{ArrayID: arrayID, Name: specs[n].Name, Size: 1})
+			n++
+		}
+		answer.Arrays[n-1].JobIDs = append(answer.Arrays[n-1].JobIDs, [2]int64{first, last})
+		return nil
+	})
+	return answer, err
+}
+
+// rowsOf checks the descriptions and lays them out in columns; and the requirements by digest.
+func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
+	size := len(specs)
+	names, texts, digests := make([]string, size), make([]string, size), make([][]byte, size)
+	sizes, priorities, keys := make([]int32, size), make([]int16, size), make([]*string, size)
+	distinct, queues := [][]byte{}, []string{}
+	seen := map[string]bool{}
+	for n, each := range specs {
+		if err := normalise(each); err != nil {
+			return nil, nil, err
+		}
+		text, err := json.Marshal(stored(*each))
+		if err != nil {
+			return nil, nil, err
+		}
+		wanted, err := json.Marshal(requirements{who.voID, who.userID, who.groupID, each.Cores, each.MemoryBytes,
+			each.DiskBytes, each.WallS, sorted(each.Sites), sorted(each.Tags)})
+		if err != nil {
+			return nil, nil, err
+		}
+		digest := sha256.Sum256(wanted)
+		names[n], texts[n], digests[n] = each.Name, string(text), digest[:]
+		sizes[n], priorities[n] = 1, int16(*each.Priority)
+		if !seen[string(digest[:])] {
+			seen[string(digest[:])] = true
+			distinct, queues = append(distinct, digest[:]), append(queues, string(wanted))
+		}
+	}
+	return map[string]any{
+		"vo_id": who.voID, "owner_id": who.userID, "group_id": who.groupID, "source": who.user,
+		"distinct_digests": distinct, "names": names, "sizes": sizes, "specs": texts, "keys": keys, "digests": digests,
+		"priorities": priorities, "sandbox_ordinals": []int32{}, "sandbox_ids": []int64{}, "parameters": "[]",
+	}, queues, nil
+}
+
+func normalise(each *spec) error {
+	if strings.TrimSpace(each.Executable) == "" {
+		return refuse(422, "bad-job-description", "executable: is empty")
+	}
+	if each.Name == "" {
+		each.Name = path.Base(each.Executable)
+	}
+	for name := range each.Environment {
+		if !word.MatchString(name) {
+			return refuse(422, "bad-job-description", "environment: %q is not a name", name)
+		}
+	}
+	for _, text := range append([]string{each.Executable, each.Name}, each.Arguments...) {
+		if control.MatchString(text) || placeholder.MatchString(text) {
+			return refuse(422, "bad-job-description", "%q is refused", text)
+		}
+	}
+	return defaults(each)
+}
+
+const usualBytes, usualWallS, usualPriority, usualReschedules = 1_000_000_000, 1800, 5, 3
+
+func defaults(each *spec) error {
+	priority, reschedules := usualPriority, usualReschedules
+	each.Cores = max(each.Cores, 1)
+	if each.MemoryBytes == 0 {
+		each.MemoryBytes = usualBytes
+	}
+	if each.DiskBytes == 0 {
+		each.DiskBytes = usualBytes
+	}
+	if each.WallS == 0 {
+		each.WallS = usualWallS
+	}
+	if each.Priority == nil {
+		each.Priority = &priority
+	}
+	if each.MaxReschedules == nil {
+		each.MaxReschedules = &reschedules
+	}
+	if *each.Priority < 0 || *each.Priority > 9 || each.Cores > 1024 {
+		return refuse(422, "bad-job-description", "priority or cores: out of range")
+	}
+	return nil
+}
+
+// stored leaves out what is usual, as Spinor does, except max_reschedules, which SQL reads.
+func stored(each spec) spec {
+	if each.Cores == 1 {
+		each.Cores = 0
+	}
+	if each.MemoryBytes == usualBytes {
+		each.MemoryBytes = 0
+	}
+	if each.DiskBytes == usualBytes {
+		each.DiskBytes = 0
+	}
+	if each.WallS == usualWallS {
+		each.WallS = 0
+	}
+	if *each.Priority == usualPriority {
+		each.Priority = nil
+	}
+	return each
+}
+
+func sorted(words []string) []string {
+	found := append([]string{}, words...)
+	sort.Strings(found)
+	return found
+}
