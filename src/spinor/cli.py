@@ -123,7 +123,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"spinor: {where}{error.strerror or error}", err=True)
-        return 1
+        return 3 if isinstance(error, FileNotFoundError) else 4 if isinstance(error, PermissionError) else 1
     except Exception as error:  # A fault of ours: a report without a traceback, unless asked for.
         if os.environ.get("SPINOR_TRACEBACK"):
             raise
