@@ -8,33 +8,35 @@ import pytest
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementSettings, UnknownPlugin, plugin_named
-from spinor.pilots.plugins.local import LocalElement
+from spinor.pilots.plugins.local import LocalComputing
 from spinor.testing.computing_contract import ComputingContract, Launcher
 
 
-def element(directory: Path) -> LocalElement:
-    return LocalElement(
+def element(directory: Path) -> LocalComputing:
+    return LocalComputing(
         ElementSettings(name="here", site="LOCAL", options={"grace_s": 1}, directory=directory / "computing")
     )
 
 
-class TestLocalElement(ComputingContract):
+class TestLocal(ComputingContract):
     @pytest.fixture
-    def plugin(self, tmp_path: Path) -> LocalElement:
+    def plugin(self, tmp_path: Path) -> LocalComputing:
         return element(tmp_path)
 
     @pytest.fixture
-    def restarted(self, tmp_path: Path) -> LocalElement:
+    def restarted(self, tmp_path: Path) -> LocalComputing:
         return element(tmp_path)
 
-    async def test_a_killed_pilot_has_vanished(self, plugin: LocalElement, launch: Launcher) -> None:
+    async def test_a_killed_pilot_has_vanished(self, plugin: LocalComputing, launch: Launcher) -> None:
         external_id = await self.submit(plugin, launch("long"))
         await self.until_output(plugin, external_id, "out ")
         stat = (plugin.base / external_id / "process").read_text()
         os.killpg(int(stat.rpartition(")")[2].split()[2]), signal.SIGKILL)
         await self.until(plugin, external_id, ElementState.VANISHED)
 
-    async def test_a_reused_process_id_is_not_taken_for_the_pilot(self, plugin: LocalElement, launch: Launcher) -> None:
+    async def test_a_reused_process_id_is_not_taken_for_the_pilot(
+        self, plugin: LocalComputing, launch: Launcher
+    ) -> None:
         external_id = await self.submit(plugin, launch())
         await self.until(plugin, external_id, ElementState.DONE)
         home = plugin.base / external_id
@@ -45,7 +47,7 @@ class TestLocalElement(ComputingContract):
         await plugin.cancel([external_id])  # It would end this test.
 
     async def test_an_earlier_services_pilot_of_the_same_number_makes_room(
-        self, plugin: LocalElement, launch: Launcher
+        self, plugin: LocalComputing, launch: Launcher
     ) -> None:
         one = launch()
         external_id = await self.submit(plugin, one)
@@ -67,9 +69,9 @@ class TestLocalElement(ComputingContract):
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadOptions, match="grace_sec"):
-        LocalElement(ElementSettings(name="here", site="LOCAL", options={"grace_sec": 1}, directory=tmp_path))
+        LocalComputing(ElementSettings(name="here", site="LOCAL", options={"grace_sec": 1}, directory=tmp_path))
 
 
 def test_an_unknown_plugin_is_explained() -> None:
-    with pytest.raises(UnknownPlugin, match=r"'slurmy'.*known: local.*spinor\.computing_elements"):
+    with pytest.raises(UnknownPlugin, match=r"'slurmy'.*known: local.*spinor\.computing"):
         plugin_named("slurmy")

@@ -24,8 +24,8 @@ from spinor.errors import SpinorError, Unavailable
 from spinor.pilots.models import ElementState
 
 TIMEOUT_S = 60.0
-GROUP = "spinor.computing_elements"  # The entry-point group of plugins from other distributions.
-BUILT_IN = {"local": "spinor.pilots.plugins.local:LocalElement"}
+GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
+BUILT_IN = {"local": "spinor.pilots.plugins.local:LocalComputing"}
 
 
 class ElementUnavailable(Unavailable):

@@ -148,14 +148,6 @@ VALUES (%(pilot_id)s::bigint, %(position)s::bigint, %(vo_id)s::integer, %(data)s
 
 ---------------------------------------------------------------------------------------------------- for people
 
--- name: search_pilots
-SELECT {select}
-  FROM pilots.pilot AS pilot
-  JOIN resources.computing_element AS ce USING (ce_id)
-  JOIN resources.site AS site USING (site_id)
- WHERE pilot.vo_id = %(vo_id)s::integer AND {where}
- ORDER BY {order} LIMIT {limit};
-
 -- name: find_pilot
 SELECT pilot.pilot_id, pilot.status::text AS status, ce.name AS computing_element, site.name AS site,
        pilot.external_id, pilot.hostname, pilot.created_at, pilot.submitted_at, pilot.enrolled_at, pilot.last_seen_at,

@@ -15,6 +15,7 @@ from spinor.search.fields import Field, FieldKind, Fields
 from spinor.search.page import Page
 
 Q = Queries("spinor.pilots")
+LISTS = Queries("spinor.pilots", "search.sql")
 
 ERRORS: dict[str, type[SpinorError]] = {}
 
@@ -169,7 +170,7 @@ def _json(offer: Offer) -> str:
 
 
 async def search_pilots(tx: Tx, vo_id: int, page: Page) -> list[tuple[Any, ...]]:
-    query = sql.SQL(Q.search_pilots).format(**page.parts)
+    query = sql.SQL(LISTS.search_pilots).format(**page.parts)
     return await fetch_rows(tx, query, {**page.params, "vo_id": vo_id})
 
 

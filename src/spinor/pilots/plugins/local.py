@@ -58,7 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     drain_s: float = 20.0
 
 
-class LocalElement:
+class LocalComputing:
     """A computing element that is this machine."""
 
     name: ClassVar[str] = "local"
