@@ -15,7 +15,8 @@ from spinor.search.expression import shown
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
 MAX_REMOVED_FILES = 200_000
-ROOT_MODE = 0o775
+ROOT_MODE = 0o1775  # All of the VO may put things there, and each may take away their own.
+_STICKY = 0o1000
 _BIGGEST = 2**63 - 1
 
 # The fields of a file that every search knows; no metadata key may hide one.
@@ -32,6 +33,13 @@ def may_write(thing: WritableThing, caller: Caller) -> bool:
     if thing.group_id is None or thing.group_id == caller.group_id:
         return bool(thing.mode & 0o020)
     return bool(thing.mode & 0o002)
+
+
+def may_take(directory: WritableThing, owner_id: int, caller: Caller) -> bool:
+    """Whether the caller may remove or move a file of this owner out of the directory (POSIX, with its sticky bit)."""
+    if not may_write(directory, caller):
+        return False
+    return not directory.mode & _STICKY or owner_id == caller.user_id or caller.may(Scope.FILES_MANAGE)
 
 
 def name_fault(name: str) -> str | None:

@@ -6,10 +6,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from spinor.storage.plugin import StorageFault, StoragePlugin
-from spinor.storage.plugins.file import FilePlugin
+from spinor.storage.plugins.file import FileStorage
 
 GROUP = "spinor.storage"
-_BUILT_IN: dict[str, type[StoragePlugin]] = {"file": FilePlugin}
+_BUILT_IN: dict[str, type[StoragePlugin]] = {"file": FileStorage}
 
 
 def plugin_class(name: str) -> type[StoragePlugin]:

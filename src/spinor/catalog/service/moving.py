@@ -6,7 +6,7 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMove, LFNExists, StillMoving, UnknownDirectory, UnknownLFN
 from spinor.catalog.models import EntryKind, Move, Moved
-from spinor.catalog.service.directories import permit
+from spinor.catalog.service.directories import denied, permit
 from spinor.catalog.store import Directory, Q
 from spinor.db import Tx
 from spinor.search.expression import shown
@@ -47,16 +47,16 @@ async def _move_files(tx: Tx, caller: Caller, moves: Sequence[tuple[str, str]]) 
     locked = await store.lock_directories(tx, caller, {directory for directory, _ in [*sources, *targets]})
     permit(caller, locked.values())
     _require(locked, {directory for directory, _ in targets})
-    known = {
-        (row.directory_id, row.name): row.file_id
-        for row in await store.find_names(tx, caller, *_ids(locked, [*sources, *targets]))
-    }
+    found = await store.find_names(tx, caller, *_ids(locked, [*sources, *targets]))
+    known = {(row.directory_id, row.name): row for row in found}
     ids: list[int] = []
     for (source, _), (directory, name) in zip(moves, sources, strict=True):
-        file_id = known.get((locked[directory].directory_id, name)) if directory in locked else None
-        if file_id is None:
+        file = known.get((locked[directory].directory_id, name)) if directory in locked else None
+        if file is None:
             raise UnknownLFN(f"There is no file or directory {shown(source)}.", lfns=[source], count=1)
-        ids.append(file_id)
+        if not rules.may_take(locked[directory], file.owner_id, caller):
+            raise denied(caller, locked[directory])
+        ids.append(file.file_id)
     taken = [f"{d}/{name}" for d, name in targets if (locked[d].directory_id, name) in known]
     await _refuse_taken(tx, caller, [target for _, target in moves], taken)
     await store.on_files(tx, caller, Q.pin_replicas, ids)
@@ -80,7 +80,7 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     if source not in locked:
         raise UnknownLFN(f"There is no file or directory {shown(source)} any more.", lfns=[source], count=1)
     _require(locked, {parent})
-    permit(caller, [locked[above], locked[parent]])
+    permit(caller, [locked[source], locked[above], locked[parent]])
     taken = await store.find_names(tx, caller, *_ids(locked, [(parent, target.rpartition("/")[2])]))
     await _refuse_taken(tx, caller, [target], [target] if taken else [])
     growth = len(target.encode()) - len(source.encode())

@@ -58,17 +58,17 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
     rows = await store.find_names(
         tx, caller, [locked[directory].directory_id for directory, _ in here.values()], [n for _, n in here.values()]
     )
-    ids = {(row.directory_id, row.name): row.file_id for row in rows}
+    known = {(row.directory_id, row.name): row for row in rows}
     refused: dict[str, SpinorError] = {}
     going: dict[str, int] = {}
     for given, (directory, name) in pairs.items():
-        file_id = ids.get((locked[directory].directory_id, name)) if directory in locked else None
-        if file_id is None:
+        file = known.get((locked[directory].directory_id, name)) if directory in locked else None
+        if file is None:
             refused[given] = UnknownLFN(f"There is no file {shown(given)}.")
-        elif not rules.may_write(locked[directory], caller):
+        elif not rules.may_take(locked[directory], file.owner_id, caller):
             refused[given] = denied(caller, locked[directory])
         else:
-            going[given] = file_id
+            going[given] = file.file_id
     fixed = await _read_only(tx, caller, list(going.values()), fate)
     refused |= {given: _cannot_delete(given, fixed[going[given]]) for given in going if going[given] in fixed}
     await _delete(tx, caller, [file_id for file_id in going.values() if file_id not in fixed], fate)

@@ -44,7 +44,7 @@ _PASSING = {
 }
 
 
-class FilePlugin:
+class FileStorage:
     """Every step from the root down is made by directory handles that follow no symbolic link, so that neither `..` nor
     a link that somebody plants leads out of the root. No options."""
 
@@ -57,7 +57,7 @@ class FilePlugin:
         self.read_only = read_only
 
     @classmethod
-    def at(cls, url: str) -> tuple["FilePlugin", str]:
+    def at(cls, url: str) -> tuple["FileStorage", str]:
         parts = urlsplit(url)
         # Our URLs write the root and the path with two slashes between: file:///data/storage//astro/x.
         root, mark, path = parts.path.partition("//")
@@ -172,13 +172,16 @@ class FilePlugin:
             return
         finally:
             os.close(directory)
-        while above:
-            *above, last = above
-            directory = self._open_directory(above)
+        # What stops this is that a directory is not empty, not ours, or gone already: each way it is right as it is.
+        with contextlib.suppress(OSError):
+            self._remove_empty(above)
+
+    def _remove_empty(self, parts: Sequence[str]) -> None:
+        while parts:
+            *parts, last = parts
+            directory = self._open_directory(parts)
             try:
                 os.rmdir(last, dir_fd=directory)
-            except OSError:
-                return  # It is not empty, or not ours to remove: either way it stays.
             finally:
                 os.close(directory)
 

@@ -1,0 +1,142 @@
+"""Nobody of one VO sees or touches files of another, by any verb."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from spinor.access import Caller, Scope
+from spinor.catalog import service
+from spinor.catalog.models import (
+    BatchRequest,
+    BytesFate,
+    DirectoryRequest,
+    ListRequest,
+    MetadataChange,
+    MetadataKey,
+    MetadataType,
+    Move,
+    RemoveRequest,
+)
+from spinor.catalog.routes import routes
+from spinor.db import Tx, fetch_rows
+from spinor.errors import SpinorError
+from spinor.search import Search
+from spinor.storage import service as storage
+from spinor.storage.routes import routes as storage_routes
+from spinor.types import SEName
+
+from .test_batches import body, row
+from .workbench import World, check_sums, new_file, register
+
+LFN, DIRECTORY = "/astro/secret/x", "/astro/secret"
+Attempt = Callable[[Tx, Caller], Awaitable[Any]]
+
+
+async def _batch(tx: Tx, caller: Caller) -> Any:
+    request = BatchRequest(directory=DIRECTORY, se=SEName("bio-se"), prefix="")
+    return await service.register_batch(
+        tx, caller, request, await service.read_batch(caller, request, body([row("", "x")]))
+    )
+
+
+# Each route's verb, tried by a caller of the other VO on a path of this one.
+ATTEMPTS: dict[str, Attempt] = {
+    "register_files": lambda tx, c: service.register_files(tx, c, [new_file(LFN, se="bio-se")]),
+    "register_batch": _batch,
+    "stat_files": lambda tx, c: service.stat_files(tx, c, [LFN]),
+    "list_directory": lambda tx, c: service.list_directory(tx, c, ListRequest(path=DIRECTORY)),
+    "find_files": lambda tx, c: service.find_files(tx, c, DIRECTORY, Search(fields=[])),
+    "move_files": lambda tx, c: service.move(tx, c, [Move(source=LFN, target="/bio/stolen")]),
+    "set_metadata": lambda tx, c: service.set_metadata(tx, c, MetadataChange(paths=[LFN], set={"k": 1})),
+    "show_metadata": lambda tx, c: service.show_metadata(tx, c, [LFN]),
+    "usage": lambda tx, c: service.usage(tx, c, [DIRECTORY]),
+    "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
+    "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
+    "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
+    "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
+}
+# Tried below in ways of their own: they refuse path by path, or take no path.
+APART = {"remove_files", "metadata_keys", "declare_metadata_keys"}
+
+
+def everything(caller: Caller) -> Caller:
+    """The caller with every scope there is: tenancy does not lean on scopes."""
+    facts = {name: getattr(caller, name) for name in caller.__struct_fields__}
+    return Caller(**{**facts, "scopes": frozenset(Scope)})
+
+
+def test_every_verb_with_an_address_is_tried() -> None:
+    assert {route.verb.__name__ for route in [*routes.all, *storage_routes.all]} == ATTEMPTS.keys() | APART
+
+
+@pytest.mark.parametrize("verb", ATTEMPTS)
+@pytest.mark.parametrize("top", ["/astro", "/bio/../astro", "/bio//../astro"])
+async def test_a_verb_neither_shows_nor_touches_another_vo(
+    world: World, verb: str, top: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(world.db, world.ada, LFN)
+    monkeypatch.setattr(sys.modules[__name__], "LFN", f"{top}/secret/x")
+    monkeypatch.setattr(sys.modules[__name__], "DIRECTORY", f"{top}/secret")
+    with pytest.raises(SpinorError) as caught:
+        async with world.db.transaction() as tx:
+            await ATTEMPTS[verb](tx, everything(world.bea))
+    assert caught.value.code == ("path-outside-vo" if top == "/astro" else "bad-lfn")
+    if top == "/astro":
+        assert "'bio'" in caught.value.message
+    await check_sums(world.db, files=1)
+
+
+async def test_removal_refuses_each_path_of_another_vo(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    paths = [LFN, DIRECTORY, "/astro", "/bio/../astro/secret"]
+    for recursive in (False, True):
+        for fate in BytesFate:
+            async with world.db.transaction() as tx:
+                request = RemoveRequest(paths=paths, recursive=recursive, bytes=fate)
+                outcome = await service.remove_files(tx, everything(world.bea), request)
+            assert outcome.done == []
+            assert [refusal.code for refusal in outcome.refused] == [*["path-outside-vo"] * 3, "bad-lfn"]
+    await check_sums(world.db, files=1)
+
+
+async def test_a_search_of_ones_own_vo_finds_ones_own_only(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    await register(world.db, world.bea, "/bio/x", se="bio-se")
+    async with world.db.transaction() as tx:
+        bea = everything(world.bea)
+        page = await service.find_files(tx, bea, "/bio", Search(where='lfn like "*" or se exists', fields=[]))
+        assert [found["lfn"] for found in page.rows] == ["/bio/x"]
+        assert (await service.usage(tx, bea, ["/bio"]))[0].files == 1
+
+
+async def test_keys_belong_to_a_vo(world: World) -> None:
+    keys = [MetadataKey(name="run", type=MetadataType.INTEGER)]
+    async with world.db.transaction() as tx:
+        await service.declare_keys(tx, world.ada, keys)
+        assert await service.metadata_keys(tx, everything(world.bea)) == []
+        other = [MetadataKey(name="run", type=MetadataType.TEXT)]
+        assert await service.declare_keys(tx, world.bea, other) == other
+        assert await service.metadata_keys(tx, world.ada) == keys
+
+
+async def test_another_vos_storage_is_unknown(world: World) -> None:
+    async with world.db.transaction() as tx:
+        for verb in (
+            service.register_files(tx, world.bea, [new_file("/bio/x", se="local-se")]),
+            storage.places(tx, world.bea, "local-se", ["/bio/x"]),
+        ):
+            with pytest.raises(SpinorError) as caught:
+                await verb
+            assert caught.value.status == 404
+
+
+async def test_the_same_guid_may_live_in_two_vos(world: World) -> None:
+    import uuid
+
+    guid = uuid.uuid4()
+    await register(world.db, world.ada, "/astro/x", guid=guid)
+    await register(world.db, world.bea, "/bio/x", se="bio-se", guid=guid)
+    async with world.db.transaction() as tx:
+        assert len(await fetch_rows(tx, "SELECT FROM catalog.file")) == 2
