@@ -293,32 +293,6 @@ class JobPage(Struct, frozen=True, kw_only=True):
     next: str | None  # `after` of the next page; None on the last.
 
 
-class JobRow(Struct, frozen=True, kw_only=True):
-    """One line of a list."""
-
-    job_id: int
-    array_id: int
-    array_index: int
-    name: str
-    status: str
-    minor_status: str
-    application_status: str
-    owner: str
-    group: str
-    site: str | None
-    priority: int
-    attempt: int
-    pilot_id: int | None
-    exit_code: int | None
-    submitted_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    updated_at: datetime
-    cpu_s: float | None
-    wall_s: float | None
-    max_rss_bytes: int | None
-
-
 class JobSummary(Struct, frozen=True, kw_only=True):
     groups: list[dict[str, Any]]
     total: int
@@ -331,24 +305,21 @@ class OutputSandbox(Struct, frozen=True, kw_only=True):
     missing: list[str]
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """One job in full."""
+class JobRow(Struct, frozen=True, kw_only=True):
+    """One line of a list."""
 
     job_id: int
     array_id: int
     array_index: int
-    array_size: int
     name: str
-    vo: str
-    owner: str
-    group: str
     status: JobStatus
     minor_status: str
     application_status: str
+    owner: str
+    group: str
+    site: str | None
     priority: int
     attempt: int
-    reschedules: int
-    site: str | None
     pilot_id: int | None
     exit_code: int | None
     submitted_at: datetime
@@ -358,6 +329,14 @@ class Job(Struct, frozen=True, kw_only=True):
     cpu_s: float | None
     wall_s: float | None
     max_rss_bytes: int | None
+
+
+class Job(JobRow, frozen=True, kw_only=True):
+    """One job in full."""
+
+    array_size: int
+    vo: str
+    reschedules: int
     description: JobSpec  # With this job's parameter values put in.
     output_sandbox: OutputSandbox | None
     output_files: list[str]  # LFNs.
@@ -409,8 +388,3 @@ class Explanation(Struct, frozen=True, kw_only=True):
     sentences: list[str]
     facts: dict[str, Any]
     elements: list[ElementVerdict] = []
-
-
-def decode_spec(data: bytes) -> JobSpec:
-    """A stored description."""
-    return msgspec.json.decode(data, type=JobSpec)

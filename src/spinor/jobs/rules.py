@@ -56,6 +56,8 @@ def refusal(job_id: int, old: JobStatus, new: JobStatus) -> TransitionRefused:
     """The error that tells why a job cannot become `new`."""
     if old is new:
         sentence = f"Job {job_id} is already {old.value}."
+    elif new is S.KILLED and old in FINAL:
+        sentence = f"Job {job_id} is {old.value}: it has ended already."
     elif new is S.RESCHEDULED and old in {S.WAITING, S.RECEIVED, S.CHECKING, S.STAGING, S.SCOUTING}:
         sentence = f"Job {job_id} is {old.value}: it has not run yet, and need not be rescheduled."
     else:
