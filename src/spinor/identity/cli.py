@@ -127,8 +127,9 @@ def whoami(as_json: bool) -> None:
         who = client.get("/api/auth/whoami", WhoAmI)
         terminal.show_one(who, as_json=as_json, skip=("memberships",))
         if not as_json:
-            click.echo(f"roles      {', '.join(f'{m.vo}/{m.group}' for m in who.memberships)}")
-            click.echo(f"server     {client.url}")
+            # Aligned with the fields above.
+            click.echo(f"roles   {', '.join(f'{m.vo}/{m.group}' for m in who.memberships)}")
+            click.echo(f"server  {client.url}")
 
 
 def _say_who(client: Client) -> None:
