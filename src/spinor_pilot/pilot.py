@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ BUSY_POLL_S = 5.0  # With payloads running: one that ends changes the offer.
 MARGIN_S = 60.0  # Kept back at the end of the slot for the last reports.
 LEAST_OFFER_S = 60.0  # With less than this no job is worth asking for.
 SHORT_BEAT_S = 1.0
-LAST_WAIT_S = 10.0  # For threads of payloads that were taken away.
+LAST_WAIT_S = 10.0  # For threads of payloads that were taken away, and for the good-bye.
 
 _log = logging.getLogger("pilot")
 
@@ -76,7 +77,7 @@ class Pilot:
         heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heart.start()
         # The question for jobs waits in a thread of its own, so that a signal is heard at once.
-        taker = threading.Thread(target=self._take_jobs, name="matching", daemon=True)
+        taker = threading.Thread(target=self._keep_taking, name="matching", daemon=True)
         taker.start()
         while taker.is_alive() and not self.draining:
             taker.join(0.1)
@@ -92,6 +93,13 @@ class Pilot:
             return list(self._payloads.values())
 
     # ------------------------------------------------------------------------------------------------- taking jobs
+
+    def _keep_taking(self) -> None:
+        try:
+            self._take_jobs()
+        except Exception:  # Running payloads must still be seen off, whatever this was.
+            _log.error("the pilot itself failed\n%s", traceback.format_exc())
+            self.draining, self._failed = self.draining or "the pilot itself failed", True
 
     def _take_jobs(self) -> None:
         idle_since = time.monotonic()
@@ -119,11 +127,21 @@ class Pilot:
         asked = {"offer": offer, "max_jobs": offer["cores"], "wait_s": wait_s}
         try:
             answer = self.server.json(
-                "POST", "/api/pilot/match", asked, wait_s=wait_s, given_up=lambda: bool(self.draining)
+                "POST",
+                "/api/pilot/match",
+                asked,
+                wait_s=wait_s,
+                given_up=lambda: bool(self.draining),
+                patience_s=self.slot.idle_s,
             )
         except GivenUp:
             return
-        except (Refused, Untrusted, Unreachable) as error:
+        except Unreachable:
+            # Payloads wait for their server for an hour, and their results with them; a slot without any is given back.
+            if not self.payloads():
+                self.draining = "no work, and the server is away"
+            return
+        except (Refused, Untrusted) as error:
             self._dismiss(error)
             return
         if self.hurried:
@@ -223,6 +241,6 @@ class Pilot:
     def _say_goodbye(self, reason: str) -> None:
         _log.info("good-bye: %s", reason)
         try:
-            self.server.json("POST", "/api/pilot/goodbye", {"reason": reason}, patience_s=60)
+            self.server.json("POST", "/api/pilot/goodbye", {"reason": reason}, patience_s=LAST_WAIT_S)
         except (Refused, Untrusted, Unreachable) as error:
             _log.warning("the good-bye was not heard: %s", error)

@@ -234,3 +234,19 @@ async def test_a_cancelled_pilot_stops(pilots: Site) -> None:
     assert (await site.job(ada, job_id)).status is JobStatus.WAITING
     await follow_pilots(site.context, {})
     assert "maintenance" in (await show(site, pilot_id)).reason
+
+
+async def test_an_idle_pilot_leaves_when_the_server_is_gone(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    async with site.context.db.pool.connection() as conn:
+        await conn.execute("""UPDATE resources.computing_element SET options = options || '{"idle_s": 2}'""")
+    (job_id,) = await site.submit(ada, script("true"))
+    await submit_pilots(site.context, {})
+    await site.until_job(ada, job_id, *ENDED)
+    home = home_of(site, await pilot_of(site, job_id))
+    await site.server.stop()
+
+    async def left() -> bool:
+        return await asyncio.to_thread((home / "exit-code").exists)
+
+    await until(left, 40)
