@@ -1,5 +1,6 @@
 """What the catalog's tests share."""
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from spinor.access import Caller
@@ -17,6 +18,7 @@ class World(Protocol):
     ada_admin: Caller
     alan: Caller
     bea: Caller
+    storage_root: Path
 
 
 def new_file(lfn: str, *, se: str = "local-se", size_bytes: int = 10, **facts: Any) -> NewFile:

@@ -201,9 +201,15 @@ async def carry_out(tx: Tx, caller: Caller, made: Plan) -> None:
 
 def sums_by(keys: Sequence[Int64s], sizes: Int64s) -> list[tuple[list[int], int, int]]:
     """For each different key: the key, how many rows, the exact sum of their sizes."""
-    unique, inverse, counts = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True, return_counts=True)
-    totals = np.zeros(len(unique), np.int64)
+    # One number per key: numpy sorts numbers many times faster than rows.
+    numbers = np.zeros(len(sizes), np.int64)
+    for column in keys:
+        values, codes = np.unique(column, return_inverse=True)
+        numbers = np.unique(numbers * len(values) + codes.reshape(-1), return_inverse=True)[1].reshape(-1)
+    _, first, inverse, counts = np.unique(numbers, return_index=True, return_inverse=True, return_counts=True)
+    totals = np.zeros(len(first), np.int64)
     np.add.at(totals, inverse.reshape(-1), sizes)
+    unique = np.stack([column[first] for column in keys], axis=1)
     return list(zip(unique.tolist(), counts.tolist(), totals.tolist(), strict=True))
 
 
