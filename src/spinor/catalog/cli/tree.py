@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,9 @@ def register_directory(tree: str, lfn_directory: str, se: str, as_json: bool, **
                 refuse=tally.refuse_local,
             )  # fmt: skip
             with Progress("register", unit="files") as progress:
+                if sys.stderr.isatty():
+                    # Counted beside the scan, so that the bar knows how much is left.
+                    threading.Thread(target=_count, args=(scan, progress), name="count", daemon=True).start()
                 _send(scan, where, tally, progress)
             tally.find_missing(client)
             return tally.finish()
@@ -89,6 +93,12 @@ def _located(tree: str, element: PublicStorageElement) -> tuple[str, str]:
         f"{tree} is not below {root}, the root of {element.name}: its files would have no address there. Move the tree "
         f"below that root, or add a storage element whose root is {present[0]} (`spinor config`)."
     )
+
+
+def _count(scan: Scan, progress: Any) -> None:
+    from spinor.catalog.cli.scanning import count_files
+
+    progress.total = count_files(scan.root, scan.exclude, scan.stop) or None
 
 
 def _nothing() -> bytes:
