@@ -19,7 +19,6 @@ from spinor.jobs.rules import LEASE_S
 
 PAUSES_S = (0.5, 3.0)
 ZOMBIE_S = LEASE_S + 8.0  # Longer than a lease, and than the look that finds it over.
-MOST_ZOMBIES = 2  # Of the four pilots that the element has room for: somebody has to work.
 # How often each kind is drawn, compared with the others.
 WEIGHTS = {
     "kill server": 3,
@@ -39,9 +38,12 @@ WEIGHTS = {
 class Faults(threading.Thread):
     """Strikes until told to stop. `made` counts those that had a target."""
 
-    def __init__(self, service: Service, seed: int, stop: threading.Event, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, service: Service, seed: int, most_zombies: int, stop: threading.Event, say: Callable[[str], None]
+    ) -> None:
         super().__init__(name="faults", daemon=True)
         self.service = service
+        self.most_zombies = most_zombies  # At a time: somebody has to work.
         self.random = random.Random(f"{seed} faults")
         self.stopping = stop
         self.say = say
@@ -108,7 +110,7 @@ class Faults(threading.Thread):
         """Freeze a pilot that holds jobs; its payloads run on."""
         holding, stopped = self._holding(), [process for process, _ in self._stopped]
         pilots = [each for each in self._pilots()["pilot"] if self._home(each.pid) in holding and each not in stopped]
-        if not pilots or len(stopped) == MOST_ZOMBIES:
+        if not pilots or len(stopped) >= self.most_zombies:
             return ""
         chosen = self.random.choice(pilots)
         os.kill(chosen.pid, signal.SIGSTOP)
