@@ -40,7 +40,7 @@ class Service:
     work: Path
     environ: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *words: str, stdin: str | None = None, timeout_s: float = 120, **environ: str) -> Done:
+    def run(self, *words: str, stdin: str | None = None, **environ: str) -> Done:
         done = subprocess.run(
             [SPINOR, *words],
             env={**self.environ, **environ},
@@ -48,7 +48,7 @@ class Service:
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            timeout=timeout_s,
+            timeout=120,
             cwd=self.work,
         )
         assert "Traceback" not in done.stderr, done.stderr

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -178,3 +179,15 @@ def test_the_foreground_stops_in_order_at_sigterm(place: Layout, port: int) -> N
         process.terminate()
         assert process.wait(20) == 0
     assert not Cluster(place).is_running
+
+
+def test_a_supervisor_whose_data_directory_is_removed_ends_and_takes_its_parts_along(
+    open_directory: Path, port: int
+) -> None:
+    place = Layout(open_directory / "removed")
+    verbs.up(place.root, port=port, program=STAND_IN)
+    before = state(place)
+    parts = [part.process for part in before.parts if part.process]
+    shutil.rmtree(place.root, ignore_errors=True)
+    for process in (before.supervisor, *parts):
+        assert processes.wait_until_gone(process, 30.0)

@@ -78,7 +78,7 @@ def empty_url(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 def test_migrations_build_exactly_the_schema(database_url: str, empty_url: str) -> None:
     text = importlib.resources.files("spinor").joinpath("schema.sql").read_text()
     with psycopg.connect(empty_url, autocommit=True) as conn:
-        conn.execute(text)  # type: ignore[arg-type]
+        conn.execute(text.encode())
     assert contents(database_url) == contents(empty_url)
 
 
@@ -121,7 +121,8 @@ def test_query_keeps_to_one_vo_or_says_why_not(package: str, name: str, text: st
 def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
     shared = {
         "identity.user_account", "identity.membership", "resources.site", "resources.computing_element",
-        "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox", "jobs.waiting",
+        "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
+        "jobs.waiting",
     }  # fmt: skip  # Shared by all VOs, or reached through a row that carries its VO only.
     with psycopg.connect(database_url) as conn:
         rows = conn.execute(

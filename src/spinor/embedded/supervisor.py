@@ -46,6 +46,12 @@ class DatabaseUnusable(SpinorError):
     code = "database-unusable"
 
 
+class DataDirectoryGone(SpinorError):
+    """The data directory was removed or replaced while the service ran."""
+
+    code = "data-directory-gone"
+
+
 class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -57,6 +63,7 @@ class Supervisor:
         self.parts = [RunningPart(part, self.layout) for part in plan.parts]
         self.bootstrap = RunningPart(plan.bootstrap, self.layout)
         self._told_to_stop = False
+        self._root = self._root_now()
         self._waker, self._wakened = socket.socketpair()
         self._ready_deadline = self._next_hourly = self._next_database_try = 0.0
         self._database_pause_s = 0.0
@@ -121,6 +128,9 @@ class Supervisor:
 
     def _watch(self) -> None:
         while not self._told_to_stop:
+            if self._root_now() != self._root:
+                # Somebody removed the data directory, and may have made another service in its place.
+                raise DataDirectoryGone
             self._keep_database()
             for part in self.parts:
                 self._keep(part)
@@ -200,6 +210,14 @@ class Supervisor:
         self.phase = Phase.FAILED if failure else Phase.STOPPED
         self._record(failure)
 
+    def _root_now(self) -> tuple[int, int] | None:
+        """Which directory is now at the place of ours; None when there is none."""
+        try:
+            found = self.layout.root.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     @property
     def _url(self) -> str:
         return f"https://localhost:{self.port}"
@@ -222,6 +240,8 @@ class Supervisor:
             failed_part=failure.facts.get("part", "supervisor") if failure else None,
             failure=failure.message if failure else None,
         )
+        if self._root_now() != self._root:
+            return
         try:
             write_state(self.layout, state)
         except OSError as error:
