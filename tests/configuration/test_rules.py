@@ -24,7 +24,7 @@ def test_sizes(text: str | int, count: int) -> None:
     assert rules.size_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "4", "GB", "4XB", "-4GB", "4GBB", "9999PB", 0, -1, 2**63, "4GB\n4GB", "٤GB"])
+@pytest.mark.parametrize("text", ["", "GB", "4XB", "-4GB", "4GBB", "9999PB", 0, -1, 2**63, "4GB\n4GB", "٤GB"])
 def test_what_is_no_size(text: str | int) -> None:
     with pytest.raises(ValueError):
         rules.size_bytes(text)
@@ -37,7 +37,7 @@ def test_durations(text: str | int, seconds: int) -> None:
     assert rules.duration_s(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "60", "1y", "h", "1.5h", "-1h", 0, "100000w", "1h 30m"])
+@pytest.mark.parametrize("text", ["", "1y", "h", "-1h", 0, "100000w", "1h30"])
 def test_what_is_no_duration(text: str | int) -> None:
     with pytest.raises(ValueError):
         rules.duration_s(text)

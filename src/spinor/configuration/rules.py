@@ -2,19 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from spinor import quantities
 from spinor.configuration.models import Change, ChangeKind, Document
 from spinor.identity.models import WantedGroup, WantedUser
 from spinor.resources.models import WantedComputingElement, WantedStorageElement
 
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([kMGTP])(i)?)?B", re.IGNORECASE)
-_DURATION = re.compile(r"(?:[0-9]{1,9}(?:s|min|m|h|d|w))+")
-_DURATION_PART = re.compile(r"([0-9]+)(s|min|m|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_S = 2**31 - 1
 
 
@@ -35,12 +31,11 @@ def body_of(text: str) -> str:
 def size_bytes(value: int | str) -> int:
     """`4GB` is 4·10⁹ bytes, `4GiB` is 2³². ValueError says what is wrong."""
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        if not match:
-            raise ValueError(f"{value[:40]!r} is not a size; write bytes or a unit, such as 500MB, 4GB or 4GiB")
-        number, prefix, binary = match.groups()
-        power = "kmgtp".index(prefix.lower()) + 1 if prefix else 0
-        value = int(Decimal(number) * (1024 if binary else 1000) ** power)
+        text = value
+        try:
+            value = quantities.size_bytes(text)
+        except ValueError as error:
+            raise ValueError(f"{text[:40]!r} is not {error}") from None
     if not 0 < value < 2**63:
         raise ValueError("must be more than nothing and less than 8 EiB")
     return value
@@ -49,9 +44,11 @@ def size_bytes(value: int | str) -> int:
 def duration_s(value: int | str) -> int:
     """`90m`, `12h`, `1h30m`; a bare number is seconds. ValueError says what is wrong."""
     if isinstance(value, str):
-        if not _DURATION.fullmatch(value.strip()):
-            raise ValueError(f"{value[:40]!r} is not a duration; write seconds or a unit, such as 90m, 12h or 2d")
-        value = sum(int(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+        text = value
+        try:
+            value = int(quantities.duration_s(text))
+        except ValueError as error:
+            raise ValueError(f"{text[:40]!r} is not {error}") from None
     if not 0 < value <= _LONGEST_S:
         raise ValueError("must be more than nothing and less than 68 years")
     return value

@@ -7,11 +7,11 @@ checked in `service/validation.py`.
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
 
+from spinor import quantities
 from spinor.errors import BadInput
 from spinor.jobs.models import JobSpec, OutputData
 
@@ -23,10 +23,6 @@ _MOST = 2**62
 # `{name}` is a placeholder and `{{name}}` the text {name}; `${NAME}` is a shell's, and stays.
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|(?<!\$)\{([A-Za-z_]\w*)\}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)\s*(?:([kmgtp])(i)?)?b?", re.IGNORECASE)
-_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?\s*[smhdw]\s*)+", re.IGNORECASE)
-_DURATION_PART = re.compile(r"([0-9.]+)\s*([smhdw])", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -43,25 +39,22 @@ def fault(field: str, problem: str, **facts: Any) -> BadDescription:
 def size_bytes(value: int | str, field: str) -> int:
     """`2GB` is 2·10⁹ bytes, `2GiB` is 2³¹."""
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        if not match:
-            raise fault(field, f"{shown(value)} is not a size; write bytes or a unit, such as 500MB, 2GB or 2GiB")
-        number, unit, binary = match.groups()
-        power = " kmgtp".index(unit.lower()) if unit else 0
-        value = int(Decimal(number) * (1024 if binary else 1000) ** power)
+        text = value
+        try:
+            value = quantities.size_bytes(text)
+        except ValueError as error:
+            raise fault(field, f"{shown(text)} is not {error}") from None
     return _within(value, field, 0)
 
 
 def duration_s(value: int | str, field: str) -> int:
     """`90m`, `2h`, `1h30m`; a bare number is seconds."""
     if isinstance(value, str):
-        text = value.strip()
-        if text.isascii() and text.isdigit() and len(text) < 20:
-            value = int(text)
-        elif _DURATION.fullmatch(text):
-            value = int(sum(Decimal(number) * _SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text)))
-        else:
-            raise fault(field, f"{shown(value)} is not a duration; write seconds or a unit, such as 90m, 2h or 1h30m")
+        text = value
+        try:
+            value = int(quantities.duration_s(text))
+        except ValueError as error:
+            raise fault(field, f"{shown(text)} is not {error}") from None
     if value > 10 * 365 * 86400:
         raise fault(field, "is longer than ten years")
     return _within(value, field, 1)

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
 
+from spinor.quantities import duration_s, is_duration, size_bytes
 from spinor.search.expression import Value, bad_query, shown
 from spinor.search.fields import Field, FieldKind, did_you_mean
 
@@ -28,12 +28,8 @@ Literal: TypeAlias = str | int | float | bool | UUID | datetime | Day
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,4})?")
-_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(?:([kmgtpe])(i)?)?b?", re.IGNORECASE)
-_DURATION = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,9})?(?:s|m|h|d|w))+", re.IGNORECASE)
-_DURATION_PART = re.compile(r"([0-9.]+)([smhdw])", re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 _BIGGEST = 2**63 - 1
 
@@ -81,25 +77,13 @@ def _boolean(text: str) -> bool:
 
 
 def _bytes(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError("a size such as 1GB, 10MiB or 500k")
-    number, prefix, binary = match.groups()
-    power = "kmgtpe".index(prefix.lower()) + 1 if prefix else 0
-    size = Decimal(number) * (1024 if binary else 1000) ** power
-    if size != int(size):
-        raise ValueError("a whole number of bytes")
-    return within_bigint(int(size))
+    return within_bigint(size_bytes(text))
 
 
 def _seconds(text: str) -> int | float:
     if _NUMBER.fullmatch(text):
         return shortest(_float(text))
-    if not _DURATION.fullmatch(text):
-        raise ValueError("a duration such as 90, 10m, 2h or 1h30m")
-    return shortest(
-        float(sum(Decimal(number) * _SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text)))
-    )
+    return shortest(float(duration_s(text)))
 
 
 def shortest(seconds: float) -> int | float:
@@ -109,7 +93,7 @@ def shortest(seconds: float) -> int | float:
 
 def _timestamp(text: str, now: datetime) -> datetime | Day:
     sign = {"-": -1, "+": 1}.get(text[:1])
-    if sign and _DURATION.fullmatch(text[1:]):
+    if sign and is_duration(text[1:]):
         return now + sign * timedelta(seconds=float(_seconds(text[1:])))
     try:
         instant = datetime.fromisoformat(text)
