@@ -47,7 +47,7 @@ class Demo:
         yield
         self.times.append((title, time.monotonic() - started))
 
-    def spinor(self, *words: str, stdin: str | None = None, show: bool = True) -> str:
+    def spinor(self, *words: str, stdin: str | None = None, show: bool = True, allowed: tuple[int, ...] = (0,)) -> str:
         """Run one command as typed; its standard output. Speech and progress go to the terminal."""
         shown = shlex.join(words)
         print(f"  $ spinor {shown if len(shown) < 150 else shown[:147] + '...'}", flush=True)
@@ -55,7 +55,7 @@ class Demo:
         if show:
             for line in done.stdout.splitlines()[:12]:
                 print(f"    {line}")
-        if done.returncode:
+        if done.returncode not in allowed:
             raise Failed(f"`spinor {shown[:300]}` ended with code {done.returncode}")
         sys.stdout.flush()
         return done.stdout
@@ -88,9 +88,9 @@ class Demo:
         self.spinor("config", "diff", str(changed))
         self.spinor("config", "apply", str(changed), "--comment", "the standard library as a storage element")
         exclude = [word for name in ("site-packages", "__pycache__", "*.so") for word in ("--exclude", name)]
-        self.spinor(
-            "file", "register-directory", stdlib, "/demo/library", "--se", "library", "--checksum", "adler32", *exclude
-        )
+        # 1: some entries were refused and are told; distributions have symbolic links in there, which are no files.
+        words = [stdlib, "/demo/library", "--se", "library", "--checksum", "adler32", *exclude]
+        self.spinor("file", "register-directory", *words, allowed=(0, 1))
 
     def select(self) -> list[str]:
         self.spinor("file", "metadata", "declare", "language=text", "release=float", "tests=boolean")

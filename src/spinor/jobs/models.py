@@ -162,6 +162,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
 
     job_id: int
     attempt: int
+    array_index: int
     vo: str
     owner: str
     executable: str

@@ -32,7 +32,7 @@ from spinor.jobs.models import (
 from spinor.jobs.service import Matcher
 from spinor.search.models import Search
 from spinor.settings import Settings
-from spinor.signals import Signals
+from spinor.signals import Signals, notify
 
 routes = Routes("jobs")
 
@@ -50,7 +50,10 @@ async def submit_jobs(tx: Tx, caller: Caller, body: SubmitJobs, request: Request
         raise BadInput(
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
-    return await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
+    submitted = await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
+    if state[Matcher].may_wake(caller.vo_id):
+        await notify(tx, f"waiting:{caller.vo_id}")
+    return submitted
 
 
 @routes.post("/api/jobs/search", scope=Scope.JOBS_READ)

@@ -60,6 +60,7 @@ async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list
             Assignment(
                 job_id=job.job_id,
                 attempt=job.attempt,
+                array_index=job.array_index,
                 vo=owner.vo,
                 owner=owner.user,
                 executable=spec.executable,

@@ -21,6 +21,7 @@ from spinor.jobs.service.assignments import assignments
 from spinor.jobs.service.elements import Elements
 
 _FRESH_S = 0.2
+_WAKE_S = 0.2
 _DEPTH = 32  # Jobs that are seen at the head of each queue.
 _DEMAND_BOUND = 1000
 
@@ -33,6 +34,7 @@ class Matcher:
         self._longer: set[int] = set()  # Queues with more jobs than were seen.
         self._read_at = float("-inf")
         self._fresh_s = _FRESH_S
+        self._woken_at: dict[int, float] = {}
         self.elements = Elements()
 
     async def heads(self, tx: Tx, vo_id: int) -> list[Head]:
@@ -44,6 +46,15 @@ class Matcher:
             self._read_at = time.monotonic()
             self._fresh_s = max(_FRESH_S, 10 * (self._read_at - started))
         return [head for head in self._heads if head.vo_id == vo_id]
+
+    def may_wake(self, vo_id: int) -> bool:
+        """Whether idle pilots of the VO should be told that jobs came: now and then, since each signal is written to
+        the database and makes commits wait for each other. Pilots that are not told look within a second."""
+        now = time.monotonic()
+        if now - self._woken_at.get(vo_id, float("-inf")) < _WAKE_S:
+            return False
+        self._woken_at[vo_id] = now
+        return True
 
     def forget(self) -> None:
         """Look again at the next request: what was seen is not there any more."""
