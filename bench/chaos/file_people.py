@@ -34,6 +34,11 @@ class Keeper(Person):
         self._drafts = service.work / self.name
         self._drafts.mkdir()
 
+    def prepare(self) -> None:
+        """Files are put into directories that are not there, and moved only into those that are."""
+        paths = {"paths": [*SHARED, self.own]}
+        self.insist(lambda client: client.post("/api/directories", paths))
+
     def act(self) -> None:
         acts = [self.put, self.put, self.put, self.register, self.read, self.read]
         if len(self.mine) > 5:

@@ -42,12 +42,16 @@ class Person(threading.Thread):
         self.stopping = stop
         self._client: Client | None = None
 
+    def prepare(self) -> None:
+        """Do what comes before the first act."""
+
     def act(self) -> None:
         """Do one thing, and write down what was acknowledged."""
         raise NotImplementedError
 
     def run(self) -> None:
         try:
+            self.prepare()
             while not self.stopping.is_set():
                 self.act()
         except (GaveUp, Refused, SpinorError, OSError) as error:
