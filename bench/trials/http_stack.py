@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 CONNECTIONS = 16
@@ -199,7 +200,7 @@ def fastapi() -> Any:
         return [file(**entry(lfn)) for lfn in body.lfns]
 
     small.__annotations__.update({"body": submit, "return": size})
-    bulk.__annotations__.update({"body": lfns, "return": list[file]})
+    bulk.__annotations__.update({"body": lfns, "return": GenericAlias(list, (file,))})
     app.post("/small")(small)
     app.post("/bulk")(bulk)
     return app
