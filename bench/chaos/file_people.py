@@ -56,7 +56,7 @@ class Keeper(Person):
         """Ask for places, write the bytes there, register them: what `spinor file put` does."""
         contents = dict(self._new() for _ in range(self.random.randint(1, 6)))
         asked = {"se": "local", "lfns": list(contents)}
-        places, _ = self.insist(lambda client: client.post("/api/files/places", asked, list[Place]))
+        places = self.insist(lambda client: client.post("/api/files/places", asked, list[Place]))
         new = []
         for place in places:
             written = self._write(place.url, contents[place.lfn])
@@ -104,10 +104,11 @@ class Keeper(Person):
 
     def remove(self) -> None:
         lfns = self.random.sample(sorted(self.mine), self.random.randint(1, 3))
-        outcome, uncertain = self.insist(lambda client: client.post("/api/files/remove", {"paths": lfns}, Outcome))
+        self._look(lfns)
+        outcome = self.insist(lambda client: client.post("/api/files/remove", {"paths": lfns}, Outcome))
         for refusal in outcome.refused:
-            # A try before this one may have removed it, and its answer was lost.
-            if not (uncertain and refusal.code == "unknown-lfn"):
+            # They were there a moment ago and are ours alone, so an earlier try of this very removal took them.
+            if refusal.code != "unknown-lfn":
                 self.ledger.surprise(f"{refusal.id} was acknowledged and cannot be removed: {refusal.reason}")
         for lfn in lfns:
             del self.mine[lfn]
@@ -117,6 +118,7 @@ class Keeper(Person):
     def move(self) -> None:
         source = self.random.choice(sorted(self.mine))
         target, _ = self._new()
+        self._look([source])
         self._move(source, target)
         self.mine[target] = self.mine.pop(source)
         self.ledger.moved({source: target})
@@ -128,6 +130,7 @@ class Keeper(Person):
         if not inside:
             return
         target = f"{self.own.rpartition('/')[0]}/{'b' if self.own.endswith('a') else 'a'}"
+        self._look(inside)
         self._move(self.own, target)
         targets = {lfn: target + lfn.removeprefix(self.own) for lfn in inside}
         for old, new in targets.items():
@@ -141,8 +144,15 @@ class Keeper(Person):
             self.insist(lambda client: client.post("/api/files/move", [{"source": source, "target": target}]))
         except Refused as refused:
             # As with removal: it may be there already. What the ledger now expects is looked for at the end.
-            if not refused.uncertain or refused.error.code not in ("unknown-lfn", "lfn-exists"):
+            if refused.error.code not in ("unknown-lfn", "lfn-exists"):
                 raise
+
+    def _look(self, lfns: list[str]) -> None:
+        """Make sure that files of ours are still there, before they are asked to go."""
+        try:
+            self.insist(lambda client: client.post("/api/files/stat", {"paths": lfns}))
+        except Refused as refused:
+            self.ledger.surprise(f"acknowledged files are not found: {refused}")
 
     def read(self) -> None:
         """A file that was acknowledged is found, and has its bytes, at any time."""
@@ -150,9 +160,7 @@ class Keeper(Person):
             return
         lfns = self.random.sample(sorted(self.mine), min(3, len(self.mine)))
         try:
-            found, _ = self.insist(
-                lambda client: client.post("/api/files/replicas", {"lfns": lfns}, list[FileReplicas])
-            )
+            found = self.insist(lambda client: client.post("/api/files/replicas", {"lfns": lfns}, list[FileReplicas]))
         except Refused as refused:
             self.ledger.surprise(f"acknowledged files are not found: {refused}")
             return

@@ -21,7 +21,7 @@ Q = Queries("bench.chaos", "invariants.sql")
 READING = ("read_files", "read_jobs")
 MOST_SENTENCES = 20  # Of one invariant; a broken one usually breaks often.
 # Why a payload that does not fail by itself may fail under these faults: it was killed, or its guardian was.
-EXPLAINED = ("ended by signal 9", "guardian process died")
+EXPLAINED = ("ended by signal 9", "guardian process")
 
 Connection = psycopg.Connection[Any]
 

@@ -40,7 +40,7 @@ class Submitter(Person):
         if not self._arrays:
             return 0
         asked = {"array_ids": self._arrays[-REMEMBERED:], "wait_s": 0}
-        waited, _ = self.insist(lambda client: client.post("/api/jobs/wait", asked, Waited))
+        waited = self.insist(lambda client: client.post("/api/jobs/wait", asked, Waited))
         return waited.total - waited.ended
 
     def submit(self) -> None:
@@ -61,7 +61,7 @@ class Submitter(Person):
             "memory_bytes": 100_000_000,
             "max_reschedules": 50,
         }
-        submitted, _ = self.insist(lambda client: _submit(client, spec, key))
+        submitted = self.insist(lambda client: _submit(client, spec, key))
         array = submitted.arrays[0]
         with self.ledger.lock:
             for index, job_id in enumerate(array.ids):
@@ -73,22 +73,21 @@ class Submitter(Person):
         self.ledger.count("submit")
 
     def kill(self, job_id: int) -> None:
-        outcome, uncertain = self.insist(lambda client: client.post("/api/jobs/kill", {"job_ids": [job_id]}, Outcome))
+        outcome = self.insist(lambda client: client.post("/api/jobs/kill", {"job_ids": [job_id]}, Outcome))
         self.ledger.count("kill")
-        again = uncertain and any("already killed" in refused.detail for refused in outcome.refused)
-        if outcome.done or again:
+        if outcome.done or any("already killed" in refused.detail for refused in outcome.refused):
             with self.ledger.lock:
                 self.ledger.jobs[job_id].killed = True
 
     def reschedule(self, job_id: int) -> None:
-        outcome, uncertain = self.insist(
-            lambda client: client.post("/api/jobs/reschedule", {"job_ids": [job_id]}, Outcome)
-        )
+        outcome = self.insist(lambda client: client.post("/api/jobs/reschedule", {"job_ids": [job_id]}, Outcome))
         self.ledger.count("reschedule")
-        if outcome.done or uncertain:
-            with self.ledger.lock:
-                self.ledger.jobs[job_id].rescheduled += 1
-                self.ledger.jobs[job_id].killed = False
+        for refused in outcome.refused:
+            if refused.code != "transition-refused":
+                self.ledger.surprise(f"job {job_id} was acknowledged and cannot be rescheduled: {refused.detail}")
+        # A killed job may always be rescheduled; one that is refused is not killed any more, by an earlier try of ours.
+        with self.ledger.lock:
+            self.ledger.jobs[job_id].killed = False
 
 
 def _submit(client: Client, spec: dict[str, Any], key: str) -> Submitted:

@@ -30,7 +30,6 @@ class ExpectedJob(msgspec.Struct, kw_only=True):
     fails: bool  # Its payload ends with an error by itself.
     outputs: dict[str, bytes]  # LFN -> content, if it is done.
     killed: bool = False
-    rescheduled: int = 0
 
 
 class Ledger:

@@ -23,12 +23,11 @@ class GaveUp(Exception):
 
 
 class Refused(Exception):
-    """The service refused. `uncertain` when an earlier try of the same request may have been carried out."""
+    """The service refused, and trying again would not help."""
 
-    def __init__(self, error: SpinorError, uncertain: bool) -> None:
+    def __init__(self, error: SpinorError) -> None:
         super().__init__(error.message)
         self.error = error
-        self.uncertain = uncertain
 
 
 class Person(threading.Thread):
@@ -57,19 +56,21 @@ class Person(threading.Thread):
         except (GaveUp, Refused, SpinorError, OSError) as error:
             self.ledger.surprise(f"{self.name} could not go on: {type(error).__name__}: {error}")
 
-    def insist(self, request: Callable[[Client], T]) -> tuple[T, bool]:
-        """The answer, and whether an earlier try may have been carried out without our hearing of it."""
+    def insist(self, request: Callable[[Client], T]) -> T:
+        """The answer, once it is certain.
+
+        An earlier try may have been carried out although nobody heard of it, also one that the client made by itself:
+        so "there is no such file" can be the answer to a removal that succeeded.
+        """
         end = time.monotonic() + PATIENCE_S
-        uncertain = False
         while True:
             try:
-                return request(self.client()), uncertain
+                return request(self.client())
             except SpinorError as error:
                 if not (error.retry or error.status >= 500 or error.status == 401):
-                    raise Refused(error, uncertain) from None
+                    raise Refused(error) from None
                 if error.status == 500 and error.code == "internal":
                     self.ledger.note(f"an unexpected error reached a client: {error.message[:120]}")
-                uncertain = uncertain or error.status >= 500
                 problem = error.message
             except psycopg.Error as error:  # While a token was made, which asks the database.
                 problem = str(error)
