@@ -217,7 +217,10 @@ class RequestLog:
                 caller: Caller | None = scope.get("caller")
                 level = logging.INFO if status < 500 else logging.ERROR
                 if _log.isEnabledFor(level):
-                    facts = {"vo": caller.vo, "user": caller.user, "pilot_id": caller.pilot_id} if caller else {}
+                    facts = dict(scope.get("path_params") or {})  # job_id, pilot_id, … as they stand in the address.
+                    if caller:
+                        facts |= {"vo": caller.vo, "user": caller.user}
+                        facts |= {"pilot_id": caller.pilot_id} if caller.pilot_id else {}
                     _log.log(
                         level,
                         "request",

@@ -97,6 +97,11 @@ class Supervisor:
         self._begin_database()
         if self._told_to_stop:
             return
+        self._run_bootstrap()
+        self._next_hourly = time.monotonic() + _HOUR_S
+        self._ready_deadline = time.monotonic() + READY_WITHIN_S
+
+    def _run_bootstrap(self) -> None:
         self._say("bootstrap")
         self.bootstrap.start(self._environment())
         self._record()
@@ -106,8 +111,6 @@ class Supervisor:
             self._pause(0.1)
         if self.bootstrap.last_exit != 0:
             raise PartFailed("The bootstrap failed.", part="bootstrap")
-        self._next_hourly = time.monotonic() + _HOUR_S
-        self._ready_deadline = time.monotonic() + READY_WITHIN_S
 
     def _begin_database(self) -> None:
         if self.plan.database_url is None:
@@ -161,6 +164,7 @@ class Supervisor:
         self._say("port was taken", taken=taken, port=self.port)
         for other in self.parts:
             other.stop()  # They know the old address from their environment.
+        self._run_bootstrap()  # It tells the client of whoever started this where the service is.
         return True
 
     def _keep_database(self) -> None:
