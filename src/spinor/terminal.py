@@ -83,6 +83,8 @@ def cell(value: Any, column: str = "") -> str:
         return "-"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if column == "mode" and isinstance(value, int):
+        return f"{value:04o}"
     if column.endswith("_bytes") and isinstance(value, int):
         return size(value)
     if column.endswith("_s") and isinstance(value, int | float):

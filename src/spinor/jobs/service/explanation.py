@@ -8,7 +8,7 @@ from spinor.access import Caller
 from spinor.db import Tx
 from spinor.jobs import rules, store
 from spinor.jobs.models import ElementVerdict, Explanation, HistoryEntry, JobStatus, LogQuery, LogStream
-from spinor.jobs.rows import PilotCount, StoredJob
+from spinor.jobs.rows import PilotCount, PlaceInQueue, StoredJob
 from spinor.jobs.service.elements import capacity_of
 from spinor.jobs.service.logs import read_log
 from spinor.jobs.service.looking import description_of, stored_job
@@ -66,10 +66,7 @@ async def _explain_waiting(
     if place:
         facts["jobs_ahead_in_queue"] = place.ahead_in_queue
         facts["jobs_ahead_in_other_queues"] = place.ahead_in_others
-        sentences.append(
-            f"{_jobs(place.ahead_in_queue)} of the same requirements {_go(place.ahead_in_queue)} before it, and "
-            f"{_jobs(place.ahead_in_others)} in {place.other_queues} other task queues of the VO."
-        )
+        sentences.append(_place(place))
     elements = await _elements(tx, caller, job)
     able = [verdict for verdict in elements if not verdict.excluded_by]
     if able:
@@ -87,12 +84,18 @@ async def _explain_waiting(
     return elements
 
 
+def _place(place: PlaceInQueue) -> str:
+    if not place.ahead_in_queue and not place.ahead_in_others:
+        return "No other job of the VO goes before it."
+    same, others, queues = place.ahead_in_queue, place.ahead_in_others, place.other_queues
+    return (
+        f"Before it {'goes' if same == 1 else 'go'} {_jobs(same)} of the same requirements, and {_jobs(others)} "
+        f"in {queues} other task queue{'' if queues == 1 else 's'} of the VO."
+    )
+
+
 def _jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count:,} jobs" if count else "no job"
-
-
-def _go(count: int) -> str:
-    return "go" if count > 1 else "goes"
 
 
 async def _elements(tx: Tx, caller: Caller, job: StoredJob) -> list[ElementVerdict]:
