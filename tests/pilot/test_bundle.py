@@ -55,9 +55,12 @@ def test_its_grammar_is_python_3_9() -> None:
 
 def python_3_9() -> str | None:
     """An interpreter of that version: on the path, or where pyenv keeps them."""
-    found = shutil.which("python3.9")
     kept = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"))
-    return str(kept[-1]) if kept else found
+    for found in (shutil.which("python3.9"), *map(str, kept)):
+        # A launcher of that name may be there without the version that it would launch.
+        if found and subprocess.run([found, "--version"], capture_output=True).returncode == 0:
+            return found
+    return None
 
 
 @pytest.mark.parametrize("which", ["this", "3.9"])
