@@ -44,11 +44,15 @@ def measure(report: Report, service: Service, size: str) -> None:
     service.apply(operations(service, vos=VOS, max_pilots=0))
     for pilots in PILOTS[size]:
         _fill(report, service)
-        driven, matched = _match(service, _enrolled(service, pilots), SECONDS[size])
+        enrolled, before = _enrolled(service, pilots), service.used_s()
+        driven, matched = _match(service, enrolled, SECONDS[size])
+        used = [(end - start) * 1000 / len(matched) for start, end in zip(before, service.used_s(), strict=True)]
         name = f"{JOBS:,} waiting in {len(VOS) * QUEUES_PER_VO} queues, {pilots} pilot{'s' if pilots > 1 else ''}"
         report.figure(f"{name}, over HTTPS: jobs matched per second", driven.per_s, "1/s")
         report.figure(f"{name}, over HTTPS: median of a match", driven.ms(50), "ms")
         report.figure(f"{name}, over HTTPS: 99th percentile of a match", driven.ms(99), "ms")
+        report.figure(f"{name}, over HTTPS: server's processor time per job", used[0], "ms")
+        report.figure(f"{name}, over HTTPS: PostgreSQL's processor time per job", used[1], "ms")
         report.figure(f"{name}, over HTTPS: jobs given twice", len(matched) - len(set(matched)), "jobs")
     _fill(report, service)
     asyncio.run(_verb(report, service, VERB_CALLS[size]))
