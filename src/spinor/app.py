@@ -60,9 +60,9 @@ class Health(msgspec.Struct, frozen=True):
 
 
 @service_routes.get("/api/health", scope=Public.HEALTH)
-async def health(tx: Tx) -> Health:
+async def health(reads: Tx) -> Health:
     """Say that the server and its database answer."""
-    await tx.execute("SELECT 1")
+    await reads.execute("SELECT 1")
     return Health("ok", __version__)
 
 

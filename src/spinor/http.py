@@ -6,10 +6,11 @@
     async def submit_jobs(tx: Tx, caller: Caller, body: SubmitJobs) -> JobArray:
         "Submit jobs: all of them, or none."
 
-What the function asks for by name is what it gets: `tx` (one transaction, committed before the answer
-leaves), `caller`, `body` (JSON decoded into its annotated type; `bytes` for a raw body), `query` (a Struct filled from
-the query string), `db` (the Database, for what outlives one transaction), `request` (Starlette's), `state` (the
-application's parts), and each `{name}` of the path. It returns a model (sent as JSON), None (204) or a Response.
+What the function asks for by name is what it gets: `tx` (one transaction, committed before the answer leaves), `reads`
+(a connection for statements that only read), `caller`, `body` (JSON decoded into its annotated type; `bytes` for a raw
+body), `query` (a Struct filled from the query string), `db` (the Database, for what outlives one transaction),
+`request` (Starlette's), `state` (the application's parts), and each `{name}` of the path. It returns a model (sent as
+JSON), None (204) or a Response.
 """
 
 import inspect
@@ -30,7 +31,7 @@ from spinor.errors import BadInput, BodyTooLarge
 T = TypeVar("T")
 Verb = Callable[..., Awaitable[Any]]
 _PATH_NAME = re.compile(r"{(\w+)}")
-_NAMES = frozenset({"tx", "caller", "body", "query", "db", "request", "state"})
+_NAMES = frozenset({"tx", "reads", "caller", "body", "query", "db", "request", "state"})
 MAX_BODY_BYTES = 512 * 1024 * 1024
 
 
@@ -151,6 +152,9 @@ class Endpoint:
         if "tx" in asks:
             async with self.db.transaction() as tx:
                 answer = await route.verb(tx=tx, **given)
+        elif "reads" in asks:
+            async with self.db.statements() as reads:
+                answer = await route.verb(reads=reads, **given)
         else:
             answer = await route.verb(**given)
         return self._respond(answer)

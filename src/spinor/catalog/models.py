@@ -79,7 +79,7 @@ class FileStat(msgspec.Struct, frozen=True, kw_only=True):
     storage_elements: list[str]
 
 
-class FileLocation(msgspec.Struct, frozen=True, kw_only=True):
+class FileLocation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where one replica of a file lies; the PFN is relative to the root of its storage element."""
 
     lfn: LFN

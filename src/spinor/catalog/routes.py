@@ -49,9 +49,9 @@ async def register_batch(db: Database, caller: Caller, query: BatchRequest, body
 
 
 @routes.post("/api/files/stat", scope=Scope.FILES_READ)
-async def stat_files(tx: Tx, caller: Caller, body: Paths) -> list[FileStat]:
+async def stat_files(reads: Tx, caller: Caller, body: Paths) -> list[FileStat]:
     """What is known of each file: size, checksums, owner, storage elements."""
-    return await service.stat_files(tx, caller, body.paths)
+    return await service.stat_files(reads, caller, body.paths)
 
 
 @routes.post("/api/files/list", scope=Scope.FILES_READ)

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from spinor.access import Caller
 from spinor.catalog.errors import GuidTaken, LFNExists
 from spinor.catalog.models import DirectoryCount, FileLocation, FileStat, MetadataKey, SEUsage, WritableThing
-from spinor.db import Queries, Query, Tx, execute, fetch, fetch_rows, fetch_value
+from spinor.db import Queries, Query, Tx, execute, fetch, fetch_rows, fetch_value, text_array
 from spinor.errors import SpinorError
 
 Q = Queries("spinor.catalog")
@@ -165,20 +165,13 @@ async def find_removals(tx: Tx, se_ids: Sequence[int], pfns: Sequence[str]) -> s
 
 async def stat_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[FileStat]:
     """Those of the (directory, name) pairs that are files, in the order given."""
-    return [msgspec.convert(row, FileStat) for row in await _file_rows(tx, caller, Q.stat_files, places)]
+    return await fetch(tx, FileStat, Q.stat_files, {"vo_id": caller.vo_id, **_columns(places)})
 
 
 async def locate_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[FileLocation]:
     """The replicas of those of the (directory, name) pairs that are files, in the order given; a file without one has
     one row without storage element."""
-    return [msgspec.convert(row, FileLocation) for row in await _file_rows(tx, caller, Q.locate_files, places)]
-
-
-async def _file_rows(tx: Tx, caller: Caller, query: Query, places: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    rows = await _dicts(tx, query, {"vo_id": caller.vo_id, **_columns(places)})
-    for row in rows:
-        del row["n"]
-    return rows
+    return await fetch(tx, FileLocation, Q.locate_files, {"vo_id": caller.vo_id, **_columns(places)})
 
 
 async def _dicts(tx: Tx, query: Query, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -279,8 +272,11 @@ async def values_of_key(tx: Tx, caller: Caller, key: str, limit: int) -> list[An
     return [row[0] for row in rows]
 
 
-def _columns(places: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    return {"directories": [directory for directory, _ in places], "names": [name for _, name in places]}
+def _columns(places: Sequence[tuple[str, str]]) -> dict[str, str]:
+    return {
+        "directories": text_array([directory for directory, _ in places]),
+        "names": text_array([name for _, name in places]),
+    }
 
 
 async def list_subdirectories(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -43,16 +43,18 @@ _MAX_KEY = 200
 
 
 @routes.post("/api/jobs", scope=Scope.JOBS_SUBMIT, status=201)
-async def submit_jobs(tx: Tx, caller: Caller, body: SubmitJobs, request: Request, state: State) -> Submitted:
+async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: Request, state: State) -> Submitted:
     """Submit jobs: all of them, or none. With an Idempotency-Key header, a repeat gives the first answer again."""
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= _MAX_KEY:
         raise BadInput(
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
-    submitted = await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
-    if state[Matcher].may_wake(caller.vo_id):
-        await notify(tx, f"waiting:{caller.vo_id}")
+    # One description is stored by one statement, which is a transaction by itself; several are stored together.
+    async with db.statements() if len(body.specs) == 1 else db.transaction() as tx:
+        submitted = await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
+        if state[Matcher].may_wake(caller.vo_id):
+            await notify(tx, f"waiting:{caller.vo_id}")
     return submitted
 
 

@@ -5,7 +5,7 @@ import msgspec
 from spinor.types import LFN, PFN, SEName
 
 
-class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     se: SEName
     url: str
 

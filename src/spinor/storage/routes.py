@@ -10,9 +10,9 @@ routes = Routes("storage")
 
 
 @routes.post("/api/files/replicas", scope=Scope.FILES_READ)
-async def replicas(tx: Tx, caller: Caller, body: LFNs) -> list[FileReplicas]:
+async def replicas(reads: Tx, caller: Caller, body: LFNs) -> list[FileReplicas]:
     """Where the bytes of files are: sizes, checksums, and an address per replica."""
-    return await service.replicas(tx, caller, body.lfns)
+    return await service.replicas(reads, caller, body.lfns)
 
 
 @routes.post("/api/files/places", scope=Scope.FILES_WRITE)

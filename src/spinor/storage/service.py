@@ -25,8 +25,13 @@ async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileRepl
     found: dict[str, FileReplicas] = {}
     for location in await catalog.locate_files(tx, caller, list(dict.fromkeys(lfns))):
         if (file := found.get(location.lfn)) is None:
-            known = {name: getattr(location, name) for name in ("lfn", "size_bytes", "adler32", "sha256")}
-            file = found[location.lfn] = FileReplicas(**known, replicas=[])
+            file = found[location.lfn] = FileReplicas(
+                lfn=location.lfn,
+                size_bytes=location.size_bytes,
+                adler32=location.adler32,
+                sha256=location.sha256,
+                replicas=[],
+            )
         if address := _address(location, plugins):
             file.replicas.append(address)
     return [found[lfn] for lfn in lfns]

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import math
 import os
+import re
 import secrets
 import stat
 import sys
@@ -32,6 +33,7 @@ from spinor.storage.plugin import (
 _PIECE = 1 << 20
 _TRIES = 5
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")  # Nothing to quote.
 _PASSING = {
     errno.EAGAIN,
     errno.EBUSY,
@@ -55,6 +57,7 @@ class FileStorage:
             raise StorageFault(f"The root of a file storage is an absolute directory, not {root!r}.")
         self.root = root
         self.read_only = read_only
+        self._url = f"file://{quote(os.path.normpath(root).rstrip('/'))}//"
 
     @classmethod
     def at(cls, url: str) -> tuple["FileStorage", str]:
@@ -66,7 +69,9 @@ class FileStorage:
         return cls(unquote(root) or "/", {}), unquote(path)
 
     def url(self, path: str) -> str:
-        return f"file://{quote(os.path.normpath(self.root).rstrip('/'))}//{quote('/'.join(_parts(path)))}"
+        if _PLAIN.fullmatch(path):  # Nearly all are, and a look-up writes thousands of them.
+            return self._url + path
+        return self._url + quote("/".join(_parts(path)))
 
     def stat(self, paths: Sequence[str]) -> list[Stored | SpinorError]:
         return [self._tried(path, self._stat, path) for path in paths]
