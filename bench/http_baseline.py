@@ -1,7 +1,7 @@
 """Two calls in Spinor and in a small Go service: how much of a request is the language, and how much is PostgreSQL.
 
-Both answer the same JSON to the same JSON over TLS on kept connections, verify the same token, run the same statements
-in one transaction, and are loaded by the same generator, in turns. Spinor's server is one process, so the first peer
+Both answer the same JSON to the same JSON over TLS on kept connections, verify the same token and run the same
+statements, and are loaded by the same generator, in turns. Spinor's server is one process, so the first peer
 is Go on one processor; the second is Go as it comes, on all of them.
 """
 

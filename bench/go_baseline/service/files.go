@@ -24,7 +24,7 @@ type fileReplicas struct {
 }
 
 // replicas is POST /api/files/replicas: where the bytes of files are, in the order asked.
-func (s *service) replicas(ctx context.Context, tx pgx.Tx, who *caller, body []byte) (any, error) {
+func (s *service) replicas(ctx context.Context, who *caller, body []byte) (any, error) {
 	var asked struct {
 		LFNs []string `json:"lfns"`
 	}
@@ -38,7 +38,7 @@ func (s *service) replicas(ctx context.Context, tx pgx.Tx, who *caller, body []b
 		}
 		directories[n], names[n] = path.Dir(lfn), path.Base(lfn)
 	}
-	roots, err := s.storageRoots(ctx, tx, who)
+	roots, err := s.storageRoots(ctx, who)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *service) replicas(ctx context.Context, tx pgx.Tx, who *caller, body []b
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, statement.text, values...)
+	rows, err := s.pool.Query(ctx, statement.text, values...)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +88,13 @@ func collect(rows pgx.Rows, roots map[string]string, size int) (map[string]*file
 }
 
 // storageRoots are the storage elements of the VO by name.
-func (s *service) storageRoots(ctx context.Context, tx pgx.Tx, who *caller) (map[string]string, error) {
+func (s *service) storageRoots(ctx context.Context, who *caller) (map[string]string, error) {
 	statement := s.resources["list_storage_elements"]
 	values, err := statement.bind(map[string]any{"vo_id": who.voID})
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, statement.text, values...)
+	rows, err := s.pool.Query(ctx, statement.text, values...)
 	if err != nil {
 		return nil, err
 	}

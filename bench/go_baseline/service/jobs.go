@@ -62,7 +62,7 @@ var (
 )
 
 // submitJobs is POST /api/jobs: all jobs, or none.
-func (s *service) submitJobs(ctx context.Context, tx pgx.Tx, who *caller, body []byte) (any, error) {
+func (s *service) submitJobs(ctx context.Context, who *caller, body []byte) (any, error) {
 	var asked struct {
 		Specs []*spec `json:"specs"`
 	}
@@ -71,11 +71,23 @@ func (s *service) submitJobs(ctx context.Context, tx pgx.Tx, who *caller, body [
 	if err := decoder.Decode(&asked); err != nil || len(asked.Specs) == 0 {
 		return nil, refuse(422, "bad-body", "the body is refused: %v", err)
 	}
-	values, queues, err := rowsOf(who, asked.Specs)
+	if len(asked.Specs) == 1 {
+		return s.store(ctx, s.pool, who, asked.Specs)
+	}
+	var answer any
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		answer, err = s.store(ctx, tx, who, asked.Specs)
+		return err
+	})
+	return answer, err
+}
+
+func (s *service) store(ctx context.Context, tx querier, who *caller, specs []*spec) (any, error) {
+	values, queues, err := rowsOf(who, specs)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.insert(ctx, tx, values, asked.Specs)
+	answer, err := s.insert(ctx, tx, values, specs)
 	if err != nil || len(answer.Arrays) > 0 {
 		return answer, err
 	}
@@ -87,10 +99,10 @@ func (s *service) submitJobs(ctx context.Context, tx pgx.Tx, who *caller, body [
 	if _, err = tx.Exec(ctx, statement.text, bound...); err != nil {
 		return nil, err
 	}
-	return s.insert(ctx, tx, values, asked.Specs)
+	return s.insert(ctx, tx, values, specs)
 }
 
-func (s *service) insert(ctx context.Context, tx pgx.Tx, values map[string]any, specs []*spec) (*submitted, error) {
+func (s *service) insert(ctx context.Context, tx querier, values map[string]any, specs []*spec) (*submitted, error) {
 	statement := s.jobs["insert_arrays"]
 	bound, err := statement.bind(values)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -37,8 +38,17 @@ func refuse(status int, code, format string, facts ...any) *problem {
 	return &problem{status, code, fmt.Sprintf(format, facts...)}
 }
 
-// serve does what every call needs: authorise, read the body, one transaction, encode.
-func (s *service) serve(scope string, status int, verb func(context.Context, pgx.Tx, *caller, []byte) (any, error)) http.HandlerFunc {
+// A verb answers one call. As in Spinor, reads and single statements are no transactions of several round trips.
+type verb func(context.Context, *caller, []byte) (any, error)
+
+// A querier is the pool, or a transaction.
+type querier interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}
+
+// serve does what every call needs: authorise, read the body, encode.
+func (s *service) serve(scope string, status int, verb verb) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		answer, err := s.call(r, scope, verb)
 		if err != nil {
@@ -59,7 +69,7 @@ func (s *service) serve(scope string, status int, verb func(context.Context, pgx
 	}
 }
 
-func (s *service) call(r *http.Request, scope string, verb func(context.Context, pgx.Tx, *caller, []byte) (any, error)) ([]byte, error) {
+func (s *service) call(r *http.Request, scope string, verb verb) ([]byte, error) {
 	who, err := s.verifier.callerOf(r)
 	if err != nil {
 		return nil, err
@@ -71,11 +81,7 @@ func (s *service) call(r *http.Request, scope string, verb func(context.Context,
 	if err != nil {
 		return nil, refuse(422, "bad-body", "the body is incomplete")
 	}
-	var answer any
-	err = pgx.BeginFunc(r.Context(), s.pool, func(tx pgx.Tx) error {
-		answer, err = verb(r.Context(), tx, who, body)
-		return err
-	})
+	answer, err := verb(r.Context(), who, body)
 	if err != nil {
 		return nil, err
 	}
