@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from spinor.access import Caller
 from spinor.catalog.errors import GuidTaken, LFNExists
 from spinor.catalog.models import DirectoryCount, FileLocation, FileStat, MetadataKey, SEUsage, WritableThing
-from spinor.db import Queries, Query, Tx, execute, fetch, fetch_rows, fetch_value, text_array
+from spinor.db import Queries, Query, Tx, array_text, execute, fetch, fetch_rows, fetch_value
 from spinor.errors import SpinorError
 
 Q = Queries("spinor.catalog")
@@ -274,8 +274,8 @@ async def values_of_key(tx: Tx, caller: Caller, key: str, limit: int) -> list[An
 
 def _columns(places: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {
-        "directories": text_array([directory for directory, _ in places]),
-        "names": text_array([name for _, name in places]),
+        "directories": array_text([directory for directory, _ in places]),
+        "names": array_text([name for _, name in places]),
     }
 
 

@@ -8,7 +8,7 @@ import msgspec
 from psycopg import sql
 
 from spinor.access import Caller
-from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.errors import Conflict, NotFound, SpinorError
 from spinor.jobs import rules
 from spinor.jobs.models import (
@@ -78,15 +78,15 @@ async def insert_arrays(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> l
             "owner_id": caller.user_id,
             "group_id": caller.group_id,
             "source": caller.user,
-            "distinct_digests": list({array.digest for array in arrays}),
-            "names": [array.name for array in arrays],
-            "sizes": [array.size for array in arrays],
-            "specs": [array.spec.decode() for array in arrays],
-            "keys": [array.key for array in arrays],
-            "digests": [array.digest for array in arrays],
-            "priorities": [array.priority for array in arrays],
-            "sandbox_ordinals": [n for n, array in enumerate(arrays, 1) for _ in array.sandbox_ids],
-            "sandbox_ids": [sandbox_id for array in arrays for sandbox_id in array.sandbox_ids],
+            "distinct_digests": array_text({array.digest for array in arrays}),
+            "names": array_text(array.name for array in arrays),
+            "sizes": array_text(array.size for array in arrays),
+            "specs": array_text(array.spec.decode() for array in arrays),
+            "keys": array_text(array.key for array in arrays),
+            "digests": array_text(array.digest for array in arrays),
+            "priorities": array_text(array.priority for array in arrays),
+            "sandbox_ordinals": array_text(n for n, array in enumerate(arrays, 1) for _ in array.sandbox_ids),
+            "sandbox_ids": array_text(sandbox_id for array in arrays for sandbox_id in array.sandbox_ids),
             "parameters": f"[{','.join(values)}]",
         },
     )

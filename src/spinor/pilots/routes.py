@@ -94,11 +94,14 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
     signals, matcher = state[Signals], state[Matcher]
     end = time.monotonic() + body.wait_s
     async with signals.subscribed(f"waiting:{caller.vo_id}") as event:
-        async with db.transaction() as tx:
-            await service.note_match(tx, caller, body.offer, [])
+        noted = False
         while True:
             async with db.transaction() as tx:
                 given = await service.match(tx, matcher, caller, body)
+                if not given and not noted:
+                    # An idle pilot's offer is kept too: it tells what could run here.
+                    await service.note_match(tx, caller, body.offer, [])
+                    noted = True
             left_s = end - time.monotonic()
             if given or left_s <= 0:
                 return Matched(jobs=given)
