@@ -61,7 +61,12 @@ class Database:
             timeout=10,
             max_idle=300,
             configure=_configure,
-            kwargs={"autocommit": True, "application_name": "spinor", "options": "-c statement_timeout=120s"},
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 2,
+                "application_name": "spinor",
+                "options": "-c statement_timeout=120s",
+            },
         )
         await pool.open(wait=False)
         try:
