@@ -20,8 +20,8 @@ from spinor.jobs.rules import TRANSITIONS
 Q = Queries("bench.chaos", "invariants.sql")
 READING = ("read_files", "read_jobs")
 MOST_SENTENCES = 20  # Of one invariant; a broken one usually breaks often.
-# Why a payload that does not fail by itself may fail under these faults: it was killed, or its guardian was.
-EXPLAINED = ("ended by signal 9", "guardian process")
+# Why a payload that does not fail by itself may fail under these faults: it was killed.
+EXPLAINED = ("ended by signal 9",)
 
 Connection = psycopg.Connection[Any]
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from spinor_pilot import system
-from spinor_pilot.faults import Fault
+from spinor_pilot.faults import Lost
 
 
 class Child:
@@ -61,12 +61,12 @@ class Guardian:
         threading.Thread(target=self._listen, name="guardian", daemon=True).start()
 
     def run(self, argv: Sequence[str], env: dict[str, str], cwd: str, stdout: str, stderr: str, mark: str) -> Child:
-        """Start a process in a session of its own. Raises the OSError of the start, or Fault without a guardian."""
+        """Start a process in a session of its own. Raises the OSError of the start, or Lost without a guardian."""
         child = Child(mark)
         name, _, value = mark.partition("=")
         with self._lock:
             if not self.alive:
-                raise Fault("The pilot's guardian process has died, so this pilot starts no payloads any more.")
+                raise Lost("The pilot's guardian process has died; the job is given back.")
             self._count += 1
             self._children[self._count] = child
             request = {

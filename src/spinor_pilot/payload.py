@@ -136,7 +136,8 @@ class Payload:
             follower.finish()
         self._check()
         if child.code is None:
-            raise Fault("The pilot's guardian process died, and the payload with it.")
+            # That is the pilot's trouble, not the job's: the pilot's good-bye gives it back, and it runs elsewhere.
+            raise Lost("The pilot's guardian process died, and the payload with it.")
         if overtime:
             limit_s = self.assignment["wall_s"]
             return _plain(

@@ -146,6 +146,20 @@ async def test_a_dead_pilot_gives_its_job_back_at_once(pilots: Site) -> None:
     assert (job.status, job.attempt) == (JobStatus.WAITING, 1)
 
 
+async def test_a_pilot_whose_guardian_is_killed_gives_its_job_back(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    (job_id,) = await site.submit(ada, script("echo $$; sleep 60"))
+    await submit_pilots(site.context, {})
+    payload = int(await until(lambda: site.log(job_id)))
+    pilot_id = await pilot_of(site, job_id)
+    guardian = int(Path(f"/proc/{payload}/stat").read_text().rpartition(")")[2].split()[1])  # noqa: ASYNC240
+    os.kill(guardian, signal.SIGKILL)
+    job = await site.until_job(ada, job_id, JobStatus.WAITING, *ENDED, timeout_s=40)
+    assert (job.status, job.attempt) == (JobStatus.WAITING, 1)
+    assert await gone(payload)
+    assert (await show(site, pilot_id)).ended_at is not None
+
+
 async def test_a_drained_pilot_gives_its_job_back_itself(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
     async with site.context.db.pool.connection() as conn:
