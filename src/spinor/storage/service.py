@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from spinor.access import Caller
 from spinor.catalog import rules
 from spinor.catalog import service as catalog
-from spinor.catalog.models import FileLocation, ReplicaStatus
+from spinor.catalog.models import ReplicaStatus
 from spinor.db import Tx
 from spinor.resources import service as resources
 from spinor.resources.models import StorageElement
@@ -21,20 +21,23 @@ async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileRepl
 
     Replicas on storage elements that were withdrawn from the VO are left out.
     """
-    plugins = {element.name: opened(element) for element in await resources.storage_elements(tx, caller)}
-    found: dict[str, FileReplicas] = {}
-    for location in await catalog.locate_files(tx, caller, list(dict.fromkeys(lfns))):
-        if (file := found.get(location.lfn)) is None:
-            file = found[location.lfn] = FileReplicas(
-                lfn=location.lfn,
-                size_bytes=location.size_bytes,
-                adler32=location.adler32,
-                sha256=location.sha256,
-                replicas=[],
-            )
-        if address := _address(location, plugins):
-            file.replicas.append(address)
-    return [found[lfn] for lfn in lfns]
+    elements = {
+        element.se_id: (element.name, opened(element)) for element in await resources.storage_elements(tx, caller)
+    }
+    return [
+        FileReplicas(
+            lfn=file.lfn,
+            size_bytes=file.size_bytes,
+            adler32=file.adler32,
+            sha256=file.sha256,
+            replicas=[
+                ReplicaAddress(se=SEName(elements[r.se_id][0]), url=elements[r.se_id][1].url(r.pfn))
+                for r in file.replicas
+                if r.status is ReplicaStatus.AVAILABLE and r.se_id in elements
+            ],
+        )
+        for file in await catalog.locate_files(tx, caller, lfns)
+    ]
 
 
 async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: str = "") -> list[Place]:
@@ -59,10 +62,3 @@ async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: s
 
 def opened(element: StorageElement) -> StoragePlugin:
     return open_element(element.plugin, element.root, element.options, read_only=element.read_only)
-
-
-def _address(location: FileLocation, plugins: dict[str, StoragePlugin]) -> ReplicaAddress | None:
-    plugin = plugins.get(location.se or "")
-    if plugin is None or location.pfn is None or location.status is not ReplicaStatus.AVAILABLE:
-        return None
-    return ReplicaAddress(se=SEName(location.se or ""), url=plugin.url(location.pfn))
