@@ -223,6 +223,7 @@ CREATE TABLE catalog.file (
     sha256      bytea CHECK (octet_length(sha256) = 32),
     metadata    jsonb CHECK (metadata <> '{}'),                 -- Its own values, over those of its directory.
     modified_at timestamptz,                                    -- The last change of anything but its replicas.
+    replicas_at timestamptz,                                    -- The last change of its replicas.
     CONSTRAINT file_name_unique PRIMARY KEY (directory_id, name),
     CONSTRAINT file_guid_unique UNIQUE (guid, vo_id),
     CONSTRAINT file_replicas_distinct CHECK (cardinality(se_ids) < 2 OR catalog.are_distinct(se_ids)),
