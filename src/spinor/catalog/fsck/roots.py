@@ -27,31 +27,24 @@ class Roots:
         for prefix in self.prefixes:
             here = np.asarray(pc.starts_with(names, prefix + "/")) & ~inside
             if here.any():
-                # An offset in bytes: every name that it is used for begins with the prefix.
-                cut = pc.binary_slice(pc.cast(names, pa.binary()), len(prefix.encode()) + 1)
+                cut = pc.utf8_slice_codeunits(names, len(prefix) + 1)
                 if prefix.partition("://")[0] in _QUOTED:
                     cut = _unquoted(cut)
-                below = _chosen(here, cut, below)
+                below = cut if here.all() else pc.if_else(pa.array(here), cut, below)
                 inside |= here
         if not inside.all():
             inside |= ~np.asarray(pc.match_substring_regex(names, _OUTSIDE))
         return _tidy(below), inside
 
 
-def _chosen(here: Any, cut: pa.Array, names: pa.StringArray) -> pa.StringArray:
-    if not here.all():
-        cut = pc.if_else(pa.array(here), cut, pc.cast(names, pa.binary()))
-    return pc.cast(cut, pa.string())
-
-
-def _unquoted(cut: pa.Array) -> pa.Array:
-    escaped = np.flatnonzero(np.asarray(pc.match_substring(cut, b"%")))
+def _unquoted(cut: pa.StringArray) -> pa.StringArray:
+    escaped = np.flatnonzero(np.asarray(pc.match_substring(cut, "%")))
     if not len(escaped):
         return cut
     names = cut.to_pylist()
     for n in escaped:
-        names[n] = unquote(names[n].decode()).encode()
-    return pa.array(names, pa.binary())
+        names[n] = unquote(names[n])
+    return pa.array(names, pa.string())
 
 
 def _tidy(names: pa.StringArray) -> pa.StringArray:
