@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from spinor.catalog.fsck import checking, repairing
+from spinor.catalog.fsck import carrying, checking, repairing
 from spinor.catalog.fsck.changes import (
     AddReplica,
     Change,
@@ -265,6 +265,36 @@ def test_a_log_of_a_killed_repair_is_taken_back(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(data.replace(b'"register"', b'"regist"', 1))
     with pytest.raises(BadReport, match="line 2"):
         list(read_log(tmp_path / "log")[1])
+
+
+def test_changes_are_carried_out_in_batches_of_a_kind(tmp_path: Path) -> None:
+    asked: list[list[Change]] = []
+    left: list[Left] = []
+
+    def ask(batch: Sequence[Change]) -> dict[int, str]:
+        asked.append(list(batch))
+        return {len(batch) - 1: "it has changed"}
+
+    todo: list[Change | Left] = [DeleteBytes(se=SE, pfn=f"{n}") for n in range(1500)]
+    todo += [Left(finding=DARK, reason="it stays"), *CHANGES[:2]]
+    with RepairLog(tmp_path / "log", header("repair")) as log:
+        counts = carrying.carry_out(todo, log, ask, left.append)
+    assert [len(batch) for batch in asked] == [1000, 500, 1, 1]
+    assert counts == {"delete-bytes": 1498, "register": 0, "unregister": 0, "refused": 4, "left": 1}
+    assert len(left) == 1
+    back = list(read_log(tmp_path / "log")[1])
+    assert back == [KeepBytes(se=SE, pfn=f"{n}") for n in range(1500) if n not in (999, 1499)]
+    assert carrying.planned(todo) == {"delete-bytes": 1500, "left": 1, "register": 1, "unregister": 1}
+
+
+def test_a_batch_whose_answer_never_came_is_taken_back(tmp_path: Path) -> None:
+    def ask(batch: Sequence[Change]) -> dict[int, str]:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        with RepairLog(tmp_path / "log", header("repair")) as log:
+            carrying.carry_out(CHANGES, log, ask, lambda _: None)
+    assert list(read_log(tmp_path / "log")[1]) == [inverse(CHANGES[0])]
 
 
 def test_a_report_is_no_log(tmp_path: Path) -> None:

@@ -2,5 +2,6 @@
 
 Nouns: listing (what a storage element says it holds), finding, report, change (one step of a repair). The parts:
 `dumps` read a listing, `comparing` joins it with the catalog's replicas, `findings` and `reports` write down what
-differs, `repairing` turns a report into changes of the catalog and into those that take them back.
+differs, `checking` does all of that in one go. `repairing` turns a report into `changes` of the catalog, `carrying` has
+them carried out, and `undoing` keeps what takes them back.
 """

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from spinor.catalog.fsck import findings
 from spinor.catalog.fsck.findings import REPORTED, Kind
-from spinor.catalog.fsck.partitions import PARTS, Parts, ahead
+from spinor.catalog.fsck.partitions import Parts, ahead, together
 
 _AT = pa.timestamp("us", "UTC")
 CATALOG = pa.schema(
@@ -96,9 +96,9 @@ class Comparison:
             removals.write_all(shaped(ahead(sides.removals()), LEAVING))
             catalog.write_all(shaped(ahead(sides.catalog()), CATALOG))
             self.counts["listing"], self.counts["catalog"] = listing.rows, catalog.rows
-            for part in range(PARTS):
-                leaving = removals.read(part).column("pfn").combine_chunks()
-                yield from _Part(self.rules, self.counts, catalog.read(part), listing.read(part), leaving).findings()
+            for parts in together(listing, catalog):
+                leaving = _column(removals.read(parts), "pfn")
+                yield from _Part(self.rules, self.counts, catalog.read(parts), listing.read(parts), leaving).findings()
 
 
 def shaped(batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
