@@ -51,7 +51,7 @@ def compared(
     work: Path, catalog: Sequence[Row], listing: Sequence[Line], removals: Iterable[str] = (), margin_s: float = 0
 ) -> tuple[list[Finding], Counter[str]]:
     rules = Rules(se="disk", listed_at=LISTED_AT, margin_s=margin_s, reported=EVERY)
-    comparison = Comparison(rules, work)
+    comparison = Comparison(rules, work, lambda: LISTED_AT + timedelta(seconds=20))
     sides = Sides(
         listing=batches(listing, LISTING),
         catalog=lambda: batches(catalog, CATALOG),
@@ -67,7 +67,8 @@ def one(work: Path, row: Row | None, line: Line | None, **more: Any) -> str:
     assert all(counts[kind] == sum(finding.kind == kind for finding in found) for kind in Kind)
     if found:
         return found[0].kind
-    (kind,) = {kind for kind, count in counts.items() if count} - {"catalog", "listing"}
+    besides = {"catalog", "listing", "size-not-listed", "checksum-not-listed"}
+    (kind,) = {kind for kind, count in counts.items() if count} - besides
     return kind
 
 
@@ -118,6 +119,13 @@ def test_a_margin_puts_the_listings_time_back(tmp_path: Path) -> None:
     (tmp_path / "wide").mkdir()
     assert one(tmp_path / "narrow", row, None, margin_s=49) == "lost"
     assert one(tmp_path / "wide", row, None, margin_s=50) == "too-young"
+
+
+def test_a_file_whose_time_is_not_known_is_dark_once_the_margin_is_over(tmp_path: Path) -> None:
+    (tmp_path / "over").mkdir()
+    (tmp_path / "under-way").mkdir()
+    assert one(tmp_path / "over", None, Line("a"), margin_s=20) == "dark"
+    assert one(tmp_path / "under-way", None, Line("a"), margin_s=21) == "too-young"
 
 
 def test_a_finding_has_what_both_sides_say(tmp_path: Path) -> None:
@@ -224,7 +232,11 @@ def naive(
         if named[row.pfn] > 1:
             found["double", row.pfn, row.lfn] += 1
             sums["double"] += 1
-        kind = judged(row, there.get(row.pfn))
+        line_there = there.get(row.pfn)
+        if line_there:
+            sums["size-not-listed"] += line_there.size_bytes is None
+            sums["checksum-not-listed"] += line_there.adler32 is None and row.adler32 is not None
+        kind = judged(row, line_there)
         sums[kind] += 1
         if kind in EVERY:
             found[kind, row.pfn, row.lfn] += 1

@@ -1,6 +1,7 @@
 """Dumps as storage sites write them, and walks."""
 
 import bz2
+import csv
 import gzip
 import io
 import math
@@ -10,9 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spinor.catalog.fsck.dumps import BadDump, Dump, walked
 from spinor.catalog.fsck.roots import Roots
@@ -68,6 +72,12 @@ def read(tmp_path: Path, content: str | bytes, name: str = "dump", columns: str 
 )
 def test_lists(tmp_path: Path, content: str, rows: list[Facts]) -> None:
     assert read(tmp_path, content) == rows
+
+
+def test_names_that_end_like_sizes(tmp_path: Path) -> None:
+    content = "run 1\nrun 2\n"
+    assert read(tmp_path, content) == [("run", 1, None, None), ("run", 2, None, None)]
+    assert read(tmp_path, content, columns="pfn=1") == [("run 1", None, None, None), ("run 2", None, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +166,8 @@ def test_what_is_no_file_of_this_storage_element_is_counted(tmp_path: Path) -> N
     (tmp_path / "d").write_text("disk|x|00000abc|5\ntape|y|00000abc|5\n")
     got = Read(tmp_path / "d")
     assert ([row[0] for row in got.rows], got.dump.passed_over) == (["x"], {"other-se": 1})
+    with pytest.raises(BadDump, match="no line of elsewhere"):
+        Read(tmp_path / "d", se="elsewhere")
 
 
 def test_a_dump_of_another_root_is_refused(tmp_path: Path) -> None:
@@ -166,6 +178,30 @@ def test_a_dump_of_another_root_is_refused(tmp_path: Path) -> None:
 def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--columns"):
         read(tmp_path, "size,adler32\n5,00000abc\n", "d.csv")
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=5)
+FILES = st.tuples(
+    NAMES.filter(lambda name: name not in (".", "..")), st.integers(0, 2**63 - 1), st.none() | st.integers(0, 2**32 - 1)
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(FILES, min_size=1, max_size=8), st.sampled_from(["csv", "ndjson", "parquet"]))
+def test_every_name_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, int, int | None]], form: str
+) -> None:
+    path = tmp_path_factory.mktemp("dump") / f"d.{form}"
+    columns = ("pfn", "size_bytes", "adler32")
+    told = [(f"top/{name}", size, None if adler32 is None else f"{adler32:08x}") for name, size, adler32 in files]
+    if form == "csv":
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *told])
+    elif form == "ndjson":
+        path.write_bytes(msgspec.json.Encoder().encode_lines([dict(zip(columns, row, strict=True)) for row in told]))
+    else:
+        pq.write_table(pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in told]), path)
+    assert Read(path).rows == [(f"top/{name}", size, adler32, None) for name, size, adler32 in files]
 
 
 def test_an_empty_dump(tmp_path: Path) -> None:

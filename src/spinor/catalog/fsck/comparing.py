@@ -10,7 +10,8 @@ What changes while the storage is listed must not be told as a fault. The listin
 - a dark file whose time is not known is at least as old as the listing. The catalog is read after the listing, so the
   file has been without a name for all the time between the two.
 
-`margin_s` puts the listing's time back by so much: for a listing that took long, and for writers that register late.
+`margin_s` is how long a writer may take to register what it has written, and a listing from its time to its end: the
+listing's time is put back by so much, and files whose time is not known are dark only if that long was between the two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,13 @@ class Comparison:
 
     Counts: `catalog` and `listing` rows, one for each kind of finding, and those that are no findings: `equal`,
     `too-young`, `removing`, `known-unavailable` (not there, and marked so), `repeated` (lines of the listing that name
-    a PFN again; the first one counts).
+    a PFN again; the first one counts). Besides: `size-not-listed`, `checksum-not-listed`, which could not be compared.
     """
 
-    def __init__(self, rules: Rules, work: Path) -> None:
+    def __init__(self, rules: Rules, work: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.rules = rules
         self.work = work
+        self.now = now
         self.counts: Counter[str] = Counter({"catalog": 0, "listing": 0, "equal": 0})
 
     def run(self, sides: Sides) -> Iterator[pa.Table]:
@@ -94,11 +96,12 @@ class Comparison:
         ):
             listing.write_all(ahead(sides.listing))
             removals.write_all(shaped(ahead(sides.removals()), LEAVING))
+            unnamed_s = (self.now() - self.rules.listed_at).total_seconds()
             catalog.write_all(shaped(ahead(sides.catalog()), CATALOG))
             self.counts["listing"], self.counts["catalog"] = listing.rows, catalog.rows
             for parts in together(listing, catalog):
-                leaving = _column(removals.read(parts), "pfn")
-                yield from _Part(self.rules, self.counts, catalog.read(parts), listing.read(parts), leaving).findings()
+                part = _Part(self.rules, self.counts, catalog.read(parts), listing.read(parts))
+                yield from part.findings(_column(removals.read(parts), "pfn"), unnamed_s)
 
 
 def shaped(batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -116,23 +119,23 @@ def shaped(batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 class _Part:
     """One part of both sides. `row` and `line` are numpy arrays of places in the catalog's and the listing's table."""
 
-    def __init__(
-        self, rules: Rules, counts: Counter[str], catalog: pa.Table, listing: pa.Table, leaving: pa.Array
-    ) -> None:
+    def __init__(self, rules: Rules, counts: Counter[str], catalog: pa.Table, listing: pa.Table) -> None:
         self.rules = rules
         self.counts = counts
         removing = pc.fill_null(pc.equal(catalog.column("status"), "removing"), False)
         gone = catalog.filter(removing)
         counts["removing"] += gone.num_rows
-        self.leaving = pa.chunked_array([leaving, *gone.column("pfn").chunks], pa.string()).combine_chunks()
+        self.gone = _column(gone, "pfn")
         self.catalog = catalog.filter(pc.invert(removing)) if gone.num_rows else catalog
         self.listing = self._without_repeated(listing)
 
-    def findings(self) -> Iterator[pa.Table]:
+    def findings(self, leaving: pa.Array, unnamed_s: float) -> Iterator[pa.Table]:
+        """`leaving` are PFNs whose removal is pending; `unnamed_s` is the time between the listing and the catalog."""
         row_pfn, line_pfn = _column(self.catalog, "pfn"), _column(self.listing, "pfn")
         first = _first_of_equal(row_pfn)
         found = pc.index_in(line_pfn, value_set=row_pfn)  # For a PFN that is there twice, its first row.
-        yield from self._dark(_where(pc.is_null(found)))
+        dark = self.listing.filter(pc.is_null(found))
+        yield from self._dark(dark, pa.concat_arrays([leaving, self.gone]), unnamed_s < self.rules.margin_s)
         row_of_line = np.asarray(pc.fill_null(found, -1))
         line_of_row = np.full(len(row_pfn), -1, np.int64)
         hits = np.flatnonzero(row_of_line >= 0)
@@ -152,11 +155,11 @@ class _Part:
         self.counts["repeated"] += len(first) - len(kept)
         return listing.take(pa.array(kept))
 
-    def _dark(self, line: Any) -> Iterator[pa.Table]:
-        listed = self.listing.take(pa.array(line))
-        leaving = pc.is_in(listed.column("pfn"), value_set=self.leaving)
-        young = pc.fill_null(pc.greater_equal(listed.column("modified_at"), self._young_from()), False)
-        yield from self._told(Kind.DARK, None, listed.filter(pc.invert(self._counted(pc.or_(leaving, young)))))
+    def _dark(self, listed: pa.Table, leaving: pa.Array, otherwise: bool) -> Iterator[pa.Table]:
+        """`otherwise`: whether those whose time is not known are too young."""
+        young = pc.fill_null(pc.greater_equal(listed.column("modified_at"), self._young_from()), otherwise)
+        young = pc.or_(young, pc.is_in(listed.column("pfn"), value_set=leaving))
+        yield from self._told(Kind.DARK, None, listed.filter(pc.invert(self._counted(young))))
 
     def _double(self, first: Any) -> Iterator[pa.Table]:
         again = np.bincount(first, minlength=len(first)) > 1
@@ -175,7 +178,10 @@ class _Part:
         catalog, listed = self.catalog, self.listing
         row_sum, line_sum = _taken(catalog, "adler32", row), _taken(listed, "adler32", line)
         no_row_sum, no_line_sum = np.asarray(pc.is_null(row_sum)), np.asarray(pc.is_null(line_sum))
-        size = _true(pc.not_equal(_taken(catalog, "size_bytes", row), _taken(listed, "size_bytes", line)))
+        listed_size = _taken(listed, "size_bytes", line)
+        size = _true(pc.not_equal(_taken(catalog, "size_bytes", row), listed_size))
+        self.counts["size-not-listed"] += listed_size.null_count
+        self.counts["checksum-not-listed"] += int((no_line_sum & ~no_row_sum).sum())
         checksum = _true(pc.not_equal(row_sum, line_sum)) & ~size
         wrong = size | checksum
         young = wrong & _true(pc.greater_equal(_taken(catalog, "created_at", row), self._young_from()))
@@ -232,10 +238,6 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 def _taken(table: pa.Table, name: str, at: Any) -> pa.Array:
     return _column(table, name).take(pa.array(at))
-
-
-def _where(mask: pa.Array) -> Any:
-    return np.flatnonzero(np.asarray(mask))
 
 
 def _true(mask: pa.Array) -> Any:

@@ -63,7 +63,11 @@ class Dump:
                 self._told(broken)
             if rows.table.num_rows:
                 yield self._batch(rows)
-        if self.first_outside is not None and not self._rows:
+        if self._rows:
+            return
+        if self.passed_over["other-se"]:
+            raise BadDump(f"{self.source.name} has no line of {self.se}; is it the dump of another storage element?")
+        if self.first_outside is not None:
             raise BadDump(
                 f"{self.source.name} names nothing below the root of {self.se}; its first line names "
                 f"{shown(self.first_outside[:200])}. Say by --prefix what stands before the paths below the root."
@@ -93,17 +97,18 @@ class Dump:
         return layout
 
     def _text_layout(self, head: bytes) -> Layout:
-        try:
-            return dump_layout(head, self.columns, self.source.name)
-        except BadInput:
-            if self.columns:
-                raise
-        # Nothing behind the names looks like a size in every line: the names are all there is.
+        if self.columns != {"pfn": "1"}:
+            try:
+                return dump_layout(head, self.columns, self.source.name)
+            except BadInput:
+                if self.columns:
+                    raise
+        # Nothing behind the names looks like a size in every line, or somebody says so: the names are all there is.
         return Layout(Format.DUMP, {"pfn": 0}, ["0"], separator=_NO_SEPARATOR)
 
     def _told(self, broken: Broken) -> None:
         """One broken line makes the whole dump doubtful: what it named would be told as lost."""
-        if "UTF-8" not in broken.problem:
+        if not broken.problem.startswith("is not valid UTF-8"):
             column = f"{broken.column} " if broken.column else ""
             raise self._bad(broken.line, f"{column}{broken.problem}")
         self.refuse(f"line {broken.line} of {self.source.name}", "the name is not valid UTF-8")
