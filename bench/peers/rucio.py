@@ -107,8 +107,8 @@ def measured(size: str) -> dict[str, float]:
         _serve(work, place, environ)
         # Settings with a database in them make a client believe that it is the server.
         found = work.measure(
-            "rucio_rest", environ | {"RUCIO_CLIENT_MODE": "1"}, files=FILES[size], rounds=ROUNDS[size],
-            stats=STATS[size],
+            "rucio_rest", environ | {"RUCIO_CLIENT_MODE": "1"}, database=place.database.replace("+psycopg", ""),
+            files=FILES[size], rounds=ROUNDS[size], stats=STATS[size],
         )  # fmt: skip
         with psycopg.connect(cluster.url("rucio")) as conn:
             row = conn.execute(_STORED).fetchone()
@@ -163,7 +163,8 @@ def _serve(work: Workplace, place: Place, environ: dict[str, str]) -> None:
     work.serve(
         [
             str(work.python.with_name("gunicorn")), "--no-control-socket", f"--workers={WORKERS}", "--threads=1",
-            "--timeout=300", f"--bind=127.0.0.1:{place.port}", "rucio.web.rest.flaskapi.v1.main:application",
+            "--timeout=300", "--graceful-timeout=2", f"--bind=127.0.0.1:{place.port}",
+            "rucio.web.rest.flaskapi.v1.main:application",
         ],
         lambda: _answers(f"{place.url}/ping"), env=environ,
     )  # fmt: skip
