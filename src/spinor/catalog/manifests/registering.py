@@ -65,8 +65,6 @@ def register_manifest(manifest: Manifest, run: Run, tell: Tell, progressed: Prog
     behind the last acknowledged batch.
     """
     with Source(manifest.path) as source:
-        if not (run.skip_broken and manifest.path == "-"):
-            source.keep()
         layout = manifest_layout(source, manifest)
         with Client.from_environment() as client:
             place, where, layout = _place(client, manifest, layout, source)
