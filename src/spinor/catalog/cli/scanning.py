@@ -65,7 +65,8 @@ class Scan:
     ) -> None:
         self.root = root
         self.checksum = checksum
-        self.excluded = excluding(exclude)
+        self.exclude = exclude
+        self._excluded = excluding(exclude)
         self.refuse = refuse
         self.stop = threading.Event()
         self.problem: BaseException | None = None
@@ -119,7 +120,7 @@ class Scan:
 
     def _directory(self, path: str) -> None:
         found: list[os.DirEntry[str]] = []
-        excluded = self.excluded
+        excluded = self._excluded
         try:
             # By its descriptor, so that the system looks up one name per file and not the whole path.
             with _opened(f"{self.root}/{path}") as directory, os.scandir(directory) as entries:
@@ -206,7 +207,7 @@ class Scan:
         try:
             size = os.readv(handle, [buffer])
             sha256 = hashlib.sha256(buffer[:size]) if self.checksum == "sha256" else None
-            adler32 = None if sha256 else zlib_ng.adler32(buffer[:size])
+            adler32 = zlib_ng.adler32(buffer[: 0 if sha256 else size])
             if size != os.fstat(handle).st_size:
                 # Longer than the buffer, or changing meanwhile.
                 while count := os.readv(handle, [buffer]):
@@ -219,7 +220,7 @@ class Scan:
                     raise OSError(errno.EBUSY, "it changed while it was read")
         finally:
             os.close(handle)
-        return size, adler32, sha256.digest() if sha256 else None
+        return (size, None, sha256.digest()) if sha256 else (size, adler32, None)
 
     def _gather(self, chunk: Chunk) -> None:
         full: Batch = []
@@ -247,9 +248,9 @@ def excluding(patterns: Sequence[str]) -> Callable[[str], object] | None:
     return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match if patterns else None
 
 
-def count_files(root: str, excluded: Callable[[str], object] | None, stop: threading.Event) -> int:
+def count_files(root: str, exclude: Sequence[str], stop: threading.Event) -> int:
     """How many files a scan will find, by names alone: a small part of the scan's own work."""
-    count, waiting = 0, [root]
+    count, waiting, excluded = 0, [root], excluding(exclude)
     while waiting and not stop.is_set():
         try:
             with os.scandir(waiting.pop()) as entries:

@@ -96,7 +96,7 @@ def _located(tree: str, element: PublicStorageElement) -> tuple[str, str]:
 def _count(scan: Scan, progress: Any) -> None:
     from spinor.catalog.cli.scanning import count_files
 
-    progress.total = count_files(scan.root, scan.excluded, scan.stop) or None
+    progress.total = count_files(scan.root, scan.exclude, scan.stop) or None
 
 
 def _nothing() -> bytes:
