@@ -209,10 +209,11 @@ class _Objects:
         return pa.array([str(v) if isinstance(v, int) else v for v in values], pa.string())
 
 
-def parquet_layout(source: Source, wanted: dict[str, str]) -> Layout:
+def parquet_layout(source: Source, wanted: dict[str, str] | None) -> Layout:
+    """By the names of its columns. Without `wanted` there is no need for any of them."""
     with source.raw() as raw:
         names = _parquet_file(raw, source.name).schema_arrow.names
-    columns = named_columns(names, wanted, source.name)
+    columns = {} if wanted is None else named_columns(names, wanted, source.name)
     return Layout(Format.PARQUET, columns, names, unused=[name for name in names if name not in columns.values()])
 
 
