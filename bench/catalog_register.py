@@ -13,13 +13,13 @@ import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 
 from bench.figures import Report, median
 from bench.service import Service, operations
 from spinor.catalog.cli.scanning import BATCH_ROWS, Chunk, encoded
-from spinor.catalog.store import COPY_FILES, COPY_REPLICAS
 
 FILES = {"trial": 2000, "small": 20_000, "full": 200_000}
 PER_DIRECTORY = 1000
@@ -148,14 +148,12 @@ def _copy(service: Service, conn: Connection, token: str, source: str, target: s
     """Put the rows of one tree there again below another one. Only the two COPYs and the commit are timed."""
     _make_directories(service, conn, token, source, target)
     names = {"source": source, "target": target, "first": _first_file_id(conn, source)}
-    files, replicas = _encoded(conn, _FILES, names), _encoded(conn, _REPLICAS, names)
+    files = _encoded(conn, _FILES, names)
     conn.execute("CHECKPOINT")
     started = time.perf_counter()
-    with conn.transaction(), conn.cursor() as cursor:
-        for statement, parts in ((COPY_FILES, files), (COPY_REPLICAS, replicas)):
-            with cursor.copy(statement) as copy:
-                for part in parts:
-                    copy.write(part)
+    with conn.transaction(), conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for part in files:
+            copy.write(part)
     return time.perf_counter() - started
 
 
@@ -186,18 +184,15 @@ _SAME = """
    WHERE old.path LIKE %(source)s::text || '/%%'
 """
 _NUMBERED = "%(first)s::bigint + row_number() OVER (ORDER BY f.file_id) - 1"
-_FILES = f"""
-  SELECT {_NUMBERED}, new.directory_id, f.size_bytes, overlay(f.guid::text PLACING 'f' FROM 1 FOR 1)::uuid, f.vo_id,
-         f.owner_id, f.group_id, f.name, f.adler32, f.sha256 {_SAME} ORDER BY f.file_id
-"""
-_REPLICAS = f"""
-  SELECT numbered.file_id, r.se_id, r.vo_id, r.pfn
-    FROM (SELECT {_NUMBERED} AS file_id, f.file_id AS old_id {_SAME}) AS numbered
-    JOIN catalog.replica AS r ON r.file_id = numbered.old_id ORDER BY numbered.file_id
+_COLUMNS = "file_id, directory_id, size_bytes, guid, access_id, vo_id, se_ids, name, adler32"
+_COPY: LiteralString = f"COPY catalog.file ({_COLUMNS}) FROM STDIN (FORMAT binary)"
+_FILES: LiteralString = f"""
+  SELECT {_NUMBERED}, new.directory_id, f.size_bytes, overlay(f.guid::text PLACING 'f' FROM 1 FOR 1)::uuid, f.access_id,
+         f.vo_id, f.se_ids, f.name, f.adler32 {_SAME} ORDER BY f.file_id
 """
 
 
-def _encoded(conn: Connection, select: str, names: dict[str, object]) -> list[bytes]:
+def _encoded(conn: Connection, select: LiteralString, names: dict[str, object]) -> list[bytes]:
     """The rows as PostgreSQL itself encodes them, in parts of about 256 kB."""
     parts, part = [], bytearray()
     with conn.cursor() as cursor, cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)", names) as copy:

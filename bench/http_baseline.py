@@ -131,7 +131,6 @@ def _write_lookups(report: Report, service: Service, place: Path, files: int) ->
     report.say(f"{files:,} files are registered")
     with service.connect() as conn:
         conn.execute("VACUUM ANALYZE catalog.file")
-        conn.execute("VACUUM ANALYZE catalog.replica")
     bodies = []
     for n in range(16):
         bodies.append(place / f"lookup-{n}.json")

@@ -157,5 +157,10 @@ def _explained(job: ExpectedJob, status: str, exit_code: int, reason: str) -> bo
 def stray_bytes(conn: Connection, files: dict[str, Found], storage_root: Path) -> int:
     """Files on the storage that nothing in the catalog names: litter of attempts that were lost on the way."""
     named = {path for found in files.values() for path in found.replicas}
-    named |= {storage_root / pfn for (pfn,) in conn.execute("SELECT pfn FROM catalog.removal").fetchall()}
+    named |= {
+        storage_root / pfn
+        for (pfn,) in conn.execute(
+            "SELECT concat_ws('/', nullif(path, ''), name) FROM catalog.removal, unnest(names) AS name"
+        ).fetchall()
+    }
     return sum(1 for path in storage_root.rglob("*") if path.is_file() and path not in named)

@@ -102,7 +102,7 @@ SELECT format('%s is registered by job %s with bytes of another attempt: %s', o.
   JOIN jobs.output_file o USING (job_id)
   JOIN catalog.directory d ON d.path = regexp_replace(o.lfn, '/[^/]*$', '')
   JOIN catalog.file f ON f.directory_id = d.directory_id AND f.name = regexp_replace(o.lfn, '^.*/', '')
-  JOIN catalog.replica r USING (file_id)
+  CROSS JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
  WHERE j.status = 'done' AND r.pfn NOT LIKE '%;' || j.job_id || '.' || j.attempt
  ORDER BY j.job_id;
 
@@ -117,8 +117,9 @@ SELECT format('%s counts %s files of %s bytes, and holds %s of %s', d.path, d.fi
 -- name: usage_that_counts_wrong
 -- every VO: an invariant of the whole service.
 WITH recount AS (
-    SELECT f.directory_id, r.se_id, f.owner_id, count(*) AS files, sum(f.size_bytes) AS size_bytes
-      FROM catalog.file f JOIN catalog.replica r USING (file_id) GROUP BY 1, 2, 3
+    SELECT f.directory_id, r.se_id, a.owner_id, count(*) AS files, sum(f.size_bytes) AS size_bytes
+      FROM catalog.file f JOIN catalog.access a USING (access_id) CROSS JOIN LATERAL unnest(f.se_ids) AS r (se_id)
+     GROUP BY 1, 2, 3
 )
 SELECT format('usage of directory %s on storage element %s by user %s is %s files of %s bytes, and should be %s of %s',
               directory_id, se_id, owner_id, coalesce(u.files, 0), coalesce(u.size_bytes, 0), coalesce(c.files, 0),
@@ -132,8 +133,8 @@ SELECT format('usage of directory %s on storage element %s by user %s is %s file
 SELECT format('file %s is of VO %s, in a directory of VO %s', f.file_id, f.vo_id, d.vo_id)
   FROM catalog.file f JOIN catalog.directory d USING (directory_id) WHERE f.vo_id <> d.vo_id
 UNION ALL
-SELECT format('a replica of file %s is of VO %s, the file of VO %s', f.file_id, r.vo_id, f.vo_id)
-  FROM catalog.file f JOIN catalog.replica r USING (file_id) WHERE f.vo_id <> r.vo_id
+SELECT format('file %s is in directory %s, which does not exist', f.file_id, f.directory_id)
+  FROM catalog.file f WHERE NOT EXISTS (SELECT FROM catalog.directory d WHERE d.directory_id = f.directory_id)
 UNION ALL
 SELECT format('job %s is of VO %s, its array of VO %s', j.job_id, j.vo_id, a.vo_id)
   FROM jobs.job j JOIN jobs.job_array a USING (array_id) WHERE j.vo_id <> a.vo_id;
@@ -146,8 +147,9 @@ SELECT format('%s is both a file and a directory', d.path || '/' || f.name)
 
 -- name: unsettled_removals
 -- every VO: an invariant of the whole service.
-SELECT format('the bytes at %s were to be deleted, and are still recorded: %s', pfn, coalesce(error, 'never tried'))
-  FROM catalog.removal ORDER BY removal_id;
+SELECT format('the bytes at %s were to be deleted, and are still recorded: %s', concat_ws('/', nullif(path, ''), name),
+              coalesce(error, 'never tried'))
+  FROM catalog.removal CROSS JOIN LATERAL unnest(names) AS name ORDER BY removal_id;
 
 -- name: read_files
 -- every VO: an invariant of the whole service.
@@ -156,7 +158,7 @@ SELECT d.path || '/' || f.name, f.size_bytes, lpad(to_hex(f.adler32), 8, '0'), e
        coalesce(r.pfn, concat_ws('/', nullif(l.path, ''), f.name))
   FROM catalog.file f
   JOIN catalog.directory d USING (directory_id)
-  LEFT JOIN catalog.replica r USING (file_id)
+  LEFT JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn) ON true
   LEFT JOIN resources.storage_element s USING (se_id)
   LEFT JOIN catalog.directory_location l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
  ORDER BY 1;

@@ -7,7 +7,7 @@ and either filters by the caller's `vo_id` or says `-- every VO: <reason>`; test
 import contextlib
 import importlib.resources
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -22,7 +22,15 @@ from spinor.errors import BadInput, SpinorError, Unavailable
 T = TypeVar("T")
 Query = LiteralString | sql.Composed | sql.SQL
 Parameters = Mapping[str, Any]
-Tx = AsyncConnection[tuple[Any, ...]]
+
+
+class Tx(AsyncConnection[tuple[Any, ...]]):
+    """A connection. `memory` is shared by all of a Database, for what can never change once it was read."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.memory: dict[Hashable, Any] = {}
+
 
 _NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
 
@@ -53,19 +61,27 @@ class Database:
         cls, url: str, *, size: int = 10, errors: Mapping[str, type[SpinorError]] | None = None
     ) -> AsyncIterator["Database"]:
         """Open `size` connections at most, on demand. Does not wait for the database to answer."""
+        memory: dict[Hashable, Any] = {}
+
+        async def configure(conn: Tx) -> None:
+            set_json_dumps(msgspec.json.encode, conn)
+            set_json_loads(msgspec.json.decode, conn)
+            conn.memory = memory
+
         pool: AsyncConnectionPool[Tx] = AsyncConnectionPool(
             url,
+            connection_class=Tx,
             min_size=1,
             max_size=size,
             open=False,
             timeout=10,
             max_idle=300,
-            configure=_configure,
+            configure=configure,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 2,
                 "application_name": "spinor",
-                "options": "-c statement_timeout=120s",
+                "options": "-c statement_timeout=120s -c timezone=UTC",
             },
         )
         await pool.open(wait=False)
@@ -113,11 +129,6 @@ class DatabaseFull(Unavailable):
     """The database's disk is full; nothing was changed. Free some space, then try again."""
 
     status, code = 507, "database-full"
-
-
-async def _configure(conn: Tx) -> None:
-    set_json_dumps(msgspec.json.encode, conn)
-    set_json_loads(msgspec.json.decode, conn)
 
 
 class Queries:

@@ -113,93 +113,177 @@ CREATE TABLE configuration.revision (
 
 ---------------------------------------------------------------------------------------------------- catalog
 -- Every writer of a directory's names first locks that directory's row (FOR NO KEY UPDATE, in directory_id order), so
--- that bulk COPY need not probe, counters stay exact, and no two writers deadlock.
+-- that bulk COPY need not probe, counters stay exact, and no two writers deadlock. The rows of files carry no foreign
+-- keys: that one locked path is what holds them together, and `spinor file fsck` proves it (ADR 6).
 
 CREATE SEQUENCE catalog.file_id_blocks INCREMENT 1000;          -- One nextval reserves 1000 identifiers from its value up.
 
 CREATE TYPE catalog.replica_status AS ENUM (
-    'available',    -- registered -> available
-    'unavailable',  -- available -> unavailable: the storage element or an operator says it cannot be read now
-    'removing'      -- available|unavailable -> removing: the deletion from the storage is on its way
+    'available',    -- registered|suspect|unavailable -> available
+    'suspect',      -- available|unavailable -> suspect: doubtful, being looked at; read only when asked for
+    'unavailable',  -- available|suspect -> unavailable: the storage element or an operator says it cannot be read now
+    'removing'      -- any -> removing: the deletion from the storage is on its way
+);
+
+CREATE TYPE catalog.file_status AS ENUM (
+    'available',    -- registered|suspect|unavailable -> available
+    'suspect',      -- available|unavailable -> suspect
+    'unavailable'   -- available|suspect -> unavailable: no job is given it
+);
+
+-- Who may do what. Rows are never changed and never deleted, and each combination stands here once, so that a million
+-- files of one owner share one row, and a process may remember what it has read.
+CREATE TABLE catalog.access (
+    access_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer REFERENCES identity.user_account,       -- NULL: belongs to the VO (directories only).
+    group_id    integer REFERENCES identity.vo_group,           -- NULL: every group of the VO.
+    mode        smallint NOT NULL CHECK (mode BETWEEN 0 AND 4095),  -- POSIX bits; 493 = 0755.
+    acl         text COLLATE "C" NOT NULL DEFAULT '',           -- Named entries and mask; catalog/rules.py writes it.
+    default_acl text COLLATE "C" NOT NULL DEFAULT '',           -- Of a directory: what new entries get.
+    CONSTRAINT access_unique UNIQUE NULLS NOT DISTINCT (vo_id, owner_id, group_id, mode, acl, default_acl)
+);
+
+-- The different accesses on the way from the VO's top down to a directory. Who may pass all of them may pass the gate.
+CREATE TABLE catalog.gate (
+    gate_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    access_ids  integer[] NOT NULL,                             -- Ascending, each once.
+    CONSTRAINT gate_unique UNIQUE (vo_id, access_ids)
 );
 
 CREATE TABLE catalog.directory (
     directory_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    vo_id       integer NOT NULL REFERENCES identity.vo,
     parent_id   bigint REFERENCES catalog.directory,            -- NULL for the root of a VO.
-    path        text COLLATE "C" NOT NULL CONSTRAINT directory_path_unique UNIQUE
-                CHECK (octet_length(path) <= 4096 AND path LIKE '/%' AND path NOT LIKE '%/'),
-    owner_id    integer REFERENCES identity.user_account,       -- NULL: belongs to the VO.
-    group_id    integer REFERENCES identity.vo_group,           -- NULL: every group of the VO.
-    mode        smallint NOT NULL DEFAULT 493,                  -- POSIX bits; 493 = 0755.
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    access_id   integer NOT NULL REFERENCES catalog.access,
+    gate_id     integer NOT NULL REFERENCES catalog.gate,       -- Of this directory and all above it.
     created_at  timestamptz NOT NULL DEFAULT now(),
-    file_count  bigint NOT NULL DEFAULT 0 CHECK (file_count >= 0),      -- Files directly inside.
-    size_bytes  bigint NOT NULL DEFAULT 0 CHECK (size_bytes >= 0),
-    metadata    jsonb,                                          -- Own values only; children inherit by look-up.
+    file_count  bigint NOT NULL DEFAULT 0 CONSTRAINT directory_files_positive CHECK (file_count >= 0),  -- Directly inside.
+    size_bytes  bigint NOT NULL DEFAULT 0 CONSTRAINT directory_bytes_positive CHECK (size_bytes >= 0),
+    annotated_files bigint NOT NULL DEFAULT 0                   -- Those of the files that have metadata of their own.
+                CONSTRAINT directory_annotated_within CHECK (annotated_files BETWEEN 0 AND file_count),
+    name        text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 255 AND strpos(name, '/') = 0),
+    path        text COLLATE "C" NOT NULL
+                CHECK (octet_length(path) <= 4096 AND path LIKE '/%' AND path NOT LIKE '%/'),
+    metadata    jsonb CHECK (metadata <> '{}'),                 -- Its own values.
+    effective   jsonb CHECK (effective <> '{}'),                -- Its own over those of the directories above it.
+    CONSTRAINT directory_name_unique UNIQUE NULLS NOT DISTINCT (parent_id, name),
     CHECK (parent_id IS NULL OR parent_id <> directory_id)
 );
-CREATE INDEX directory_parent ON catalog.directory (parent_id, path);
-CREATE INDEX directory_metadata ON catalog.directory USING gin (metadata jsonb_path_ops) WHERE metadata IS NOT NULL;
+-- A path may be longer than a B-tree takes, so equality has a hash index, and order the beginning of the path.
+CREATE INDEX directory_path ON catalog.directory USING hash (path);
+CREATE INDEX directory_tree ON catalog.directory ("left"(path, 512));
+CREATE INDEX directory_effective ON catalog.directory USING gin (effective jsonb_path_ops) WHERE effective IS NOT NULL;
+
+-- Whether a directory of this path lies below `top`; `top` itself does not. Inlined, and answered by directory_tree.
+CREATE FUNCTION catalog.is_below(path text, top text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT "left"(path, 512) >= "left"(top || '/', 512) AND "left"(path, 512) <= "left"(top || '0', 512)
+           AND starts_with(path, top || '/') $$;
+
+CREATE FUNCTION catalog.is_within(path text, top text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT path = top OR catalog.is_below(path, top) $$;
 
 -- Where a directory's files lie on a storage element. A replica without a PFN of its own is <location path>/<file name>,
 -- so that a renamed directory keeps its bytes where they are.
 CREATE TABLE catalog.directory_location (
-    directory_id bigint NOT NULL REFERENCES catalog.directory ON DELETE CASCADE,
-    se_id       integer NOT NULL REFERENCES resources.storage_element,
+    directory_id bigint NOT NULL,
+    se_id       integer NOT NULL,
     path        text COLLATE "C" NOT NULL,                      -- Relative to the storage element's root.
     PRIMARY KEY (directory_id, se_id)
 );
+CREATE INDEX directory_location_path ON catalog.directory_location USING hash (path);
 
+-- The elements of an array, without the one at a place.
+CREATE FUNCTION catalog.without(a anyarray, place integer) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT a[:place - 1] || a[place + 1:] $$;
+
+CREATE FUNCTION catalog.are_distinct(a integer[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT count(*) = count(DISTINCT e) FROM unnest(a) AS e);
+
+-- One number per PFN, for an index: a PFN may be longer than an index takes.
+CREATE FUNCTION catalog.pfn_keys(pfns text[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT array_agg(hashtextextended(pfn, 0)) FROM unnest(pfns) AS pfn WHERE pfn IS NOT NULL);
+
+-- A file with all its replicas: one row, so that neither can be there without the other.
 CREATE TABLE catalog.file (
     file_id     bigint NOT NULL CONSTRAINT file_id_unique UNIQUE,
-    directory_id bigint NOT NULL REFERENCES catalog.directory,
+    directory_id bigint NOT NULL,
     size_bytes  bigint NOT NULL CHECK (size_bytes >= 0),
-    adler32     bigint CHECK (adler32 BETWEEN 0 AND 4294967295),
     guid        uuid NOT NULL,                                  -- UUID version 7 unless the writer gives one.
     created_at  timestamptz NOT NULL DEFAULT now(),
+    adler32     integer,                                        -- Its 32 bits, as a signed number.
+    access_id   integer NOT NULL,
     vo_id       integer NOT NULL,                               -- The directory's.
-    owner_id    integer NOT NULL REFERENCES identity.user_account,
-    group_id    integer NOT NULL REFERENCES identity.vo_group,
-    mode        smallint NOT NULL DEFAULT 420,                  -- 420 = 0644.
     name        text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 255 AND strpos(name, '/') = 0),
+    se_ids      integer[] NOT NULL DEFAULT '{}',                -- The storage elements of its replicas.
+    pfns        text[] COLLATE "C",                             -- By place in se_ids; NULL: by the directory's location.
+    statuses    catalog.replica_status[],                       -- By place in se_ids; NULL: all are available.
+    status      catalog.file_status,                            -- NULL: available.
     sha256      bytea CHECK (octet_length(sha256) = 32),
-    metadata    jsonb,
+    metadata    jsonb CHECK (metadata <> '{}'),                 -- Its own values, over those of its directory.
+    modified_at timestamptz,                                    -- The last change of anything but its replicas.
+    replicas_at timestamptz,                                    -- The last change of its replicas.
     CONSTRAINT file_name_unique PRIMARY KEY (directory_id, name),
-    CONSTRAINT file_guid_unique UNIQUE (guid, vo_id)
+    CONSTRAINT file_guid_unique UNIQUE (guid, vo_id),
+    CONSTRAINT file_replicas_distinct CHECK (cardinality(se_ids) < 2 OR catalog.are_distinct(se_ids)),
+    CONSTRAINT file_pfns_aligned CHECK (pfns IS NULL OR cardinality(pfns) = cardinality(se_ids)),
+    CONSTRAINT file_statuses_aligned CHECK (statuses IS NULL OR cardinality(statuses) = cardinality(se_ids))
 );
 CREATE INDEX file_metadata ON catalog.file USING gin (metadata jsonb_path_ops) WHERE metadata IS NOT NULL;
-
-CREATE TABLE catalog.replica (
-    file_id     bigint NOT NULL REFERENCES catalog.file (file_id) ON DELETE CASCADE,
-    se_id       integer NOT NULL REFERENCES resources.storage_element,
-    vo_id       integer NOT NULL,
-    status      catalog.replica_status NOT NULL DEFAULT 'available',
-    pfn         text COLLATE "C",                               -- Relative to the root; NULL: by the directory's location.
-    CONSTRAINT replica_unique PRIMARY KEY (file_id, se_id)
-);
+CREATE INDEX file_pfns ON catalog.file USING gin (catalog.pfn_keys(pfns)) WHERE pfns IS NOT NULL;
 
 -- Bytes and replicas of the files directly in a directory, per storage element and owner. Exact at every commit.
 CREATE TABLE catalog.directory_usage (
-    directory_id bigint NOT NULL REFERENCES catalog.directory ON DELETE CASCADE,
-    se_id       integer NOT NULL REFERENCES resources.storage_element,
-    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    directory_id bigint NOT NULL,
+    se_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
     vo_id       integer NOT NULL,
     files       bigint NOT NULL CONSTRAINT directory_usage_files_positive CHECK (files >= 0),
     size_bytes  bigint NOT NULL CONSTRAINT directory_usage_bytes_positive CHECK (size_bytes >= 0),
     PRIMARY KEY (directory_id, se_id, owner_id)
 );
+CREATE INDEX directory_usage_of_se ON catalog.directory_usage (vo_id, se_id, directory_id);
+CREATE INDEX directory_usage_of_owner ON catalog.directory_usage (vo_id, owner_id);
 
--- Bytes to delete from a storage, recorded in the transaction that removed their replica; a chore does the deed.
+-- What may be used at most: by an owner, below a directory, on a storage element, or by a combination of these.
+CREATE TABLE catalog.quota (
+    quota_id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer REFERENCES identity.user_account,
+    directory_id bigint REFERENCES catalog.directory ON DELETE CASCADE,
+    se_id       integer REFERENCES resources.storage_element,
+    max_files   bigint CHECK (max_files >= 0),
+    max_bytes   bigint CHECK (max_bytes >= 0),
+    CONSTRAINT quota_unique UNIQUE NULLS NOT DISTINCT (vo_id, owner_id, directory_id, se_id),
+    CHECK (owner_id IS NOT NULL OR directory_id IS NOT NULL OR se_id IS NOT NULL),
+    CHECK (max_files IS NOT NULL OR max_bytes IS NOT NULL)
+);
+
+-- From which files a file was made.
+CREATE TABLE catalog.file_ancestor (
+    file_id     bigint NOT NULL,
+    ancestor_id bigint NOT NULL,
+    vo_id       integer NOT NULL,
+    CONSTRAINT file_ancestor_unique PRIMARY KEY (file_id, ancestor_id),
+    CONSTRAINT file_ancestor_other CHECK (file_id <> ancestor_id)
+);
+CREATE INDEX file_ancestor_descendants ON catalog.file_ancestor (ancestor_id);
+
+-- Bytes to delete from a storage, recorded in the transaction that removed their replica; a chore does the deed. One row
+-- holds up to a thousand names of one place.
 CREATE TABLE catalog.removal (
     removal_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     vo_id       integer NOT NULL REFERENCES identity.vo,
     se_id       integer NOT NULL REFERENCES resources.storage_element,
-    pfn         text COLLATE "C" NOT NULL,
+    path        text COLLATE "C" NOT NULL,                      -- The PFNs' directory, relative to the root.
+    names       text[] COLLATE "C" NOT NULL CHECK (cardinality(names) BETWEEN 1 AND 1000),
     attempts    integer NOT NULL DEFAULT 0,
     not_before  timestamptz NOT NULL DEFAULT now(),
     error       text
 );
 CREATE INDEX removal_due ON catalog.removal (se_id, not_before);
+CREATE INDEX removal_path ON catalog.removal USING hash (path);
 
 CREATE TYPE catalog.metadata_type AS ENUM ('integer', 'float', 'text', 'boolean', 'timestamp');
 
@@ -208,6 +292,139 @@ CREATE TABLE catalog.metadata_key (
     name        text COLLATE "C" NOT NULL,
     type        catalog.metadata_type NOT NULL,
     PRIMARY KEY (vo_id, name)
+);
+
+CREATE TYPE catalog.change_kind AS ENUM (
+    'files-registered',     -- first_file_id to last_file_id, in this directory
+    'replicas-added',       -- names; detail: se
+    'replicas-removed',     -- names; detail: se
+    'replicas-changed',     -- names; detail: status or place
+    'files-removed',        -- names
+    'files-moved',          -- names, out of this directory; detail: to
+    'files-changed',        -- names; detail: what of status, access, checksums
+    'metadata-changed',     -- names, or of the directory itself when there are none; detail: set, unset
+    'directory-made',
+    'directory-moved',      -- with all below it; detail: to
+    'directory-removed',
+    'directory-changed'     -- its access; detail: access
+);
+
+-- The change feed: what happened, in an order that no reader can miss anything of. A row speaks of one directory and
+-- many files. A position is (transaction, change_id); rows of transactions that may still commit before others are not
+-- shown yet.
+CREATE TABLE catalog.change (
+    vo_id       integer NOT NULL,
+    transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    change_id   bigint GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    directory_id bigint NOT NULL,
+    gate_id     integer NOT NULL,                               -- The directory's then: who may pass it may see the row.
+    access_id   integer NOT NULL,
+    kind        catalog.change_kind NOT NULL,
+    path        text COLLATE "C" NOT NULL,                      -- The directory's then.
+    files       bigint NOT NULL DEFAULT 0,
+    first_file_id bigint,
+    last_file_id bigint,
+    names       text[] COLLATE "C",
+    detail      jsonb,
+    PRIMARY KEY (vo_id, transaction, change_id)
+);
+CREATE INDEX change_at ON catalog.change USING brin (at);
+
+CREATE TYPE catalog.dataset_state AS ENUM (
+    'dynamic',      -- its files are those that its query finds now
+    'frozen'        -- dynamic -> frozen: its files are those of its newest version, whatever happens; and back by release
+);
+
+CREATE TABLE catalog.dataset (
+    dataset_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    access_id   integer NOT NULL REFERENCES catalog.access,
+    name        text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 1024),
+    path        text COLLATE "C" NOT NULL,                      -- Where the query looks.
+    query       text NOT NULL,
+    state       catalog.dataset_state NOT NULL DEFAULT 'dynamic',
+    version     integer NOT NULL DEFAULT 0,                     -- The newest snapshot's number; 0: there is none.
+    annotation  text NOT NULL DEFAULT '',
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    checked_at  timestamptz NOT NULL DEFAULT now(),
+    files       bigint NOT NULL,                                -- As counted at checked_at.
+    size_bytes  numeric NOT NULL,
+    digest      bytea NOT NULL,                                 -- Of its LFNs, sizes and checksums then.
+    CONSTRAINT dataset_name_unique UNIQUE (vo_id, name)
+);
+
+CREATE TABLE catalog.dataset_version (
+    dataset_id  bigint NOT NULL REFERENCES catalog.dataset ON DELETE CASCADE,
+    version     integer NOT NULL CHECK (version > 0),
+    vo_id       integer NOT NULL,
+    query       text NOT NULL,
+    frozen_at   timestamptz NOT NULL DEFAULT now(),
+    frozen_by   integer NOT NULL REFERENCES identity.user_account,
+    annotation  text NOT NULL DEFAULT '',
+    files       bigint NOT NULL,
+    size_bytes  numeric NOT NULL,
+    digest      bytea NOT NULL,
+    PRIMARY KEY (dataset_id, version)
+);
+
+-- The files of a snapshot, as they were: one that is removed later stays named.
+CREATE TABLE catalog.dataset_file (
+    dataset_id  bigint NOT NULL,
+    version     integer NOT NULL,
+    file_id     bigint NOT NULL,
+    vo_id       integer NOT NULL,
+    size_bytes  bigint NOT NULL,
+    adler32     integer,
+    lfn         text COLLATE "C" NOT NULL,
+    PRIMARY KEY (dataset_id, version, file_id),
+    FOREIGN KEY (dataset_id, version) REFERENCES catalog.dataset_version ON DELETE CASCADE
+);
+
+CREATE TYPE catalog.operation_state AS ENUM (
+    'waiting',      -- new|paused -> waiting: a worker will take it
+    'running',      -- waiting -> running
+    'paused',       -- waiting|running -> paused, by a person
+    'cancelled',    -- waiting|running|paused -> cancelled, by a person: what was done stays done
+    'done',         -- running -> done; refusals are told one by one
+    'failed'        -- running -> failed: it cannot go on; the error says why
+);
+
+-- Massive work that a worker does in slices, each of them one transaction that also moves the cursor.
+CREATE TABLE catalog.operation (
+    operation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    scopes      text[] NOT NULL,                                -- What the person might do when asking.
+    kind        text NOT NULL,
+    arguments   jsonb NOT NULL,
+    state       catalog.operation_state NOT NULL DEFAULT 'waiting',
+    cursor      jsonb NOT NULL DEFAULT '{}',
+    total_files bigint,                                         -- As estimated at the start.
+    done_files  bigint NOT NULL DEFAULT 0,
+    done_bytes  numeric NOT NULL DEFAULT 0,
+    done_directories bigint NOT NULL DEFAULT 0,
+    refused     bigint NOT NULL DEFAULT 0,
+    slices      bigint NOT NULL DEFAULT 0,
+    error       text NOT NULL DEFAULT '',
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    started_at  timestamptz,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    ended_at    timestamptz
+);
+CREATE INDEX operation_of_vo ON catalog.operation (vo_id, operation_id);
+CREATE INDEX operation_open ON catalog.operation (operation_id) WHERE ended_at IS NULL;
+
+-- What an operation could not do, up to ten thousand of each.
+CREATE TABLE catalog.operation_refusal (
+    operation_id bigint NOT NULL REFERENCES catalog.operation ON DELETE CASCADE,
+    number      bigint NOT NULL,
+    vo_id       integer NOT NULL,
+    lfn         text COLLATE "C" NOT NULL,
+    code        text NOT NULL,
+    reason      text NOT NULL,
+    PRIMARY KEY (operation_id, number)
 );
 
 ---------------------------------------------------------------------------------------------------- jobs

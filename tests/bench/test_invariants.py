@@ -96,21 +96,22 @@ def test_a_healthy_service_breaks_nothing(healthy: World, database_url: str) -> 
         ("UPDATE catalog.directory SET file_count = 9 WHERE path = '/astro/kept'", "counts 9 files"),
         ("UPDATE catalog.directory_usage SET files = 4", "is 4 files"),
         ("DELETE FROM catalog.directory_usage", "is 0 files of 0 bytes, and should be 1 of 20"),
-        ("UPDATE catalog.replica SET vo_id = 2", "a replica of file"),
+        ("UPDATE catalog.file SET directory_id = 99", "which does not exist"),
         (
-            """INSERT INTO catalog.directory (vo_id, path, parent_id) SELECT vo_id, path || '/file.dat', directory_id
+            """INSERT INTO catalog.directory (vo_id, path, name, parent_id, access_id, gate_id)
+               SELECT vo_id, path || '/file.dat', 'file.dat', directory_id, access_id, gate_id
                  FROM catalog.directory WHERE path = '/astro/kept'""",
             "is both a file and a directory",
         ),
         (
-            """INSERT INTO catalog.removal (vo_id, se_id, pfn)
-               SELECT 1, se_id, 'gone' FROM resources.storage_element WHERE name = 'local-se'""",
+            """INSERT INTO catalog.removal (vo_id, se_id, path, names)
+               SELECT 1, se_id, '', '{gone}' FROM resources.storage_element WHERE name = 'local-se'""",
             "the bytes at gone were to be deleted",
         ),
         ("UPDATE catalog.file SET size_bytes = 7", "has 7 bytes, and its replica 20"),
         ("UPDATE catalog.file SET adler32 = 5", "has the adler32 00000005, and its replica another"),
         ("UPDATE catalog.file SET sha256 = sha256('x')", ", and its replica another"),
-        ("UPDATE catalog.replica SET pfn = 'nowhere'", "which cannot be read"),
+        ("UPDATE catalog.file SET pfns = '{nowhere}'", "which cannot be read"),
     ],
 )
 def test_each_damage_is_found(healthy: World, database_url: str, damage: str, words: str) -> None:

@@ -27,12 +27,15 @@ async def move(world: World, *pairs: tuple[str, str], caller: Caller | None = No
 
 async def pfns(world: World, *lfns: str) -> list[str | None]:
     async with world.db.transaction() as tx:
-        return [location.pfn for location in await service.locate_files(tx, world.ada, lfns)]
+        return [replica.pfn for file in await service.locate_files(tx, world.ada, lfns) for replica in file.replicas]
+
+
+QUEUED = "SELECT concat_ws('/', NULLIF(path, ''), name) AS pfn FROM catalog.removal, unnest(names) AS name ORDER BY pfn"
 
 
 async def queued(world: World) -> list[str]:
     async with world.db.transaction() as tx:
-        return [row[0] for row in await fetch_rows(tx, "SELECT pfn FROM catalog.removal ORDER BY pfn")]
+        return [row[0] for row in await fetch_rows(tx, QUEUED)]
 
 
 async def test_each_refused_path_has_its_reason_and_the_others_go(world: World) -> None:

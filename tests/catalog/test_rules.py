@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spinor.access import Caller, Scope
 from spinor.catalog import rules
 from spinor.catalog.cli.scanning import count_files
-from spinor.catalog.models import WritableThing
+from spinor.catalog.models import Access
 
 
 def caller(user_id: int, group_id: int, *scopes: Scope) -> Caller:
@@ -37,13 +37,13 @@ def caller(user_id: int, group_id: int, *scopes: Scope) -> Caller:
     ],
 )
 def test_who_may_write(owner: int | None, group: int | None, mode: int, may: bool) -> None:
-    thing = WritableThing(owner_id=owner, group_id=group, mode=mode)
-    assert rules.may_write(thing, caller(1, 1, Scope.FILES_WRITE)) is may
-    assert rules.may_write(thing, caller(1, 1, Scope.FILES_MANAGE))
+    thing = Access(owner_id=owner, group_id=group, mode=mode)
+    assert bool(rules.bits_of(thing, caller(1, 1, Scope.FILES_WRITE)) & rules.WRITE) is may
+    assert rules.bits_of(thing, caller(1, 1, Scope.FILES_MANAGE)) == 7
 
 
 def test_in_the_top_directory_each_takes_away_their_own() -> None:
-    top = WritableThing(owner_id=None, group_id=None, mode=rules.ROOT_MODE)
+    top = Access(owner_id=None, group_id=None, mode=rules.ROOT_MODE)
     assert rules.may_take(top, 1, caller(1, 1))
     assert not rules.may_take(top, 2, caller(1, 1))
     assert rules.may_take(top, 2, caller(1, 1, Scope.FILES_MANAGE))

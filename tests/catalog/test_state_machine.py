@@ -29,6 +29,12 @@ ses = st.sampled_from(SES)
 sizes = st.sampled_from([0, 1, 2**40])
 
 
+EMPTY = """
+    TRUNCATE catalog.directory, catalog.file, catalog.directory_location, catalog.directory_usage, catalog.removal,
+             catalog.change CASCADE
+"""
+
+
 class CatalogMachine(RuleBasedStateMachine):
     """`files` is what must be there: LFN -> (size, storage elements); `directories` likewise."""
 
@@ -44,7 +50,7 @@ class CatalogMachine(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         async with self.db.transaction() as tx:
-            await tx.execute("TRUNCATE catalog.directory, catalog.removal CASCADE")
+            await tx.execute(EMPTY)
 
     def run(self, verb: Any) -> Any:
         return self.loop.run_until_complete(verb)

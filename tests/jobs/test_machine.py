@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -65,7 +64,7 @@ class JobsMachine(RuleBasedStateMachine):
         super().__init__()
         self.ada = world.ada
         self.loop = asyncio.new_event_loop()
-        self.conn: Tx = self.loop.run_until_complete(psycopg.AsyncConnection.connect(url, autocommit=True))
+        self.conn = self.loop.run_until_complete(Tx.connect(url, autocommit=True))
         self.matcher, self.elements = Matcher(), Elements()
         self.status: dict[int, JobStatus] = {}
         self.attempt: dict[int, int] = {}

@@ -51,9 +51,9 @@ async def test_what_cannot_be_deleted_stays_recorded_and_is_tried_later(world: W
     await remove(world, "/astro/a", "/astro/b")
     await remove_bytes(context(world, tmp_path), {})
     async with world.db.transaction() as tx:
-        rows = await fetch_rows(tx, "SELECT pfn, attempts, not_before > now(), error FROM catalog.removal")
-    assert [row[:3] for row in rows] == [("astro/a", 1, True)]
-    assert rows[0][3]
+        rows = await fetch_rows(tx, "SELECT path, names, attempts, not_before > now(), error FROM catalog.removal")
+    assert [row[:4] for row in rows] == [("astro", ["a"], 1, True)]
+    assert rows[0][4]
     await remove_bytes(context(world, tmp_path), {})  # Not due yet.
     (world.storage_root / "astro" / "a").rmdir()
     (world.storage_root / "astro").mkdir(exist_ok=True)
@@ -72,9 +72,9 @@ async def test_a_worker_that_dies_after_taking_forgets_nothing(world: World, tmp
     await register(world.db, world.ada, "/astro/a")
     await remove(world, "/astro/a")
     async with world.db.transaction() as tx:
-        assert len(await catalog.due_removals(tx, 10)) == 1  # And here the worker is killed.
+        assert len((await catalog.due_removals(tx, 10))[0]) == 1  # And here the worker is killed.
     async with world.db.transaction() as tx:
-        assert await catalog.due_removals(tx, 10) == []
+        assert (await catalog.due_removals(tx, 10))[0] == []
         await tx.execute("UPDATE catalog.removal SET not_before = now()")
     await remove_bytes(context(world, tmp_path), {})
     assert not (world.storage_root / "astro" / "a").exists()

@@ -6,7 +6,7 @@ Source of the format: PostgreSQL, COPY, "Binary Format".
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,23 @@ TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 
 Int64s = npt.NDArray[np.int64]
-_FILE_HEAD = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("file_id_len", ">i4"), ("file_id", ">i8"),
-        ("directory_id_len", ">i4"), ("directory_id", ">i8"),
-        ("size_len", ">i4"), ("size", ">i8"),
-        ("guid_len", ">i4"), ("guid", "V16"),
-        ("vo_id_len", ">i4"), ("vo_id", ">i4"),
-        ("owner_id_len", ">i4"), ("owner_id", ">i4"),
-        ("group_id_len", ">i4"), ("group_id", ">i4"),
-        ("name_len", ">i4"),
-    ]
-)  # fmt: skip
-_REPLICA_HEAD = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("file_id_len", ">i4"), ("file_id", ">i8"),
-        ("se_id_len", ">i4"), ("se_id", ">i4"),
-        ("vo_id_len", ">i4"), ("vo_id", ">i4"),
-        ("pfn_len", ">i4"),
-    ]
-)  # fmt: skip
-_LENGTH = np.dtype([("length", ">i4")])
-_NUMBER = np.dtype([("length", ">i4"), ("value", ">i8")])
+_NUMBER_ARRAY, _TEXT_ARRAY = 23, 25  # The types int4 and text, by PostgreSQL's pg_type.
+_EPOCH_US = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts.
+_HEAD = [
+    ("fields", ">i2"),
+    ("file_id_len", ">i4"), ("file_id", ">i8"),
+    ("directory_id_len", ">i4"), ("directory_id", ">i8"),
+    ("size_bytes_len", ">i4"), ("size_bytes", ">i8"),
+    ("guid_len", ">i4"), ("guid", "V16"),
+    ("access_id_len", ">i4"), ("access_id", ">i4"),
+    ("vo_id_len", ">i4"), ("vo_id", ">i4"),
+    # An array of one number: dimensions, whether with NULL, type, length, lower bound, and then the element.
+    ("se_ids_len", ">i4"), ("dimensions", ">i4"), ("nulls", ">i4"), ("type", ">i4"), ("length", ">i4"),
+    ("bound", ">i4"), ("se_id_len", ">i4"), ("se_id", ">i4"),
+]  # fmt: skip
+_NAME_HEAD = [("name_len", ">i4")]
+_ADLER_HEAD = [("adler32_len", ">i4"), ("adler32", ">u4")]
+_COLUMNS = ("file_id", "directory_id", "size_bytes", "guid", "access_id", "vo_id", "se_ids", "name")
 
 
 def new_guids(count: int) -> npt.NDArray[Any]:
@@ -61,32 +54,29 @@ def new_guids(count: int) -> npt.NDArray[Any]:
     return guids
 
 
-def encode_files(files: pa.Table, file_ids: Int64s, *, vo_id: int, owner_id: int, group_id: int) -> list[bytes | Any]:
-    """The stream of `copy_files`. Columns: directory_id, name, size_bytes, guid, adler32, sha256; all but the last two
-    without NULL."""
+def encode_files(files: pa.Table, *, vo_id: int) -> tuple[tuple[str, ...], list[bytes | Any]]:
+    """The columns of the COPY, and its stream. Each file has one replica.
+
+    Columns: file_id, directory_id, name, size_bytes, guid, access_id and se_id without NULL, and adler32, sha256, pfn,
+    metadata (JSON), created_at with NULL; of these, only those in which there is anything are written.
+    """
     name = _plain(files["name"]).cast(pa.binary())
-    head = np.empty(files.num_rows, _FILE_HEAD)
-    head["fields"] = 10
-    _fill(head, 8, file_id=file_ids, directory_id=_numbers(files["directory_id"]), size=_numbers(files["size_bytes"]))
+    rest = [column for column in ("adler32", "sha256", "pfn", "metadata", "created_at") if _used(files, column)]
+    head = np.empty(files.num_rows, np.dtype(_HEAD + _NAME_HEAD))
+    head["fields"] = len(_COLUMNS) + len(rest)
+    _fill(head, 8, **{field: _numbers(files[field]) for field in ("file_id", "directory_id", "size_bytes")})
     _fill(head, 16, guid=_raw(files["guid"], 16))
-    _fill(head, 4, vo_id=vo_id, owner_id=owner_id, group_id=group_id)
+    _fill(head, 4, access_id=_numbers(files["access_id"]), vo_id=vo_id, se_id=_numbers(files["se_id"]))
+    head["se_ids_len"], head["dimensions"], head["nulls"], head["type"] = 28, 1, 0, _NUMBER_ARRAY
+    head["length"] = head["bound"] = 1
     head["name_len"] = _numbers(pc.binary_length(name))
-    adler32, sha256 = _plain(files["adler32"]), _plain(files["sha256"])
-    return _stream([_records(head), name, _nullable_numbers(adler32), _nullable_bytes(sha256.cast(pa.binary()))])
+    parts = [_records(head), name, *(_ENCODERS[column](_plain(files[column])) for column in rest)]
+    columns = tuple({"pfn": "pfns"}.get(column, column) for column in rest)
+    return (*_COLUMNS, *columns), _stream(parts)
 
 
-def encode_replicas(file_ids: Int64s, se_ids: Int64s, pfn: pa.ChunkedArray, *, vo_id: int) -> list[bytes | Any]:
-    """The stream of `copy_replicas`."""
-    head = np.empty(len(file_ids), _REPLICA_HEAD)
-    head["fields"] = 4
-    _fill(head, 8, file_id=file_ids)
-    _fill(head, 4, se_id=se_ids, vo_id=vo_id)
-    if pfn.null_count == len(file_ids):
-        head["pfn_len"] = -1
-        return [HEADER, head.tobytes(), TRAILER]
-    text = _plain(pfn).cast(pa.binary())
-    head["pfn_len"] = _numbers(pc.fill_null(pc.binary_length(text), -1))
-    return _stream([_records(head), pc.fill_null(text, b"")])
+def _used(files: pa.Table, column: str) -> bool:
+    return bool(files[column].null_count < files.num_rows)
 
 
 def _fill(records: npt.NDArray[Any], length: int, **fields: Any) -> None:
@@ -119,21 +109,45 @@ def _records(records: npt.NDArray[Any]) -> pa.Array:
     return fixed.cast(pa.binary())
 
 
-def _nullable_numbers(column: pa.Array) -> pa.Array | pa.Scalar:
-    if column.null_count == len(column):
-        return pa.scalar(NULL, pa.binary())
-    records = np.empty(len(column), _NUMBER)
+def _adler32(column: pa.Array) -> pa.Array:
+    records = np.empty(len(column), np.dtype(_ADLER_HEAD))
+    records["adler32_len"] = 4
+    records["adler32"] = _numbers(pc.fill_null(column, 0))
+    return _or_null(column, _records(records))
+
+
+def _created_at(column: pa.Array) -> pa.Array:
+    records = np.empty(len(column), np.dtype([("length", ">i4"), ("value", ">i8")]))
     records["length"] = 8
-    records["value"] = _numbers(pc.fill_null(column, 0))
-    return pc.if_else(pc.is_valid(column), _records(records), pa.scalar(NULL, pa.binary()))
+    records["value"] = _numbers(pc.fill_null(column.cast(pa.int64()), 0)) - _EPOCH_US
+    return _or_null(column, _records(records))
 
 
-def _nullable_bytes(column: pa.Array) -> pa.Array | pa.Scalar:
-    if column.null_count == len(column):
-        return pa.scalar(NULL, pa.binary())
-    lengths = np.empty(len(column), _LENGTH)
-    lengths["length"] = _numbers(pc.fill_null(pc.binary_length(column), -1))
-    return pc.binary_join_element_wise(_records(lengths), pc.fill_null(column, b""), pa.scalar(b"", pa.binary()))
+def _bytes(column: pa.Array, prefix: Sequence[tuple[str, int]] = (), extra: bytes = b"") -> pa.Array:
+    """Length, a fixed beginning, and the bytes themselves."""
+    text = pc.fill_null(column.cast(pa.binary()), b"")
+    own = np.dtype([("length", ">i4"), *((field, ">i4") for field, _ in prefix)])
+    records = np.empty(len(column), own)
+    lengths = _numbers(pc.binary_length(text))
+    records["length"] = lengths + own.itemsize - 4 + len(extra)
+    for field, value in prefix:
+        records[field] = lengths if field == "element" else value
+    whole = pc.binary_join_element_wise(_records(records), pa.scalar(extra), text, pa.scalar(b"", pa.binary()))
+    return _or_null(column, whole)
+
+
+def _or_null(column: pa.Array, encoded: pa.Array) -> pa.Array:
+    return encoded if not column.null_count else pc.if_else(pc.is_valid(column), encoded, pa.scalar(NULL, pa.binary()))
+
+
+_ARRAY_OF_TEXT = (("dimensions", 1), ("nulls", 0), ("type", _TEXT_ARRAY), ("size", 1), ("bound", 1), ("element", 0))
+_ENCODERS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "adler32": _adler32,
+    "sha256": _bytes,
+    "pfn": lambda column: _bytes(column, _ARRAY_OF_TEXT),
+    "metadata": lambda column: _bytes(column, extra=b"\1"),  # The version of JSONB's binary form.
+    "created_at": _created_at,
+}
 
 
 def _stream(parts: Sequence[pa.Array | pa.Scalar]) -> list[bytes | Any]:

@@ -103,3 +103,39 @@ class ReplicaReadOnly(Denied):
     """The file has bytes on a read-only storage element, from which they cannot be deleted."""
 
     code = "replica-read-only"
+
+
+class CountersWrong(Conflict):
+    """The counters of a directory do not agree with its files; nothing was changed. `spinor file fsck` shows where."""
+
+    code = "counters-wrong"
+
+
+class FileDenied(Denied):
+    """You may not read this file."""
+
+    code = "file-denied"
+
+
+class QuotaExceeded(Conflict):
+    """A quota would be exceeded; nothing was changed."""
+
+    code = "quota-exceeded"
+
+
+class UnknownReplica(NotFound):
+    """The file has no replica there."""
+
+    code = "unknown-replica"
+
+
+class LastReplica(Conflict):
+    """This is the last replica of the file."""
+
+    code = "last-replica"
+
+
+class PlaceTaken(Conflict):
+    """Another file has its bytes there."""
+
+    code = "place-taken"

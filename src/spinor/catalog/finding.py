@@ -3,39 +3,23 @@
 from psycopg import sql
 from psycopg.sql import Composable
 
-from spinor.catalog.models import MetadataKey, MetadataType
+from spinor.catalog.models import FileStatus, MetadataKey, MetadataType
 from spinor.search import And, Everything, Expression, Not, Operator, Or, Search, parse
 from spinor.search.fields import Field, FieldKind, Fields
 
-# The tree below a path, where only built-in fields are asked for.
-FIND_PLAIN = sql.SQL("""
+# The files of a tree that the caller may read.
+FIND = sql.SQL("""
 SELECT {select}
 FROM catalog.directory AS d
 JOIN catalog.file AS f USING (directory_id)
-JOIN identity.user_account AS u ON u.user_id = f.owner_id
-JOIN identity.vo_group AS g ON g.group_id = f.group_id
-WHERE d.vo_id = %(vo_id)s::integer
-  AND (d.path = %(path)s::text OR (d.path >= %(path)s::text || '/' AND d.path < %(path)s::text || '0'))
+JOIN catalog.access AS a ON a.access_id = f.access_id
+JOIN identity.user_account AS u ON u.user_id = a.owner_id
+LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+  AND (%(gates)s::integer[] IS NULL OR d.gate_id = ANY (%(gates)s::integer[]))
+  AND (%(readable)s::integer[] IS NULL OR d.access_id = ANY (%(readable)s::integer[]))
+  AND (%(readable)s::integer[] IS NULL OR f.access_id = ANY (%(readable)s::integer[]))
   AND {where}
-ORDER BY {order}
-LIMIT {limit}""")
-
-# The same with the metadata of each directory: what holds for its parent, and over it what is set at itself.
-FIND_INHERITED = sql.SQL("""
-WITH RECURSIVE d (directory_id, path, metadata) AS (
-    SELECT directory_id, path, %(inherited)s::jsonb || COALESCE(metadata, '{{}}')
-    FROM catalog.directory
-    WHERE vo_id = %(vo_id)s::integer AND path = %(path)s::text
-    UNION ALL
-    SELECT c.directory_id, c.path, p.metadata || COALESCE(c.metadata, '{{}}')
-    FROM d AS p JOIN catalog.directory AS c ON c.parent_id = p.directory_id
-)
-SELECT {select}
-FROM d
-JOIN catalog.file AS f USING (directory_id)
-JOIN identity.user_account AS u ON u.user_id = f.owner_id
-JOIN identity.vo_group AS g ON g.group_id = f.group_id
-WHERE f.vo_id = %(vo_id)s::integer AND {where}
 ORDER BY {order}
 LIMIT {limit}""")
 
@@ -53,10 +37,9 @@ _SYMBOLS = {
 
 
 def _on_se(operator: Operator, value: Composable) -> Composable:
-    return sql.SQL(
-        "EXISTS (SELECT FROM catalog.replica AS r JOIN resources.storage_element AS s USING (se_id)"
-        " WHERE r.file_id = f.file_id AND {})"
-    ).format(_SYMBOLS[operator].format(value))
+    return sql.SQL("EXISTS (SELECT FROM resources.storage_element AS s WHERE s.se_id = ANY (f.se_ids) AND {})").format(
+        _SYMBOLS[operator].format(value)
+    )
 
 
 _SIZE = Field("size", sql.SQL("f.size_bytes"), FieldKind.BYTES)
@@ -67,15 +50,25 @@ _BUILT_IN = {
     "size": _SIZE,
     "size_bytes": Field("size_bytes", sql.SQL("f.size_bytes"), FieldKind.BYTES),
     "owner": Field("owner", sql.SQL("u.name"), FieldKind.TEXT),
-    "group": Field("group", sql.SQL("g.name"), FieldKind.TEXT),
+    "group": Field("group", sql.SQL("g.name"), FieldKind.TEXT, nullable=True),
+    "mode": Field("mode", sql.SQL("concat(a.mode >> 9, a.mode >> 6 & 7, a.mode >> 3 & 7, a.mode & 7)"), FieldKind.TEXT),
     "created": Field("created", sql.SQL("f.created_at"), FieldKind.TIMESTAMP),
+    "modified": Field("modified", sql.SQL("COALESCE(f.modified_at, f.created_at)"), FieldKind.TIMESTAMP),
+    "replicas": Field("replicas", sql.SQL("cardinality(f.se_ids)"), FieldKind.INTEGER),
+    "status": Field(
+        "status",
+        sql.SQL("COALESCE(f.status, 'available')::text"),
+        FieldKind.ENUM,
+        values=tuple(FileStatus),
+    ),
+    "sha256": Field("sha256", sql.SQL("encode(f.sha256, 'hex')"), FieldKind.TEXT, nullable=True),
     "adler32": Field("adler32", sql.SQL("lpad(to_hex(f.adler32), 8, '0')"), FieldKind.TEXT, nullable=True),
     "guid": Field("guid", sql.SQL("f.guid"), FieldKind.UUID),
     "se": Field(
         "se",
         sql.SQL(
-            "(SELECT array_agg(s.name ORDER BY s.name) FROM catalog.replica AS r"
-            " JOIN resources.storage_element AS s USING (se_id) WHERE r.file_id = f.file_id)"
+            "(SELECT array_agg(s.name ORDER BY s.name) FROM resources.storage_element AS s"
+            " WHERE s.se_id = ANY (f.se_ids))"
         ),
         FieldKind.TEXT,
         sortable=False,
@@ -100,20 +93,11 @@ _TEMPLATES = {kind: (sql.SQL(text), field) for kind, (text, field) in _TYPED.ite
 
 
 class FileFields(Fields):
-    """The built-in fields, the VO's declared keys, and undeclared ones under which something is stored.
-
-    Remembers whether a key was asked for: inheriting costs.
-    """
+    """The built-in fields, the VO's declared keys, and undeclared ones under which something is stored."""
 
     def __init__(self, keys: list[MetadataKey], undeclared: list[MetadataKey]) -> None:
         others = {key.name: _metadata_field(key) for key in undeclared}
         super().__init__({key.name: _metadata_field(key) for key in keys} | _BUILT_IN, dynamic=others.get)
-        self._keys = {key.name for key in [*keys, *undeclared]}
-        self.inherits = False
-
-    def find(self, name: str, *place: object) -> Field:
-        self.inherits = self.inherits or name in self._keys
-        return super().find(name, *place)  # type: ignore[arg-type]
 
 
 def unknown_names(search: Search, keys: list[MetadataKey]) -> set[str]:
@@ -147,6 +131,6 @@ def undeclared_key(name: str, value: object) -> MetadataKey:
 
 def _metadata_field(key: MetadataKey) -> Field:
     name = sql.Literal(key.name)
-    value = sql.SQL("COALESCE(f.metadata -> {}, d.metadata -> {})").format(name, name)
+    value = sql.SQL("COALESCE(f.metadata -> {}, d.effective -> {})").format(name, name)
     template, kind = _TEMPLATES[key.type]
     return Field(key.name, template.format(v=value), kind, nullable=True)

@@ -17,8 +17,15 @@ MetadataValue = str | int | float | bool
 
 class ReplicaStatus(StrEnum):
     AVAILABLE = "available"
+    SUSPECT = "suspect"  # Doubtful, being looked at; its address is told only when asked for.
     UNAVAILABLE = "unavailable"
     REMOVING = "removing"
+
+
+class FileStatus(StrEnum):
+    AVAILABLE = "available"
+    SUSPECT = "suspect"
+    UNAVAILABLE = "unavailable"
 
 
 class RegisterOutcome(StrEnum):
@@ -57,6 +64,7 @@ class NewFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sha256: Sha256 | None = None
     guid: UUID | None = None
     pfn: PFN | None = None
+    metadata: dict[str, MetadataValue] = {}  # Of a new file; one that is there keeps its own.
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,21 +84,26 @@ class FileStat(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     mode: int
     created_at: datetime
+    modified_at: datetime
+    status: FileStatus
     storage_elements: list[str]
 
 
-class FileLocation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class LocatedReplica(msgspec.Struct, frozen=True, gc=False):
     """Where one replica of a file lies; the PFN is relative to the root of its storage element."""
 
+    se_id: int
+    pfn: PFN
+    status: ReplicaStatus
+
+
+class LocatedFile(msgspec.Struct, frozen=True):
     lfn: LFN
     file_id: int
     size_bytes: int
     adler32: str | None
     sha256: str | None
-    se_id: int | None
-    se: str | None
-    pfn: PFN | None
-    status: ReplicaStatus | None
+    replicas: list[LocatedReplica]
 
 
 class ListRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,15 +216,22 @@ class SEUsage(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class OwnerUsage(msgspec.Struct, frozen=True, kw_only=True):
+    owner: str
+    files: int
+    size_bytes: int
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """All that lies at and below a path. A file with two replicas counts once, and once on each storage
-    element."""
+    """All that lies at and below a path. A file with two replicas counts once, and once on each storage element and
+    for its owner."""
 
     path: str
     directories: int
     files: int
     size_bytes: int
     storage_elements: list[SEUsage]
+    owners: list[OwnerUsage]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,11 +247,14 @@ class BatchRefusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the batch's paths hang: below `directory` in the catalog, below `prefix` on the storage element."""
+    """Where the batch's paths hang: below `directory` in the catalog, below `prefix` on the storage element.
+
+    Without `prefix` the bytes of a file lie at its own path. `se` is for rows that name no storage element.
+    """
 
     directory: str
-    se: SEName
-    prefix: str
+    se: SEName | None = None
+    prefix: str | None = None
 
 
 class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,12 +266,18 @@ class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
     refused: list[BatchRefusal]
 
 
-class WritableThing(msgspec.Struct, frozen=True):
-    """Who owns a directory or file. No owner: the VO; no group: every group of the VO."""
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may do what with a file or directory. No owner: the VO; no group: every group of the VO.
 
+    `acl` and `default_acl` are in the form that `rules.write_acl` gives, with ids for names.
+    """
+
+    access_id: int = 0  # 0: not stored yet.
     owner_id: int | None
     group_id: int | None
     mode: int
+    acl: str = ""
+    default_acl: str = ""
 
 
 class DirectoryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -267,3 +296,15 @@ class DirectoryCount(msgspec.Struct, frozen=True, kw_only=True):
 class DirectoryPage(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[DirectoryCount]
     next: str | None = None
+
+
+class ExceededQuota(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose quota it is (an owner's, a tree's, a storage element's, or of these together), and what is used."""
+
+    owner: str | None
+    path: str | None
+    se: str | None
+    max_files: int | None
+    max_bytes: int | None
+    files: int
+    size_bytes: int

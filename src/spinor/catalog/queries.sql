@@ -7,16 +7,64 @@ SELECT pg_advisory_xact_lock_shared(7351, %(vo_id)s::integer);
 -- Wait for everybody who holds the tree, and keep them out until the end of the transaction.
 SELECT pg_advisory_xact_lock(7351, %(vo_id)s::integer);
 
+-- name: find_accesses
+-- What these accesses say.
+SELECT access_id, owner_id, group_id, mode, acl, default_acl
+FROM catalog.access
+WHERE vo_id = %(vo_id)s::integer AND access_id = ANY (%(access_ids)s::integer[]);
+
+-- name: accesses_after
+-- All accesses of the VO that are newer than one that is known.
+SELECT access_id, owner_id, group_id, mode, acl, default_acl
+FROM catalog.access
+WHERE vo_id = %(vo_id)s::integer AND access_id > %(known)s::integer
+ORDER BY access_id;
+
+-- name: same_accesses
+-- The ids of accesses that say this, with the number of the question.
+SELECT w.n::integer, a.access_id
+FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[])
+     WITH ORDINALITY AS w (owner_id, group_id, mode, acl, default_acl, n)
+JOIN catalog.access AS a ON a.vo_id = %(vo_id)s::integer AND a.owner_id IS NOT DISTINCT FROM w.owner_id
+ AND a.group_id IS NOT DISTINCT FROM w.group_id AND a.mode = w.mode AND a.acl = w.acl AND a.default_acl = w.default_acl;
+
+-- name: insert_accesses
+-- Add accesses; those that another adds meanwhile are theirs.
+INSERT INTO catalog.access (vo_id, owner_id, group_id, mode, acl, default_acl)
+SELECT %(vo_id)s::integer, w.*
+FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[]) AS w
+ON CONFLICT ON CONSTRAINT access_unique DO NOTHING;
+
+-- name: find_gates
+-- Which accesses lead to these gates.
+SELECT gate_id, access_ids FROM catalog.gate
+WHERE vo_id = %(vo_id)s::integer AND gate_id = ANY (%(gate_ids)s::integer[]);
+
+-- name: gates_after
+-- All gates of the VO that are newer than one that is known.
+SELECT gate_id, access_ids FROM catalog.gate
+WHERE vo_id = %(vo_id)s::integer AND gate_id > %(known)s::integer
+ORDER BY gate_id;
+
+-- name: same_gate
+-- The gate of these accesses.
+SELECT gate_id FROM catalog.gate WHERE vo_id = %(vo_id)s::integer AND access_ids = %(access_ids)s::integer[];
+
+-- name: insert_gate
+-- Add a gate; one that another adds meanwhile is theirs.
+INSERT INTO catalog.gate (vo_id, access_ids) VALUES (%(vo_id)s::integer, %(access_ids)s::integer[])
+ON CONFLICT ON CONSTRAINT gate_unique DO NOTHING;
 
 -- name: find_directories
 -- Those of the paths that are directories.
-SELECT directory_id, path, owner_id, group_id, mode, file_count
-FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND path = ANY (%(paths)s::text[]);
+SELECT d.directory_id, d.path, d.access_id, d.gate_id, d.file_count
+FROM unnest(%(paths)s::text[]) AS w (path)
+JOIN catalog.directory AS d ON d.path = w.path
+WHERE d.vo_id = %(vo_id)s::integer;
 
 -- name: lock_directories
 -- Always in directory_id order, so that no two writers wait for each other in a circle.
-SELECT directory_id, path, owner_id, group_id, mode, file_count
+SELECT directory_id, path, access_id, gate_id, file_count
 FROM catalog.directory
 WHERE vo_id = %(vo_id)s::integer AND path = ANY (%(paths)s::text[])
 ORDER BY directory_id
@@ -24,20 +72,25 @@ FOR NO KEY UPDATE;
 
 -- name: insert_root
 -- Make the VO's top directory, which belongs to the VO.
-INSERT INTO catalog.directory (vo_id, path, mode)
-VALUES (%(vo_id)s::integer, %(path)s::text, %(mode)s::smallint)
-ON CONFLICT ON CONSTRAINT directory_path_unique DO NOTHING;
+INSERT INTO catalog.directory (vo_id, parent_id, access_id, gate_id, name, path)
+VALUES (%(vo_id)s::integer, NULL, %(access_id)s::integer, %(gate_id)s::integer, %(name)s::text, '/' || %(name)s::text)
+ON CONFLICT ON CONSTRAINT directory_name_unique DO NOTHING;
 
 -- name: next_directory_ids
 -- every VO: only numbers are taken from a sequence.
 SELECT nextval(pg_get_serial_sequence('catalog.directory', 'directory_id')) FROM generate_series(1, %(count)s::integer);
 
 -- name: insert_directories
--- Make directories whose parents are locked or among them.
-INSERT INTO catalog.directory (directory_id, vo_id, parent_id, path, owner_id, group_id)
+-- Make directories whose parents are locked or among them. What holds for the nearest one that was there, `above_id`,
+-- holds for them.
+INSERT INTO catalog.directory (directory_id, vo_id, parent_id, access_id, gate_id, name, path, effective)
 OVERRIDING SYSTEM VALUE
-SELECT d.directory_id, %(vo_id)s::integer, d.parent_id, d.path, %(owner_id)s::integer, %(group_id)s::integer
-FROM unnest(%(directory_ids)s::bigint[], %(parent_ids)s::bigint[], %(paths)s::text[]) AS d (directory_id, parent_id, path);
+SELECT d.directory_id, %(vo_id)s::integer, d.parent_id, d.access_id, d.gate_id, d.name, d.path, above.effective
+FROM unnest(
+    %(directory_ids)s::bigint[], %(parent_ids)s::bigint[], %(above_ids)s::bigint[], %(access_ids)s::integer[],
+    %(gate_ids)s::integer[], %(names)s::text[], %(paths)s::text[]
+) AS d (directory_id, parent_id, above_id, access_id, gate_id, name, path)
+JOIN catalog.directory AS above ON above.directory_id = d.above_id;
 
 -- name: directories_with_children
 -- Those of the directories that have subdirectories.
@@ -48,26 +101,35 @@ WHERE EXISTS (
 );
 
 -- name: find_names
--- Which of these paths are files; the directories are given apart, since a file's path is stored nowhere.
-SELECT f.directory_id, f.name, f.file_id, f.size_bytes, f.adler32, f.sha256, f.owner_id
+-- Which of these names are files; sorted by nothing.
+SELECT f.directory_id, f.name, f.file_id, f.size_bytes, f.adler32::bigint & 4294967295 AS adler32, encode(f.sha256, 'hex') AS sha256,
+       f.access_id, a.owner_id, f.se_ids::text
 FROM unnest(%(directory_ids)s::bigint[], %(names)s::text[]) AS w (directory_id, name)
 JOIN catalog.file AS f ON f.directory_id = w.directory_id AND f.name = w.name
+JOIN catalog.access AS a USING (access_id)
 WHERE f.vo_id = %(vo_id)s::integer;
-
 
 -- name: all_names
 -- Every file directly inside the directories.
-SELECT f.directory_id, f.name, f.file_id, f.size_bytes, f.adler32, f.sha256, f.owner_id
+SELECT f.directory_id, f.name, f.file_id, f.size_bytes, f.adler32::bigint & 4294967295 AS adler32, encode(f.sha256, 'hex') AS sha256,
+       f.access_id, a.owner_id, f.se_ids::text
 FROM catalog.file AS f
+JOIN catalog.access AS a USING (access_id)
 WHERE f.vo_id = %(vo_id)s::integer AND f.directory_id = ANY (%(directory_ids)s::bigint[]);
-
--- name: find_replicas
--- every VO: the files were found with the caller's VO just before.
-SELECT file_id, se_id FROM catalog.replica WHERE file_id = ANY (%(file_ids)s::bigint[]);
 
 -- name: next_file_blocks
 -- every VO: only numbers are taken from a sequence.
 SELECT nextval('catalog.file_id_blocks') FROM generate_series(1, %(count)s::integer);
+
+-- name: add_replicas
+-- Give files one more replica each; their directories are locked.
+UPDATE catalog.file AS f
+SET se_ids = f.se_ids || w.se_id, replicas_at = now(),
+    pfns = CASE WHEN f.pfns IS NOT NULL OR w.pfn IS NOT NULL
+                THEN COALESCE(f.pfns, array_fill(NULL::text, ARRAY[cardinality(f.se_ids)])) || w.pfn END,
+    statuses = CASE WHEN f.statuses IS NOT NULL THEN f.statuses || 'available'::catalog.replica_status END
+FROM unnest(%(file_ids)s::bigint[], %(se_ids)s::integer[], %(pfns)s::text[]) AS w (file_id, se_id, pfn)
+WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = w.file_id;
 
 -- name: find_locations
 -- every VO: the directories were locked with the caller's VO just before.
@@ -81,12 +143,14 @@ SELECT * FROM unnest(%(directory_ids)s::bigint[], %(se_ids)s::integer[], %(paths
 -- name: add_to_directories
 -- Count files that came (or, negative, went) in locked directories.
 UPDATE catalog.directory AS d
-SET file_count = d.file_count + c.files, size_bytes = d.size_bytes + c.size_bytes
-FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(sizes)s::bigint[]) AS c (directory_id, files, size_bytes)
+SET file_count = d.file_count + c.files, size_bytes = d.size_bytes + c.size_bytes,
+    annotated_files = d.annotated_files + c.annotated
+FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(sizes)s::bigint[], %(annotated)s::bigint[])
+     AS c (directory_id, files, size_bytes, annotated)
 WHERE d.directory_id = c.directory_id AND d.vo_id = %(vo_id)s::integer;
 
 -- name: add_to_usage
--- Count replicas that came (or went) in locked directories.
+-- Count replicas that came in locked directories.
 INSERT INTO catalog.directory_usage AS u (directory_id, se_id, owner_id, vo_id, files, size_bytes)
 SELECT c.directory_id, c.se_id, c.owner_id, %(vo_id)s::integer, c.files, c.size_bytes
 FROM unnest(
@@ -95,87 +159,88 @@ FROM unnest(
 ON CONFLICT (directory_id, se_id, owner_id) DO UPDATE
 SET files = u.files + excluded.files, size_bytes = u.size_bytes + excluded.size_bytes;
 
--- name: any_removals
--- Whether any bytes of the VO wait for their deletion on these storage elements.
-SELECT EXISTS (
-    SELECT FROM catalog.removal WHERE vo_id = %(vo_id)s::integer AND se_id = ANY (%(se_ids)s::integer[])
-);
-
 -- name: find_removals
 -- every VO: bytes of any VO that are about to go are not to be registered.
-SELECT r.se_id, r.pfn
-FROM unnest(%(se_ids)s::integer[], %(pfns)s::text[]) AS w (se_id, pfn)
-JOIN catalog.removal AS r ON r.se_id = w.se_id AND r.pfn = w.pfn;
+SELECT r.se_id, CASE r.path WHEN '' THEN n.name ELSE r.path || '/' || n.name END AS pfn
+FROM unnest(%(se_ids)s::integer[], %(paths)s::text[]) AS w (se_id, path)
+JOIN catalog.removal AS r ON r.path = w.path AND r.se_id = w.se_id
+CROSS JOIN LATERAL unnest(r.names) AS n (name);
 
+-- name: any_removals
+-- every VO: whether any bytes wait for their deletion on these storage elements.
+SELECT EXISTS (SELECT FROM catalog.removal WHERE se_id = ANY (%(se_ids)s::integer[]));
 
 -- name: stat_files
--- What is known of each file, in the order asked.
-SELECT w.n AS n, d.path || '/' || f.name AS lfn, f.file_id, f.size_bytes, lpad(to_hex(f.adler32), 8, '0') AS adler32, encode(f.sha256, 'hex') AS sha256,
-       f.guid, u.name AS owner, g.name AS "group", f.mode, f.created_at,
-       ARRAY (
-           SELECT s.name FROM catalog.replica AS r JOIN resources.storage_element AS s USING (se_id)
-           WHERE r.file_id = f.file_id ORDER BY s.name
-       ) AS storage_elements
+-- What is known of each file, in the order asked; with what its reader's rights depend on.
+SELECT w.n::integer AS n, d.path || '/' || f.name AS lfn, f.file_id, f.size_bytes, lpad(to_hex(f.adler32), 8, '0') AS adler32,
+       encode(f.sha256, 'hex') AS sha256, f.guid, u.name AS owner, COALESCE(g.name, '') AS "group", a.mode, f.created_at,
+       COALESCE(f.modified_at, f.created_at) AS modified_at, COALESCE(f.status, 'available') AS status,
+       ARRAY (SELECT s.name FROM resources.storage_element AS s WHERE s.se_id = ANY (f.se_ids) ORDER BY s.name)
+           AS storage_elements,
+       f.access_id, d.gate_id
 FROM unnest(%(directories)s::text[], %(names)s::text[]) WITH ORDINALITY AS w (directory, name, n)
 JOIN catalog.directory AS d ON d.path = w.directory
 JOIN catalog.file AS f ON f.directory_id = d.directory_id AND f.name = w.name
-JOIN identity.user_account AS u ON u.user_id = f.owner_id
-JOIN identity.vo_group AS g ON g.group_id = f.group_id
+JOIN catalog.access AS a ON a.access_id = f.access_id
+JOIN identity.user_account AS u ON u.user_id = a.owner_id
+LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id
 WHERE d.vo_id = %(vo_id)s::integer
 ORDER BY w.n;
 
 -- name: locate_files
--- The replicas of each file, in the order asked.
-SELECT w.n AS n, d.path || '/' || f.name AS lfn, f.file_id, f.size_bytes, lpad(to_hex(f.adler32), 8, '0') AS adler32, encode(f.sha256, 'hex') AS sha256,
-       r.se_id, s.name AS se, COALESCE(r.pfn, concat_ws('/', NULLIF(l.path, ''), f.name)) AS pfn, r.status
+-- Where the bytes of each file are, by replica, with the location of its directory on the storage element of the first.
+SELECT w.n::integer, f.file_id, f.size_bytes, f.adler32, f.sha256, f.se_ids, f.pfns, f.statuses::text[], f.access_id, d.gate_id,
+       d.directory_id, l.path
 FROM unnest(%(directories)s::text[], %(names)s::text[]) WITH ORDINALITY AS w (directory, name, n)
 JOIN catalog.directory AS d ON d.path = w.directory
 JOIN catalog.file AS f ON f.directory_id = d.directory_id AND f.name = w.name
-LEFT JOIN catalog.replica AS r ON r.file_id = f.file_id
-LEFT JOIN resources.storage_element AS s ON s.se_id = r.se_id
-LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
-WHERE d.vo_id = %(vo_id)s::integer
-ORDER BY w.n, s.name;
+LEFT JOIN catalog.directory_location AS l ON l.directory_id = d.directory_id AND l.se_id = f.se_ids[1]
+WHERE d.vo_id = %(vo_id)s::integer;
 
 -- name: directories_below
 -- The directories at and below a path, by path.
 SELECT path, file_count AS files
 FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND (path = %(path)s::text OR (path >= %(path)s::text || '/' AND path < %(path)s::text || '0'))
-  AND path > %(after)s::text
-ORDER BY path
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text)
+  AND "left"(path, 512) >= "left"(%(after)s::text, 512) AND path > %(after)s::text
+  AND (%(gates)s::integer[] IS NULL OR gate_id = ANY (%(gates)s::integer[]))
+ORDER BY "left"(path, 512), path
 LIMIT %(limit)s::integer;
 
 -- name: list_subdirectories
--- The directories directly inside one, by path.
-SELECT d.path, u.name AS owner, g.name AS "group", d.mode, d.created_at, d.file_count AS files, d.size_bytes
+-- The directories directly inside one, by name.
+SELECT d.name, u.name AS owner, g.name AS "group", a.mode, d.created_at, d.file_count AS files, d.size_bytes
 FROM catalog.directory AS d
-LEFT JOIN identity.user_account AS u ON u.user_id = d.owner_id
-LEFT JOIN identity.vo_group AS g ON g.group_id = d.group_id
-WHERE d.vo_id = %(vo_id)s::integer AND d.parent_id = %(directory_id)s::bigint
-  AND d.path > %(path)s::text || '/' || %(after)s::text
-  AND substr(d.path, length(%(path)s::text) + 2) LIKE %(pattern)s::text
-ORDER BY d.path
+JOIN catalog.access AS a USING (access_id)
+LEFT JOIN identity.user_account AS u ON u.user_id = a.owner_id
+LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id
+WHERE d.vo_id = %(vo_id)s::integer AND d.parent_id = %(directory_id)s::bigint AND d.name > %(after)s::text
+  AND (%(pattern)s::text IS NULL OR d.name LIKE %(pattern)s::text)
+ORDER BY d.name
 LIMIT %(limit)s::integer;
 
 -- name: list_files
 -- The files directly inside a directory, by name.
-SELECT f.name, u.name AS owner, g.name AS "group", f.mode, f.created_at, f.size_bytes,
+SELECT f.name, u.name AS owner, g.name AS "group", a.mode, f.created_at, f.size_bytes,
        lpad(to_hex(f.adler32), 8, '0') AS adler32
-FROM catalog.file AS f
-JOIN identity.user_account AS u ON u.user_id = f.owner_id
-JOIN identity.vo_group AS g ON g.group_id = f.group_id
-WHERE f.vo_id = %(vo_id)s::integer AND f.directory_id = %(directory_id)s::bigint AND f.name > %(after)s::text
-  AND f.name LIKE %(pattern)s::text
-ORDER BY f.name
-LIMIT %(limit)s::integer;
+FROM (
+    SELECT name, access_id, created_at, size_bytes, adler32
+    FROM catalog.file
+    WHERE vo_id = %(vo_id)s::integer AND directory_id = %(directory_id)s::bigint AND name > %(after)s::text
+      AND (%(pattern)s::text IS NULL OR name LIKE %(pattern)s::text)
+    ORDER BY name
+    LIMIT %(limit)s::integer
+) AS f
+JOIN catalog.access AS a USING (access_id)
+JOIN identity.user_account AS u ON u.user_id = a.owner_id
+LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id
+ORDER BY f.name;
 
 -- name: usage_of_tree
 -- What lies at and below a path.
 SELECT count(*) AS directories, COALESCE(sum(file_count), 0)::bigint AS files, COALESCE(sum(size_bytes), 0)::bigint AS size_bytes
 FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer
-  AND (path = %(path)s::text OR (path >= %(path)s::text || '/' AND path < %(path)s::text || '0'));
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text);
 
 -- name: usage_by_storage_element
 -- What lies at and below a path, on each storage element.
@@ -183,20 +248,42 @@ SELECT s.name AS se, sum(u.files)::bigint AS files, sum(u.size_bytes)::bigint AS
 FROM catalog.directory AS d
 JOIN catalog.directory_usage AS u USING (directory_id)
 JOIN resources.storage_element AS s USING (se_id)
-WHERE d.vo_id = %(vo_id)s::integer
-  AND (d.path = %(path)s::text OR (d.path >= %(path)s::text || '/' AND d.path < %(path)s::text || '0'))
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
 GROUP BY s.name
 HAVING sum(u.files) > 0
 ORDER BY s.name;
 
+-- name: usage_by_owner
+-- What lies at and below a path, of each owner; a file with two replicas counts twice here.
+SELECT o.name AS owner, sum(u.files)::bigint AS files, sum(u.size_bytes)::bigint AS size_bytes
+FROM catalog.directory AS d
+JOIN catalog.directory_usage AS u USING (directory_id)
+JOIN identity.user_account AS o ON o.user_id = u.owner_id
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+GROUP BY o.name
+HAVING sum(u.files) > 0
+ORDER BY o.name;
+
 -- name: lock_tree
 -- Lock every directory at and below a path, for its removal.
-SELECT directory_id, path, owner_id, group_id, mode, file_count
+SELECT directory_id, path, access_id, gate_id, file_count
 FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer
-  AND (path = %(path)s::text OR (path >= %(path)s::text || '/' AND path < %(path)s::text || '0'))
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text)
 ORDER BY directory_id
 FOR UPDATE;
+
+-- name: lock_trees
+-- Lock every directory at and below some paths, and some others, in one order.
+SELECT directory_id FROM catalog.directory AS d
+WHERE d.vo_id = %(vo_id)s::integer
+  AND d.directory_id IN (
+      SELECT t.directory_id FROM unnest(%(trees)s::text[]) AS w (path)
+      JOIN catalog.directory AS t ON catalog.is_within(t.path, w.path) AND t.vo_id = %(vo_id)s::integer
+      UNION ALL
+      SELECT o.directory_id FROM unnest(%(paths)s::text[]) AS w (path) JOIN catalog.directory AS o ON o.path = w.path
+  )
+ORDER BY d.directory_id
+FOR NO KEY UPDATE;
 
 -- name: files_in
 -- The ids of all files directly inside the directories.
@@ -205,61 +292,92 @@ WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigi
 
 -- name: read_only_replicas
 -- Those of the files that have bytes on a storage element from which nothing can be deleted.
-SELECT r.file_id, min(s.name)
-FROM catalog.replica AS r JOIN resources.storage_element AS s USING (se_id)
-WHERE r.vo_id = %(vo_id)s::integer AND r.file_id = ANY (%(file_ids)s::bigint[]) AND s.read_only
-GROUP BY r.file_id;
+SELECT f.file_id, min(s.name)
+FROM catalog.file AS f JOIN resources.storage_element AS s ON s.se_id = ANY (f.se_ids)
+WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[]) AND s.read_only
+GROUP BY f.file_id;
 
 -- name: queue_removals
--- Remember all bytes of the files, to delete them from their storages.
-INSERT INTO catalog.removal (vo_id, se_id, pfn)
-SELECT r.vo_id, r.se_id, COALESCE(r.pfn, concat_ws('/', NULLIF(l.path, ''), f.name))
-FROM catalog.replica AS r
-JOIN catalog.file AS f ON f.file_id = r.file_id
-LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
-WHERE r.vo_id = %(vo_id)s::integer AND r.file_id = ANY (%(file_ids)s::bigint[]);
+-- Remember all bytes of the files, to delete them from their storages: up to a thousand names of one place in a row.
+INSERT INTO catalog.removal (vo_id, se_id, path, names)
+SELECT %(vo_id)s::integer, p.se_id, p.path, array_agg(p.name)
+FROM (
+    SELECT r.se_id, COALESCE(own.path, l.path, '') AS path, COALESCE(own.name, f.name) AS name,
+           (row_number() OVER (PARTITION BY r.se_id, COALESCE(own.path, l.path, '')) - 1) / 1000 AS part
+    FROM catalog.file AS f
+    CROSS JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') WHEN r.pfn IS NOT NULL THEN '' END,
+               regexp_replace(r.pfn, '^.*/', '')
+    ) AS own (path, name)
+    LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
+    WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[])
+) AS p
+GROUP BY p.se_id, p.path, p.part;
 
 -- name: count_out_usage
 -- Take the files' replicas out of the usage of their directories, which are locked.
 UPDATE catalog.directory_usage AS u
 SET files = u.files - c.files, size_bytes = u.size_bytes - c.size_bytes
 FROM (
-    SELECT f.directory_id, r.se_id, f.owner_id, count(*) AS files, sum(f.size_bytes)::bigint AS size_bytes
-    FROM catalog.file AS f JOIN catalog.replica AS r ON r.file_id = f.file_id
+    SELECT f.directory_id, r.se_id, a.owner_id, count(*) AS files, sum(f.size_bytes)::bigint AS size_bytes
+    FROM catalog.file AS f
+    JOIN catalog.access AS a USING (access_id)
+    CROSS JOIN LATERAL unnest(f.se_ids) AS r (se_id)
     WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[])
-    GROUP BY f.directory_id, r.se_id, f.owner_id
+    GROUP BY f.directory_id, r.se_id, a.owner_id
 ) AS c
 WHERE u.directory_id = c.directory_id AND u.se_id = c.se_id AND u.owner_id = c.owner_id;
 
 -- name: count_in_usage
 -- Add the files' replicas to the usage of their directories, which are locked.
 INSERT INTO catalog.directory_usage AS u (directory_id, se_id, owner_id, vo_id, files, size_bytes)
-SELECT f.directory_id, r.se_id, f.owner_id, f.vo_id, count(*), sum(f.size_bytes)::bigint
-FROM catalog.file AS f JOIN catalog.replica AS r ON r.file_id = f.file_id
+SELECT f.directory_id, r.se_id, a.owner_id, f.vo_id, count(*), sum(f.size_bytes)::bigint
+FROM catalog.file AS f
+JOIN catalog.access AS a USING (access_id)
+CROSS JOIN LATERAL unnest(f.se_ids) AS r (se_id)
 WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[])
-GROUP BY f.directory_id, r.se_id, f.owner_id, f.vo_id
+GROUP BY f.directory_id, r.se_id, a.owner_id, f.vo_id
 ON CONFLICT (directory_id, se_id, owner_id) DO UPDATE
 SET files = u.files + excluded.files, size_bytes = u.size_bytes + excluded.size_bytes;
 
 -- name: count_files
 -- Add (sign 1) the files to the counters of their directories, which are locked, or take them out (sign -1).
 UPDATE catalog.directory AS d
-SET file_count = d.file_count + %(sign)s::integer * c.files, size_bytes = d.size_bytes + %(sign)s::integer * c.size_bytes
+SET file_count = d.file_count + %(sign)s::integer * c.files,
+    size_bytes = d.size_bytes + %(sign)s::integer * c.size_bytes,
+    annotated_files = d.annotated_files + %(sign)s::integer * c.annotated
 FROM (
-    SELECT directory_id, count(*) AS files, sum(size_bytes)::bigint AS size_bytes
+    SELECT directory_id, count(*) AS files, sum(size_bytes)::bigint AS size_bytes, count(metadata) AS annotated
     FROM catalog.file
     WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
     GROUP BY directory_id
 ) AS c
 WHERE d.directory_id = c.directory_id;
 
+-- name: forget_provenance
+-- Take files out of the lineage of others.
+DELETE FROM catalog.file_ancestor
+WHERE vo_id = %(vo_id)s::integer
+  AND (file_id = ANY (%(file_ids)s::bigint[]) OR ancestor_id = ANY (%(file_ids)s::bigint[]));
+
+-- name: any_provenance
+-- Whether the VO keeps any lineage at all.
+SELECT EXISTS (SELECT FROM catalog.file_ancestor WHERE vo_id = %(vo_id)s::integer);
+
 -- name: delete_files
--- Delete files; their replicas go with them.
+-- Delete files, with all their replicas.
 DELETE FROM catalog.file WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[]);
 
 -- name: delete_directories
 -- Delete directories that are empty, or whose subdirectories are among them.
-DELETE FROM catalog.directory WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[]);
+WITH gone AS (
+    DELETE FROM catalog.directory WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[])
+    RETURNING directory_id
+), unlocated AS (
+    DELETE FROM catalog.directory_location WHERE directory_id IN (SELECT directory_id FROM gone)
+)
+DELETE FROM catalog.directory_usage WHERE directory_id IN (SELECT directory_id FROM gone);
 
 -- name: take_due_removals
 -- every VO: one chore deletes the bytes of all. What is taken comes back by itself, later each time.
@@ -270,25 +388,48 @@ FROM (
     ORDER BY se_id, not_before LIMIT %(limit)s::integer FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE r.removal_id = due.removal_id
-RETURNING r.removal_id, r.se_id, r.pfn, r.attempts;
+RETURNING r.removal_id, r.se_id, r.path, r.names, r.attempts;
 
--- name: forget_removals
--- every VO: the bytes are gone, and the rows were taken by their ids.
-DELETE FROM catalog.removal WHERE removal_id = ANY (%(removal_ids)s::bigint[]);
+-- name: names_in_use
+-- every VO: bytes that a file of any VO still has are never deleted. Which of the names of a removal are such.
+SELECT r.removal_id, n.name
+FROM catalog.removal AS r
+CROSS JOIN LATERAL unnest(r.names) AS n (name)
+WHERE r.removal_id = ANY (%(removal_ids)s::bigint[])
+  AND (EXISTS (
+           SELECT FROM catalog.directory_location AS l
+           JOIN catalog.file AS f ON f.directory_id = l.directory_id AND f.name = n.name
+           WHERE l.path = r.path AND l.se_id = r.se_id
+             AND array_position(f.se_ids, r.se_id) IS NOT NULL
+             AND (f.pfns IS NULL OR f.pfns[array_position(f.se_ids, r.se_id)] IS NULL)
+       ) OR EXISTS (
+           SELECT FROM catalog.file AS f
+           WHERE f.pfns IS NOT NULL
+             AND catalog.pfn_keys(f.pfns) @> ARRAY[hashtextextended(CASE r.path WHEN '' THEN n.name ELSE r.path || '/' || n.name END, 0)]
+             AND f.pfns[array_position(f.se_ids, r.se_id)] = CASE r.path WHEN '' THEN n.name ELSE r.path || '/' || n.name END
+       ));
 
--- name: note_removals
--- every VO: why the bytes could not be deleted yet; the rows were taken by their ids.
-UPDATE catalog.removal AS r SET error = n.error
-FROM unnest(%(removal_ids)s::bigint[], %(errors)s::text[]) AS n (removal_id, error)
-WHERE r.removal_id = n.removal_id;
+-- name: settle_removals
+-- every VO: the rows were taken by their ids. What is left of them, and why; nothing left: they are done.
+WITH settled AS (
+    SELECT removal_id, string_to_array(names, '/') AS names, error
+    FROM unnest(%(removal_ids)s::bigint[], %(names)s::text[], %(errors)s::text[]) AS w (removal_id, names, error)
+), gone AS (
+    DELETE FROM catalog.removal WHERE removal_id IN (SELECT removal_id FROM settled WHERE names IS NULL OR names = '{}')
+)
+UPDATE catalog.removal AS r SET names = s.names, error = s.error
+FROM settled AS s WHERE r.removal_id = s.removal_id AND s.names <> '{}';
 
 -- name: pin_replicas
 -- Give the files' replicas PFNs of their own: the files are about to leave the directory that implied them.
-UPDATE catalog.replica AS r
-SET pfn = concat_ws('/', NULLIF(l.path, ''), f.name)
-FROM catalog.file AS f, catalog.directory_location AS l
-WHERE r.vo_id = %(vo_id)s::integer AND r.file_id = ANY (%(file_ids)s::bigint[]) AND r.pfn IS NULL
-  AND f.file_id = r.file_id AND l.directory_id = f.directory_id AND l.se_id = r.se_id;
+UPDATE catalog.file AS f
+SET pfns = ARRAY (
+    SELECT COALESCE(r.pfn, concat_ws('/', NULLIF(l.path, ''), f.name))
+    FROM unnest(f.se_ids, f.pfns) WITH ORDINALITY AS r (se_id, pfn, n)
+    LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
+    ORDER BY r.n
+)
+WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[]) AND f.se_ids <> '{}';
 
 -- name: move_files
 -- Give files their new directories and names.
@@ -300,20 +441,48 @@ WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = m.file_id;
 -- name: longest_path_below
 -- How many bytes the longest path of a directory at or below a path has.
 SELECT max(octet_length(path)) FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer
-  AND (path = %(path)s::text OR (path >= %(path)s::text || '/' AND path < %(path)s::text || '0'));
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text);
 
 -- name: move_tree
 -- Give a directory and all below it their new paths.
 UPDATE catalog.directory
 SET path = %(target)s::text || substr(path, length(%(source)s::text) + 1),
-    parent_id = CASE WHEN path = %(source)s::text THEN %(parent_id)s::bigint ELSE parent_id END
-WHERE vo_id = %(vo_id)s::integer
-  AND (path = %(source)s::text OR (path >= %(source)s::text || '/' AND path < %(source)s::text || '0'));
+    parent_id = CASE WHEN path = %(source)s::text THEN %(parent_id)s::bigint ELSE parent_id END,
+    name = CASE WHEN path = %(source)s::text THEN regexp_replace(%(target)s::text, '^.*/', '') ELSE name END
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(source)s::text);
+
+-- name: inherit_below
+-- Make what holds in the directories of a tree agree again with what is set in and above them. They are locked.
+WITH RECURSIVE tree (directory_id, effective) AS (
+    SELECT d.directory_id, COALESCE(p.effective, '{}') || COALESCE(d.metadata, '{}')
+    FROM catalog.directory AS d
+    LEFT JOIN catalog.directory AS p ON p.directory_id = d.parent_id
+    WHERE d.vo_id = %(vo_id)s::integer AND d.path = %(path)s::text
+    UNION ALL
+    SELECT c.directory_id, t.effective || COALESCE(c.metadata, '{}')
+    FROM tree AS t JOIN catalog.directory AS c ON c.parent_id = t.directory_id
+)
+UPDATE catalog.directory AS d SET effective = NULLIF(t.effective, '{}')
+FROM tree AS t
+WHERE d.directory_id = t.directory_id AND d.effective IS DISTINCT FROM NULLIF(t.effective, '{}');
+
+-- name: accesses_below
+-- The ways down into a tree: for each of its directories its parent's gate and its own access, to make their gates anew.
+SELECT d.directory_id, d.parent_id, d.access_id, d.gate_id, p.gate_id AS above_gate_id
+FROM catalog.directory AS d
+LEFT JOIN catalog.directory AS p ON p.directory_id = d.parent_id
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+ORDER BY "left"(d.path, 512), d.path;
+
+-- name: set_gates
+-- Give directories other gates.
+UPDATE catalog.directory AS d SET gate_id = w.gate_id
+FROM unnest(%(directory_ids)s::bigint[], %(gate_ids)s::integer[]) AS w (directory_id, gate_id)
+WHERE d.vo_id = %(vo_id)s::integer AND d.directory_id = w.directory_id;
 
 -- name: lock_files
--- What is known of the files' ownership and metadata, locked in id order.
-SELECT d.path || '/' || f.name AS path, f.file_id, f.owner_id, f.group_id, f.mode
+-- What is known of the files' ownership, locked in id order. Their directories are locked.
+SELECT d.path || '/' || f.name AS path, f.file_id, f.directory_id, f.access_id, d.gate_id
 FROM unnest(%(directories)s::text[], %(names)s::text[]) AS w (directory, name)
 JOIN catalog.directory AS d ON d.path = w.directory
 JOIN catalog.file AS f ON f.directory_id = d.directory_id AND f.name = w.name
@@ -322,10 +491,17 @@ ORDER BY f.file_id
 FOR NO KEY UPDATE OF f;
 
 -- name: change_file_metadata
--- Set some keys of files and unset others.
-UPDATE catalog.file
-SET metadata = NULLIF((COALESCE(metadata, '{}') - %(unset)s::text[]) || %(set)s::jsonb, '{}')
-WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[]);
+-- Set some keys of files and unset others; their directories, which are locked, count the files with any.
+WITH changed AS (
+    UPDATE catalog.file AS f
+    SET metadata = NULLIF((COALESCE(f.metadata, '{}') - %(unset)s::text[]) || %(set)s::jsonb, '{}'), modified_at = now()
+    FROM catalog.file AS old
+    WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[]) AND old.file_id = f.file_id
+    RETURNING f.directory_id, (f.metadata IS NOT NULL)::integer - (old.metadata IS NOT NULL)::integer AS more
+)
+UPDATE catalog.directory AS d SET annotated_files = d.annotated_files + c.more
+FROM (SELECT directory_id, sum(more) AS more FROM changed GROUP BY directory_id) AS c
+WHERE d.directory_id = c.directory_id AND c.more <> 0;
 
 -- name: change_directory_metadata
 -- Set some keys of directories and unset others.
@@ -340,8 +516,8 @@ FROM catalog.directory
 WHERE vo_id = %(vo_id)s::integer AND path = ANY (%(paths)s::text[]);
 
 -- name: file_metadata
--- What is set at the files themselves.
-SELECT d.path || '/' || f.name AS path, COALESCE(f.metadata, '{}') AS metadata
+-- What is set at the files themselves, and what its reader's rights depend on.
+SELECT d.path || '/' || f.name AS path, COALESCE(f.metadata, '{}') AS metadata, f.access_id, d.gate_id
 FROM unnest(%(directories)s::text[], %(names)s::text[]) AS w (directory, name)
 JOIN catalog.directory AS d ON d.path = w.directory
 JOIN catalog.file AS f ON f.directory_id = d.directory_id AND f.name = w.name
@@ -368,3 +544,54 @@ SELECT DISTINCT value FROM (
     WHERE vo_id = %(vo_id)s::integer AND metadata IS NOT NULL AND metadata ? %(key)s::text
 ) AS all_values
 LIMIT %(limit)s::integer;
+
+-- name: record_changes
+-- Write into the change feed what happened to each of some directories.
+INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, first_file_id, last_file_id, names, detail)
+SELECT %(vo_id)s::integer, w.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, w.files,
+       w.first_file_id, w.last_file_id, NULL, %(detail)s::jsonb
+FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(first_file_ids)s::bigint[], %(last_file_ids)s::bigint[])
+     AS w (directory_id, files, first_file_id, last_file_id)
+JOIN catalog.directory AS d ON d.directory_id = w.directory_id AND d.vo_id = %(vo_id)s::integer;
+
+-- name: record_files
+-- Write into the change feed what is about to happen, or just happened, to these files.
+INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names, detail)
+SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, f.files, f.names, %(detail)s::jsonb
+FROM (
+    SELECT directory_id, count(*) AS files, array_agg(name ORDER BY name) AS names
+    FROM catalog.file
+    WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
+    GROUP BY directory_id
+) AS f
+JOIN catalog.directory AS d USING (directory_id);
+
+-- name: hold_quotas
+-- The quotas that concern these owners or the trees above these directories; held, so that their users take turns.
+SELECT q.quota_id FROM catalog.quota AS q
+WHERE q.vo_id = %(vo_id)s::integer
+  AND (q.owner_id IS NULL OR q.owner_id = ANY (%(owner_ids)s::integer[]))
+  AND (q.directory_id IS NULL OR q.directory_id IN (
+      SELECT d.directory_id FROM unnest(%(paths)s::text[]) AS w (path) JOIN catalog.directory AS d ON d.path = w.path
+  ))
+ORDER BY q.quota_id
+FOR NO KEY UPDATE OF q;
+
+-- name: exceeded_quotas
+-- Those of the quotas of which more is used than may be.
+SELECT o.name AS owner, top.path, s.name AS se, q.max_files, q.max_bytes, used.files, used.size_bytes
+FROM catalog.quota AS q
+LEFT JOIN catalog.directory AS top ON top.directory_id = q.directory_id
+LEFT JOIN identity.user_account AS o ON o.user_id = q.owner_id
+LEFT JOIN resources.storage_element AS s ON s.se_id = q.se_id
+CROSS JOIN LATERAL (
+    SELECT COALESCE(sum(u.files), 0)::bigint AS files, COALESCE(sum(u.size_bytes), 0)::bigint AS size_bytes
+    FROM catalog.directory_usage AS u
+    WHERE u.vo_id = q.vo_id AND (q.owner_id IS NULL OR u.owner_id = q.owner_id) AND (q.se_id IS NULL OR u.se_id = q.se_id)
+      AND (top.path IS NULL OR u.directory_id IN (
+          SELECT d.directory_id FROM catalog.directory AS d WHERE catalog.is_within(d.path, top.path)
+      ))
+) AS used
+WHERE q.vo_id = %(vo_id)s::integer AND q.quota_id = ANY (%(quota_ids)s::integer[])
+  AND (used.files > q.max_files OR used.size_bytes > q.max_bytes)
+ORDER BY q.quota_id;

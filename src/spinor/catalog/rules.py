@@ -1,14 +1,16 @@
 """Pure decisions of the catalog: which names there are, who may write where, what a metadata value may be."""
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import msgspec
 
 from spinor.access import Caller, Scope
 from spinor.catalog.errors import BadLFN, BadMetadata, BadPFN, PathOutsideVO
-from spinor.catalog.models import MetadataType, MetadataValue, WritableThing
+from spinor.catalog.models import Access, MetadataType, MetadataValue
 from spinor.errors import SpinorError
 from spinor.search.expression import shown
 
@@ -16,31 +18,78 @@ MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
 MAX_REMOVED_FILES = 200_000
 ROOT_MODE = 0o1775  # All of the VO may put things there, and each may take away their own.
-_STICKY = 0o1000
+_STICKY, _SETGID = 0o1000, 0o2000
 _BIGGEST = 2**63 - 1
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.=+~-]*){2,}")
 
 # The fields of a file that every search knows; no metadata key may hide one.
-BUILT_IN_FIELDS = ("lfn", "path", "name", "size", "size_bytes", "owner", "group", "created", "se", "adler32", "guid")
+BUILT_IN_FIELDS = (
+    "lfn", "path", "name", "size", "size_bytes", "owner", "group", "mode", "created", "modified", "se", "replicas",
+    "status", "adler32", "sha256", "guid",
+)  # fmt: skip
 _KEY = re.compile(r"[^\W\d]\w*(?:[.:-]\w+)*")
 
 
-def may_write(thing: WritableThing, caller: Caller) -> bool:
-    """POSIX: the first class that the caller is in decides alone. `files:manage` stands above it."""
+READ, WRITE, PASS = 4, 2, 1  # Bits of one class; to pass a directory is to reach what is in it.
+FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
+
+
+def bits_of(access: Access, caller: Caller) -> int:
+    """What the caller may do: READ, WRITE and PASS together (POSIX.1e draft 17, 23.1.5: the access check algorithm).
+
+    The first class that the caller is in decides alone. `files:manage` stands above all.
+    """
     if caller.may(Scope.FILES_MANAGE):
-        return True
-    if thing.owner_id == caller.user_id:
-        return bool(thing.mode & 0o200)
-    if thing.group_id is None or thing.group_id == caller.group_id:
-        return bool(thing.mode & 0o020)
-    return bool(thing.mode & 0o002)
+        return 7
+    if access.owner_id is not None and access.owner_id == caller.user_id:
+        return access.mode >> 6 & 7
+    in_group = access.group_id is None or access.group_id == caller.group_id
+    if not access.acl:
+        return access.mode >> 3 & 7 if in_group else access.mode & 7
+    acl = read_acl(access.acl)
+    mask = acl.get("m", 7)
+    if (named := acl.get(f"u{caller.user_id}")) is not None:
+        return named & mask
+    of_group = acl.get(f"g{caller.group_id}")
+    if in_group or of_group is not None:
+        return ((access.mode >> 3 & 7 if in_group else 0) | (of_group or 0)) & mask
+    return access.mode & 7
 
 
-def may_take(directory: WritableThing, owner_id: int, caller: Caller) -> bool:
-    """Whether the caller may remove or move a file of this owner out of the directory (POSIX, with its sticky bit)."""
-    if not may_write(directory, caller):
+def may_take(directory: Access, owner_id: int | None, caller: Caller) -> bool:
+    """Whether the caller may take an entry of this owner out of the directory (POSIX, with its sticky bit)."""
+    if bits_of(directory, caller) & (WRITE | PASS) != WRITE | PASS:
         return False
     return not directory.mode & _STICKY or owner_id == caller.user_id or caller.may(Scope.FILES_MANAGE)
+
+
+@functools.lru_cache(maxsize=10_000)
+def read_acl(text: str) -> Mapping[str, int]:
+    """An ACL as it is stored, `g5=5,u17=7,m=5`: group and user ids, and the mask; in a default ACL also `o`wner (`u`),
+    group (`g`) and others (`o`)."""
+    entries = (entry.partition("=") for entry in text.split(",") if entry)
+    return MappingProxyType({who: int(bits) for who, _, bits in entries})
+
+
+def write_acl(entries: Mapping[str, int]) -> str:
+    """The one text of these entries."""
+    return ",".join(f"{who}={bits}" for who, bits in sorted(entries.items()))
+
+
+def access_of_new(parent: Access, caller: Caller, *, directory: bool) -> Access:
+    """What a new file or directory gets: the caller's, by the parent's default ACL, in its group if that is set so."""
+    group_id = parent.group_id if parent.mode & _SETGID and parent.group_id is not None else caller.group_id
+    mode = DIRECTORY_MODE if directory else FILE_MODE
+    acl, default_acl = "", ""
+    if parent.default_acl:
+        default = read_acl(parent.default_acl)
+        most = 0o777 if directory else 0o666
+        mode = (default.get("u", 7) << 6 | default.get("g", 5) << 3 | default.get("o", 0)) & most
+        acl = write_acl({who: bits for who, bits in default.items() if who not in ("u", "g", "o")})
+        default_acl = parent.default_acl if directory else ""
+    if directory:
+        mode |= parent.mode & _SETGID
+    return Access(owner_id=caller.user_id, group_id=group_id, mode=mode, acl=acl, default_acl=default_acl)
 
 
 def name_fault(name: str) -> str | None:
@@ -140,6 +189,21 @@ def key_fault(name: str) -> str | None:
     if len(name) > 200 or not _KEY.fullmatch(name):
         return "is not a key; a key is letters, digits and _ . : - inside, at most 200 characters"
     return None
+
+
+def checked_metadata(text: str, types: Mapping[str, MetadataType]) -> tuple[str | None, str | None]:
+    """A JSON object of values as it is stored (None: it is empty), and what is wrong with it."""
+    try:
+        values = msgspec.json.decode(text, type=dict[str, MetadataValue])
+        for key in values:
+            if fault := key_fault(key):
+                return None, f"the metadata key {shown(key)} {fault}"
+        kept = {key: checked_value(key, value, types.get(key)) for key, value in values.items()}
+    except msgspec.MsgspecError as error:
+        return None, f"its metadata is no JSON object of texts, numbers and booleans: {error}"
+    except BadMetadata as error:
+        return None, error.message
+    return (msgspec.json.encode(kept).decode() if kept else None), None
 
 
 def checked_value(key: str, value: MetadataValue, kind: MetadataType | None) -> MetadataValue:

@@ -1,50 +1,60 @@
 """The catalog's rows: one function per query."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from psycopg import AsyncCursor, sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
-from spinor.catalog.errors import GuidTaken, LFNExists
-from spinor.catalog.models import DirectoryCount, FileLocation, FileStat, MetadataKey, SEUsage, WritableThing
+from spinor.catalog.errors import CountersWrong, GuidTaken, LFNExists
+from spinor.catalog.models import Access, DirectoryCount, ExceededQuota, FileStat, MetadataKey, OwnerUsage, SEUsage
 from spinor.db import Queries, Query, Tx, array_text, execute, fetch, fetch_rows, fetch_value
 from spinor.errors import SpinorError
+from spinor.tables import fetch_table
 
 Q = Queries("spinor.catalog")
-# A COPY cannot be prepared, so these are not among the queries.
-COPY_FILES = sql.SQL(
-    "COPY catalog.file (file_id, directory_id, size_bytes, guid, vo_id, owner_id, group_id, name, adler32, sha256)"
-    " FROM STDIN (FORMAT binary)"
-)
-COPY_REPLICAS = sql.SQL("COPY catalog.replica (file_id, se_id, vo_id, pfn) FROM STDIN (FORMAT binary)")
 
 ERRORS: dict[str, type[SpinorError]] = {
     "file_name_unique": LFNExists,
-    "directory_path_unique": LFNExists,
+    "directory_name_unique": LFNExists,
     "file_guid_unique": GuidTaken,
+    "directory_files_positive": CountersWrong,
+    "directory_bytes_positive": CountersWrong,
+    "directory_annotated_within": CountersWrong,
+    "directory_usage_files_positive": CountersWrong,
+    "directory_usage_bytes_positive": CountersWrong,
 }
 
+# Files that are there, as `find_names` and `all_names` tell them; `se_ids` in PostgreSQL's writing: {1,2}.
+KNOWN = pa.schema(
+    [
+        ("directory_id", pa.int64()), ("name", pa.string()), ("file_id", pa.int64()), ("size_bytes", pa.int64()),
+        ("adler32", pa.int64()), ("sha256", pa.string()), ("access_id", pa.int64()), ("owner_id", pa.int64()),
+        ("se_ids", pa.string()),
+    ]
+)  # fmt: skip
 
-class Directory(WritableThing, frozen=True):
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True):
     directory_id: int
     path: str
     file_count: int
+    access_id: int
+    gate_id: int
 
 
-class KnownFile(msgspec.Struct, frozen=True, array_like=True):
-    """A row of `all_names` and `find_names`."""
+class KnownFile(msgspec.Struct, frozen=True):
+    """A file among those that `find_names` found."""
 
     directory_id: int
     name: str
     file_id: int
-    size_bytes: int
-    adler32: int | None
-    sha256: bytes | None
     owner_id: int
+    access_id: int
 
 
 async def hold_tree(tx: Tx, caller: Caller) -> None:
@@ -67,23 +77,83 @@ async def lock_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict
     return {row.path: row for row in rows}
 
 
-async def insert_root(tx: Tx, caller: Caller, mode: int) -> None:
-    await execute(tx, Q.insert_root, {"vo_id": caller.vo_id, "path": f"/{caller.vo}", "mode": mode})
+async def find_accesses(tx: Tx, caller: Caller, access_ids: Iterable[int]) -> list[Access]:
+    return await fetch(tx, Access, Q.find_accesses, {"vo_id": caller.vo_id, "access_ids": list(access_ids)})
+
+
+async def accesses_after(tx: Tx, caller: Caller, known: int) -> list[Access]:
+    return await fetch(tx, Access, Q.accesses_after, {"vo_id": caller.vo_id, "known": known})
+
+
+async def find_gates(tx: Tx, caller: Caller, gate_ids: Iterable[int]) -> dict[int, list[int]]:
+    """gate_id -> the accesses on the way."""
+    return dict(await fetch_rows(tx, Q.find_gates, {"vo_id": caller.vo_id, "gate_ids": list(gate_ids)}))
+
+
+async def gates_after(tx: Tx, caller: Caller, known: int) -> dict[int, list[int]]:
+    return dict(await fetch_rows(tx, Q.gates_after, {"vo_id": caller.vo_id, "known": known}))
+
+
+async def kept_accesses(tx: Tx, caller: Caller, accesses: Sequence[Access]) -> list[int]:
+    """The ids of accesses that say this, which are added if need be, in the order given."""
+    values = {
+        "vo_id": caller.vo_id,
+        "owner_ids": [access.owner_id for access in accesses],
+        "group_ids": [access.group_id for access in accesses],
+        "modes": [access.mode for access in accesses],
+        "acls": [access.acl for access in accesses],
+        "default_acls": [access.default_acl for access in accesses],
+    }
+    found = dict(await fetch_rows(tx, Q.same_accesses, values))
+    if len(found) < len(accesses):
+        await execute(tx, Q.insert_accesses, values)
+        found = dict(await fetch_rows(tx, Q.same_accesses, values))
+    return [found[n] for n in range(1, len(accesses) + 1)]
+
+
+async def kept_gate(tx: Tx, caller: Caller, access_ids: Iterable[int]) -> int:
+    """The gate of these accesses, which is added if need be."""
+    values = {"vo_id": caller.vo_id, "access_ids": sorted(set(access_ids))}
+    gate_id = await fetch_value(tx, Q.same_gate, values)
+    if gate_id is None:
+        await execute(tx, Q.insert_gate, values)
+        gate_id = await fetch_value(tx, Q.same_gate, values)
+    return int(gate_id)
+
+
+async def insert_root(tx: Tx, caller: Caller, access_id: int, gate_id: int) -> None:
+    values = {"vo_id": caller.vo_id, "name": caller.vo, "access_id": access_id, "gate_id": gate_id}
+    await execute(tx, Q.insert_root, values)
 
 
 async def next_directory_ids(tx: Tx, count: int) -> list[int]:
     return [row[0] for row in await fetch_rows(tx, Q.next_directory_ids, {"count": count})]
 
 
-async def insert_directories(tx: Tx, caller: Caller, rows: Sequence[tuple[int, int, str]]) -> None:
-    """Rows are (directory_id, parent_id, path); parents may be among them."""
-    ids, parents, paths = (list(column) for column in zip(*rows, strict=True))
-    await execute(
-        tx,
-        Q.insert_directories,
-        {"vo_id": caller.vo_id, "owner_id": caller.user_id, "group_id": caller.group_id,
-         "directory_ids": ids, "parent_ids": parents, "paths": paths},
-    )  # fmt: skip
+class NewDirectory(msgspec.Struct, frozen=True):
+    """`above_id` is the nearest directory above it that was there before."""
+
+    directory_id: int
+    parent_id: int
+    above_id: int
+    access_id: int
+    gate_id: int
+    path: str
+
+
+async def insert_directories(tx: Tx, caller: Caller, rows: Sequence[NewDirectory]) -> None:
+    """Parents may be among them."""
+    values = {
+        "vo_id": caller.vo_id,
+        "directory_ids": [row.directory_id for row in rows],
+        "parent_ids": [row.parent_id for row in rows],
+        "above_ids": [row.above_id for row in rows],
+        "access_ids": [row.access_id for row in rows],
+        "gate_ids": [row.gate_id for row in rows],
+        "names": [row.path.rpartition("/")[2] for row in rows],
+        "paths": [row.path for row in rows],
+    }
+    await execute(tx, Q.insert_directories, values)
 
 
 async def directories_with_children(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> set[int]:
@@ -96,18 +166,19 @@ async def directories_with_children(tx: Tx, caller: Caller, directory_ids: Seque
 async def find_names(tx: Tx, caller: Caller, directory_ids: Sequence[int], names: Sequence[str]) -> list[KnownFile]:
     """Those of the (directory, name) pairs that are files."""
     values = {"vo_id": caller.vo_id, "directory_ids": list(directory_ids), "names": list(names)}
-    return [KnownFile(*row) for row in await fetch_rows(tx, Q.find_names, values)]
+    return await fetch(tx, KnownFile, Q.find_names, values)
 
 
-async def all_names(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> list[KnownFile]:
-    values = {"vo_id": caller.vo_id, "directory_ids": list(directory_ids)}
-    return [KnownFile(*row) for row in await fetch_rows(tx, Q.all_names, values)]
+async def known_among(tx: Tx, caller: Caller, directory_ids: Sequence[int], names: Sequence[str]) -> pa.Table:
+    """Those of the (directory, name) pairs that are files, as a table of KNOWN."""
+    values = {"directory_ids": array_text(directory_ids), "names": array_text(names)}
+    return await fetch_table(tx, Q.find_names, {"vo_id": caller.vo_id, **values}, KNOWN)
 
 
-async def find_replicas(tx: Tx, file_ids: Sequence[int]) -> set[tuple[int, int]]:
-    """All (file_id, se_id) of these files."""
-    rows = await fetch_rows(tx, Q.find_replicas, {"file_ids": list(file_ids)})
-    return {(file_id, se_id) for file_id, se_id in rows}
+async def known_in(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> pa.Table:
+    """All files directly inside the directories, as a table of KNOWN."""
+    values = {"vo_id": caller.vo_id, "directory_ids": array_text(directory_ids)}
+    return await fetch_table(tx, Q.all_names, values, KNOWN)
 
 
 async def next_file_blocks(tx: Tx, count: int) -> list[int]:
@@ -138,40 +209,73 @@ async def insert_locations(tx: Tx, locations: dict[tuple[int, int], str]) -> Non
     await execute(tx, Q.insert_locations, values)
 
 
-async def add_to_directories(tx: Tx, caller: Caller, sums: Sequence[tuple[int, int, int]]) -> None:
-    """Rows are (directory_id, files, bytes), of either sign. The directories must be locked."""
+async def add_replicas(
+    tx: Tx, caller: Caller, file_ids: Sequence[int], se_ids: Sequence[int], pfns: Sequence[str | None]
+) -> None:
+    values = {"file_ids": array_text(file_ids), "se_ids": array_text(se_ids), "pfns": array_text(pfns)}
+    await execute(tx, Q.add_replicas, {"vo_id": caller.vo_id, **values})
+
+
+async def add_to_directories(tx: Tx, caller: Caller, sums: Sequence[tuple[int, int, int, int]]) -> None:
+    """Rows are (directory_id, files, bytes, files with metadata). The directories must be locked."""
     if sums:
-        ids, files, sizes = (list(column) for column in zip(*sums, strict=True))
-        values = {"vo_id": caller.vo_id, "directory_ids": ids, "files": files, "sizes": sizes}
-        await execute(tx, Q.add_to_directories, values)
+        ids, files, sizes, annotated = (array_text(column) for column in zip(*sums, strict=True))
+        values = {"directory_ids": ids, "files": files, "sizes": sizes, "annotated": annotated}
+        await execute(tx, Q.add_to_directories, {"vo_id": caller.vo_id, **values})
 
 
 async def add_to_usage(tx: Tx, caller: Caller, sums: Sequence[tuple[int, int, int, int, int]]) -> None:
     """Rows are (directory_id, se_id, owner_id, files, bytes). The directories must be locked."""
     if sums:
-        ids, ses, owners, files, sizes = (list(column) for column in zip(*sums, strict=True))
+        ids, ses, owners, files, sizes = (array_text(column) for column in zip(*sums, strict=True))
         values = {"directory_ids": ids, "se_ids": ses, "owner_ids": owners, "files": files, "sizes": sizes}
         await execute(tx, Q.add_to_usage, {"vo_id": caller.vo_id, **values})
 
 
-async def any_removals(tx: Tx, caller: Caller, se_ids: Sequence[int]) -> bool:
-    return bool(await fetch_value(tx, Q.any_removals, {"vo_id": caller.vo_id, "se_ids": list(se_ids)}))
+async def any_removals(tx: Tx, se_ids: Sequence[int]) -> bool:
+    return bool(await fetch_value(tx, Q.any_removals, {"se_ids": list(se_ids)}))
 
 
-async def find_removals(tx: Tx, se_ids: Sequence[int], pfns: Sequence[str]) -> set[tuple[int, str]]:
-    rows = await fetch_rows(tx, Q.find_removals, {"se_ids": list(se_ids), "pfns": list(pfns)})
+async def find_removals(tx: Tx, places: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:
+    """All (se_id, PFN) about to be deleted in these (se_id, directory of PFNs) places."""
+    ses, paths = zip(*places, strict=True)
+    rows = await fetch_rows(tx, Q.find_removals, {"se_ids": list(ses), "paths": list(paths)})
     return {(se_id, pfn) for se_id, pfn in rows}
 
 
-async def stat_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[FileStat]:
+async def record_changes(
+    tx: Tx, caller: Caller, kind: str, rows: Sequence[tuple[int, int, int | None, int | None]], **detail: Any
+) -> None:
+    """Tell the change feed of directories: (directory_id, files, first and last file_id)."""
+    if rows:
+        ids, files, first, last = (array_text(column) for column in zip(*rows, strict=True))
+        values = {"directory_ids": ids, "files": files, "first_file_ids": first, "last_file_ids": last}
+        given = Jsonb(detail) if detail else None
+        await execute(tx, Q.record_changes, {"vo_id": caller.vo_id, "kind": kind, "detail": given, **values})
+
+
+async def record_files(tx: Tx, caller: Caller, kind: str, file_ids: Sequence[int], **detail: Any) -> None:
+    """Tell the change feed of files, by name."""
+    given = Jsonb(detail) if detail else None
+    await on_files(tx, caller, Q.record_files, file_ids, kind=kind, detail=given)
+
+
+class FoundStat(FileStat, frozen=True, kw_only=True):
+    """With its place among those asked for, and what its reader's rights depend on."""
+
+    n: int
+    access_id: int
+    gate_id: int
+
+
+async def stat_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[FoundStat]:
     """Those of the (directory, name) pairs that are files, in the order given."""
-    return await fetch(tx, FileStat, Q.stat_files, {"vo_id": caller.vo_id, **_columns(places)})
+    return await fetch(tx, FoundStat, Q.stat_files, {"vo_id": caller.vo_id, **_columns(places)})
 
 
-async def locate_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[FileLocation]:
-    """The replicas of those of the (directory, name) pairs that are files, in the order given; a file without one has
-    one row without storage element."""
-    return await fetch(tx, FileLocation, Q.locate_files, {"vo_id": caller.vo_id, **_columns(places)})
+async def locate_files(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    """Rows of `locate_files` for those of the (directory, name) pairs that are files; numbered from 1, in any order."""
+    return await fetch_rows(tx, Q.locate_files, {"vo_id": caller.vo_id, **_columns(places)})
 
 
 async def _dicts(tx: Tx, query: Query, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -180,22 +284,31 @@ async def _dicts(tx: Tx, query: Query, values: dict[str, Any]) -> list[dict[str,
         return await cursor.fetchall()
 
 
-class OwnedFile(WritableThing, frozen=True):
+class OwnedFile(msgspec.Struct, frozen=True):
     path: str
     file_id: int
+    directory_id: int
+    access_id: int
+    gate_id: int
 
 
 class DueRemoval(msgspec.Struct, frozen=True):
-    """Bytes to delete; `attempts` counts this one."""
+    """Bytes to delete, all in one directory of a storage element; `attempts` counts this one."""
 
     removal_id: int
     se_id: int
-    pfn: str
+    path: str
+    names: list[str]
     attempts: int
 
 
 async def lock_tree(tx: Tx, caller: Caller, path: str) -> list[Directory]:
     return await fetch(tx, Directory, Q.lock_tree, {"vo_id": caller.vo_id, "path": path})
+
+
+async def lock_trees(tx: Tx, caller: Caller, trees: Sequence[str], paths: Sequence[str]) -> None:
+    """Lock all directories at and below some paths, and some single ones."""
+    await execute(tx, Q.lock_trees, {"vo_id": caller.vo_id, "trees": list(trees), "paths": list(paths)})
 
 
 async def files_in(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> list[int]:
@@ -214,6 +327,10 @@ async def on_files(tx: Tx, caller: Caller, query: Query, file_ids: Sequence[int]
     await execute(tx, query, {"vo_id": caller.vo_id, "file_ids": list(file_ids), **values})
 
 
+async def any_provenance(tx: Tx, caller: Caller) -> bool:
+    return bool(await fetch_value(tx, Q.any_provenance, {"vo_id": caller.vo_id}))
+
+
 async def delete_directories(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> None:
     await execute(tx, Q.delete_directories, {"vo_id": caller.vo_id, "directory_ids": list(directory_ids)})
 
@@ -222,12 +339,20 @@ async def take_due_removals(tx: Tx, limit: int) -> list[DueRemoval]:
     return await fetch(tx, DueRemoval, Q.take_due_removals, {"limit": limit})
 
 
-async def forget_removals(tx: Tx, removal_ids: Sequence[int]) -> None:
-    await execute(tx, Q.forget_removals, {"removal_ids": list(removal_ids)})
+async def names_in_use(tx: Tx, removal_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """(removal_id, name) of bytes that a file has (again), and which must stay."""
+    rows = await fetch_rows(tx, Q.names_in_use, {"removal_ids": list(removal_ids)})
+    return {(removal_id, name) for removal_id, name in rows}
 
 
-async def note_removals(tx: Tx, errors: dict[int, str]) -> None:
-    await execute(tx, Q.note_removals, {"removal_ids": list(errors), "errors": list(errors.values())})
+async def settle_removals(tx: Tx, left: Mapping[int, tuple[Sequence[str], str | None]]) -> None:
+    """removal_id -> the names whose bytes are still there, and why."""
+    values = {
+        "removal_ids": list(left),
+        "names": ["/".join(names) for names, _ in left.values()],
+        "errors": [error for _, error in left.values()],
+    }
+    await execute(tx, Q.settle_removals, values)
 
 
 async def longest_path_below(tx: Tx, caller: Caller, path: str) -> int:
@@ -254,8 +379,25 @@ async def directory_metadata(tx: Tx, caller: Caller, paths: Iterable[str]) -> di
     return dict(await fetch_rows(tx, Q.directory_metadata, {"vo_id": caller.vo_id, "paths": list(paths)}))
 
 
-async def file_metadata(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    return dict(await fetch_rows(tx, Q.file_metadata, {"vo_id": caller.vo_id, **_columns(places)}))
+async def file_metadata(tx: Tx, caller: Caller, places: Sequence[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    """Rows of path, metadata, access_id, gate_id."""
+    return await fetch_rows(tx, Q.file_metadata, {"vo_id": caller.vo_id, **_columns(places)})
+
+
+async def inherit_below(tx: Tx, caller: Caller, path: str) -> None:
+    """Bring what holds below a directory up to date. The whole tree must be locked."""
+    await execute(tx, Q.inherit_below, {"vo_id": caller.vo_id, "path": path})
+
+
+async def accesses_below(tx: Tx, caller: Caller, path: str) -> list[tuple[Any, ...]]:
+    """Rows of directory_id, parent_id, access_id, gate_id and the parent's gate_id, parents first."""
+    return await fetch_rows(tx, Q.accesses_below, {"vo_id": caller.vo_id, "path": path})
+
+
+async def set_gates(tx: Tx, caller: Caller, gates: Mapping[int, int]) -> None:
+    """directory_id -> gate_id."""
+    values = {"directory_ids": list(gates), "gate_ids": list(gates.values())}
+    await execute(tx, Q.set_gates, {"vo_id": caller.vo_id, **values})
 
 
 async def metadata_keys(tx: Tx, caller: Caller) -> list[MetadataKey]:
@@ -287,14 +429,14 @@ async def list_files(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
     return await _dicts(tx, Q.list_files, values)
 
 
-async def find_files(
-    tx: Tx, statement: sql.Composed, values: dict[str, Any], inherited: dict[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    return await fetch_rows(tx, statement, {**values, "inherited": Jsonb(inherited or {})})
+async def find_files(tx: Tx, statement: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return await fetch_rows(tx, statement, values)
 
 
-async def directories_below(tx: Tx, caller: Caller, path: str, after: str, limit: int) -> list[DirectoryCount]:
-    values = {"vo_id": caller.vo_id, "path": path, "after": after, "limit": limit}
+async def directories_below(
+    tx: Tx, caller: Caller, path: str, *, after: str, limit: int, gates: list[int] | None
+) -> list[DirectoryCount]:
+    values = {"vo_id": caller.vo_id, "path": path, "after": after, "limit": limit, "gates": gates}
     return await fetch(tx, DirectoryCount, Q.directories_below, values)
 
 
@@ -304,3 +446,16 @@ async def usage_of_tree(tx: Tx, caller: Caller, path: str) -> dict[str, Any]:
 
 async def usage_by_storage_element(tx: Tx, caller: Caller, path: str) -> list[SEUsage]:
     return await fetch(tx, SEUsage, Q.usage_by_storage_element, {"vo_id": caller.vo_id, "path": path})
+
+
+async def usage_by_owner(tx: Tx, caller: Caller, path: str) -> list[OwnerUsage]:
+    return await fetch(tx, OwnerUsage, Q.usage_by_owner, {"vo_id": caller.vo_id, "path": path})
+
+
+async def hold_quotas(tx: Tx, caller: Caller, owner_ids: Iterable[int], paths: Iterable[str]) -> list[int]:
+    values = {"vo_id": caller.vo_id, "owner_ids": list(owner_ids), "paths": list(paths)}
+    return [row[0] for row in await fetch_rows(tx, Q.hold_quotas, values)]
+
+
+async def exceeded_quotas(tx: Tx, caller: Caller, quota_ids: Sequence[int]) -> list[ExceededQuota]:
+    return await fetch(tx, ExceededQuota, Q.exceeded_quotas, {"vo_id": caller.vo_id, "quota_ids": list(quota_ids)})

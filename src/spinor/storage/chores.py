@@ -1,7 +1,7 @@
 """The storage's background work: delete the bytes of removed files."""
 
 import asyncio
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from spinor.catalog import service as catalog
@@ -11,41 +11,38 @@ from spinor.resources import service as resources
 from spinor.resources.models import StorageElement
 from spinor.storage.service import opened
 
-_BATCH = 500
+_BATCH = 20  # Rows, of up to a thousand names each.
 
 
 async def remove_bytes(context: ChoreContext, _payload: dict[str, Any]) -> None:
     """Delete what is due, storage by storage. What fails stays recorded, with its error, and is tried again later and
-    later, up to once a day, for ever."""
+    later, up to once a day, for ever. Bytes that a file has (again) stay."""
     while True:
         async with context.db.transaction() as tx:
-            due = await catalog.due_removals(tx, _BATCH)
+            due, in_use = await catalog.due_removals(tx, _BATCH)
             elements = {element.se_id: element for element in await resources.all_storage_elements(tx)}
-        by_element: dict[int, dict[int, str]] = defaultdict(dict)
+        left: dict[int, tuple[list[str], str | None]] = {}
         for removal in due:
-            by_element[removal.se_id][removal.removal_id] = removal.pfn
-        done: list[int] = []
-        failed: dict[int, str] = {}
-        for se_id, pfns in by_element.items():
-            for removal_id, error in (await asyncio.to_thread(_remove, elements[se_id], pfns)).items():
-                if error is None:
-                    done.append(removal_id)
-                else:
-                    failed[removal_id] = error.message
+            names = [name for name in removal.names if (removal.removal_id, name) not in in_use]
+            answers = await asyncio.to_thread(_remove, elements[removal.se_id], removal.path, names)
+            errors = {name: error.message for name, error in zip(names, answers, strict=True) if error is not None}
+            left[removal.removal_id] = (list(errors), next(iter(errors.values()), None))
         async with context.db.transaction() as tx:
-            await catalog.removals_done(tx, done, failed)
-        if failed:
-            example = next(iter(failed.values()))
-            context.log.warning("bytes-not-removed", extra={"count": len(failed), "example": example})
+            await catalog.settle_removals(tx, left)
+        if failed := {error: len(names) for names, error in left.values() if error is not None}:
+            example = next(iter(failed))
+            context.log.warning("bytes-not-removed", extra={"count": sum(failed.values()), "example": example})
         if len(due) < _BATCH:
             return
 
 
-def _remove(element: StorageElement, pfns: dict[int, str]) -> dict[int, SpinorError | None]:
+def _remove(element: StorageElement, path: str, names: list[str]) -> Sequence[SpinorError | None]:
+    if not names:
+        return []
     try:
-        return dict(zip(pfns, opened(element).remove(list(pfns.values())), strict=True))
+        return opened(element).remove([f"{path}/{name}" if path else name for name in names])
     except SpinorError as error:
-        return dict.fromkeys(pfns, error)
+        return [error] * len(names)
 
 
 CHORES: list[Chore] = [

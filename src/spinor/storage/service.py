@@ -6,35 +6,47 @@ from collections.abc import Sequence
 from spinor.access import Caller
 from spinor.catalog import rules
 from spinor.catalog import service as catalog
-from spinor.catalog.models import FileLocation, ReplicaStatus
+from spinor.catalog.models import ListRequest, ReplicaStatus
 from spinor.db import Tx
 from spinor.resources import service as resources
 from spinor.resources.models import StorageElement
-from spinor.storage.models import FileReplicas, Place, ReplicaAddress
+from spinor.storage.models import DirectoryReplicasRequest, FileReplicas, Place, ReplicaAddress, ReplicasPage
 from spinor.storage.plugin import StoragePlugin, StorageReadOnly
 from spinor.storage.registry import open_element
 from spinor.types import LFN, PFN, SEName
 
 
-async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileReplicas]:
-    """Each file with the addresses of its replicas that can be read, in the order asked. Raises UnknownLFN.
+async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str], *, all_statuses: bool = False) -> list[FileReplicas]:
+    """Each file with the addresses of its replicas that can be read, in the order asked. Raises UnknownLFN, FileDenied.
 
     Replicas on storage elements that were withdrawn from the VO are left out.
     """
-    plugins = {element.name: opened(element) for element in await resources.storage_elements(tx, caller)}
-    found: dict[str, FileReplicas] = {}
-    for location in await catalog.locate_files(tx, caller, list(dict.fromkeys(lfns))):
-        if (file := found.get(location.lfn)) is None:
-            file = found[location.lfn] = FileReplicas(
-                lfn=location.lfn,
-                size_bytes=location.size_bytes,
-                adler32=location.adler32,
-                sha256=location.sha256,
-                replicas=[],
-            )
-        if address := _address(location, plugins):
-            file.replicas.append(address)
-    return [found[lfn] for lfn in lfns]
+    elements = {
+        element.se_id: (element.name, opened(element)) for element in await resources.storage_elements(tx, caller)
+    }
+    return [
+        FileReplicas(
+            lfn=file.lfn,
+            size_bytes=file.size_bytes,
+            adler32=file.adler32,
+            sha256=file.sha256,
+            replicas=[
+                ReplicaAddress(se=SEName(elements[r.se_id][0]), url=elements[r.se_id][1].url(r.pfn), status=r.status)
+                for r in file.replicas
+                if (all_statuses or r.status is ReplicaStatus.AVAILABLE) and r.se_id in elements
+            ],
+        )
+        for file in await catalog.locate_files(tx, caller, lfns)
+    ]
+
+
+async def directory_replicas(tx: Tx, caller: Caller, request: DirectoryReplicasRequest) -> ReplicasPage:
+    """One page of the files directly inside a directory, with their replicas. Raises UnknownDirectory, DirectoryDenied,
+    FileDenied."""
+    first = f"f{request.after or ''}"  # Files come after directories, which have no replicas.
+    page = await catalog.list_directory(tx, caller, ListRequest(path=request.path, limit=request.limit, after=first))
+    rows = await replicas(tx, caller, [entry.lfn for entry in page.rows], all_statuses=request.all_statuses)
+    return ReplicasPage(rows=rows, next=page.next[1:] if page.next else None)
 
 
 async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: str = "") -> list[Place]:
@@ -59,10 +71,3 @@ async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: s
 
 def opened(element: StorageElement) -> StoragePlugin:
     return open_element(element.plugin, element.root, element.options, read_only=element.read_only)
-
-
-def _address(location: FileLocation, plugins: dict[str, StoragePlugin]) -> ReplicaAddress | None:
-    plugin = plugins.get(location.se or "")
-    if plugin is None or location.pfn is None or location.status is not ReplicaStatus.AVAILABLE:
-        return None
-    return ReplicaAddress(se=SEName(location.se or ""), url=plugin.url(location.pfn))

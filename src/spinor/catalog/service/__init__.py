@@ -7,7 +7,7 @@ from spinor.catalog.service.metadata import declare_keys, metadata_keys, set_met
 from spinor.catalog.service.moving import move
 from spinor.catalog.service.reading import locate_files, stat_files
 from spinor.catalog.service.registration import register_files
-from spinor.catalog.service.removal import REMOVE_BYTES, due_removals, removals_done, remove_files
+from spinor.catalog.service.removal import REMOVE_BYTES, due_removals, remove_files, settle_removals
 
 __all__ = [
     "REMOVE_BYTES",
@@ -25,9 +25,9 @@ __all__ = [
     "read_batch",
     "register_batch",
     "register_files",
-    "removals_done",
     "remove_files",
     "set_metadata",
+    "settle_removals",
     "show_metadata",
     "stat_files",
     "usage",

@@ -5,25 +5,22 @@ directories in one statement in id order, and only then insert new ones. Whoever
 back what it has first, by a savepoint.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import psycopg
 
 from spinor.access import Caller
-from spinor.catalog import store
-from spinor.catalog.errors import DirectoryDenied, LFNExists, StillMoving
-from spinor.catalog.rules import (
-    ROOT_MODE,
-    checked_path,
-    may_write,
-    nearest,
-    with_ancestors,
-)
-from spinor.catalog.store import Directory
+from spinor.catalog import rules, store
+from spinor.catalog.errors import DirectoryDenied, LFNExists, StillMoving, UnknownDirectory
+from spinor.catalog.models import Access
+from spinor.catalog.rules import checked_path, nearest, with_ancestors
+from spinor.catalog.service.permissions import Permissions, permissions
+from spinor.catalog.store import Directory, NewDirectory
 from spinor.db import Tx
 from spinor.search.expression import shown
 
 _ROUNDS = 8
+_ROOT = Access(owner_id=None, group_id=None, mode=rules.ROOT_MODE)
 
 
 async def make_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> list[str]:
@@ -34,6 +31,24 @@ async def make_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> list
     if missing := wanted - known.keys():
         await writable_directories(tx, caller, missing)
     return sorted(missing)
+
+
+async def required_directory(tx: Tx, caller: Caller, path: str, *, listed: bool = False) -> Directory:
+    """The directory, which the caller can reach, and may list if that is asked.
+
+    Raises UnknownDirectory, and DirectoryDenied, also for one that is not there behind a closed gate.
+    """
+    path = checked_path(path, caller.vo)
+    found = await store.find_directories(tx, caller, with_ancestors([path]))
+    there = nearest(path, found)
+    mine = await permissions(tx, caller, found.values())
+    if there is not None and not mine.passes(found[there].gate_id):
+        raise denied(mine, found[there], "reach what is in")
+    if path not in found:
+        raise UnknownDirectory(f"There is no directory {shown(path)} in the catalog.", path=path)
+    if listed and not mine.may_list(found[path]):
+        raise denied(mine, found[path], "list")
+    return found[path]
 
 
 async def writable_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict[str, Directory]:
@@ -49,10 +64,10 @@ async def writable_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> 
         missing = everything - found.keys()
         if not missing:
             locked = await store.lock_directories(tx, caller, wanted)
-            permit(caller, locked.values())
+            await permit(tx, caller, locked.values())
             return locked
         if f"/{caller.vo}" in missing:
-            await store.insert_root(tx, caller, ROOT_MODE)
+            await _make_root(tx, caller)
             continue
         made = None
         async with tx.transaction() as savepoint:
@@ -64,17 +79,27 @@ async def writable_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> 
     raise StillMoving
 
 
-def permit(caller: Caller, directories: Iterable[Directory]) -> None:
+async def _make_root(tx: Tx, caller: Caller) -> None:
+    (access_id,) = await store.kept_accesses(tx, caller, [_ROOT])
+    gate_id = await store.kept_gate(tx, caller, [access_id])
+    await store.insert_root(tx, caller, access_id, gate_id)
+
+
+async def permit(tx: Tx, caller: Caller, directories: Iterable[Directory]) -> Permissions:
     """Raises DirectoryDenied for the first directory that the caller may not write in."""
-    for directory in directories:
-        if not may_write(directory, caller):
-            raise denied(caller, directory)
+    found = list(directories)
+    mine = await permissions(tx, caller, found)
+    for directory in found:
+        if not mine.may_write(directory):
+            raise denied(mine, directory)
+    return mine
 
 
-def denied(caller: Caller, directory: Directory) -> DirectoryDenied:
+def denied(mine: Permissions, directory: Directory, act: str = "write in") -> DirectoryDenied:
+    mode = mine.access(directory.access_id).mode
     return DirectoryDenied(
-        f"{caller.user!r} in group {caller.group!r} may not write in {shown(directory.path)} "
-        f"(mode {directory.mode:04o}); write below a directory of your own, or ask its owner.",
+        f"{mine.caller.user!r} in group {mine.caller.group!r} may not {act} {shown(directory.path)} "
+        f"(mode {mode:04o}); see `spinor file getfacl`, use a directory of your own, or ask its owner.",
         path=directory.path,
     )
 
@@ -88,16 +113,62 @@ async def _make(
     locked = await store.lock_directories(tx, caller, parents | (wanted & found.keys()))
     if await store.find_directories(tx, caller, missing):
         return None
-    permit(caller, locked.values())
+    mine = await permit(tx, caller, locked.values())
     await _refuse_files(tx, caller, locked, tops)
     ids = dict(zip(missing, await store.next_directory_ids(tx, len(missing)), strict=True))
-    known = ids | {path: directory.directory_id for path, directory in locked.items()}
-    await store.insert_directories(tx, caller, [(ids[path], known[path.rpartition("/")[0]], path) for path in missing])
-    new = {}
+    known = dict(locked)
+    above: dict[str, int] = {path: directory.directory_id for path, directory in locked.items()}
+    given = await _inherited_access(tx, mine, {path: locked[path] for path in parents})
+    rows = []
     for path in missing:
-        owned = {"owner_id": caller.user_id, "group_id": caller.group_id, "mode": 0o755}
-        new[path] = Directory(directory_id=ids[path], path=path, file_count=0, **owned)
-    return locked | new
+        parent = path.rpartition("/")[0]
+        above[path] = above[parent]
+        given[path] = given[parent]
+        access_id, gate_id = given[path]
+        known[path] = Directory(
+            directory_id=ids[path], path=path, file_count=0, access_id=access_id, gate_id=gate_id
+        )  # fmt: skip
+        rows.append(NewDirectory(ids[path], known[parent].directory_id, above[path], access_id, gate_id, path))
+    await store.insert_directories(tx, caller, rows)
+    await store.record_changes(tx, caller, "directory-made", [(row.directory_id, 0, None, None) for row in rows])
+    await permissions(tx, caller, [known[path] for path in missing])
+    return known
+
+
+async def _inherited_access(tx: Tx, mine: Permissions, parents: Mapping[str, Directory]) -> dict[str, tuple[int, int]]:
+    """For each parent the access and gate of new directories at any depth below it."""
+    by_access: dict[int, int] = {}
+    for access_id in {parent.access_id for parent in parents.values()}:
+        new = rules.access_of_new(mine.access(access_id), mine.caller, directory=True)
+        (by_access[access_id],) = await store.kept_accesses(tx, mine.caller, [new])
+    gates: dict[tuple[int, int], int] = {}
+    for place in {(parent.gate_id, by_access[parent.access_id]) for parent in parents.values()}:
+        gates[place] = await gate_below(tx, mine.caller, *place)
+    return {
+        path: (by_access[parent.access_id], gates[parent.gate_id, by_access[parent.access_id]])
+        for path, parent in parents.items()
+    }
+
+
+async def gate_below(tx: Tx, caller: Caller, gate_id: int, access_id: int) -> int:
+    """The gate of a directory of this access, whose parent has that gate."""
+    above = (await store.find_gates(tx, caller, [gate_id]))[gate_id]
+    return gate_id if access_id in above else await store.kept_gate(tx, caller, [*above, access_id])
+
+
+async def make_gates_anew(tx: Tx, caller: Caller, path: str) -> None:
+    """Give a directory and all below it the gates that follow from their accesses and places. Hold the tree alone."""
+    rows = await store.accesses_below(tx, caller, path)
+    gates: dict[int, int] = {}
+    known: dict[tuple[int, int], int] = {}
+    for directory_id, parent_id, access_id, _, above in rows:
+        place = (gates.get(parent_id, above), access_id)
+        if place not in known:
+            known[place] = await gate_below(tx, caller, *place) if place[0] else await store.kept_gate(
+                tx, caller, [access_id]
+            )  # fmt: skip
+        gates[directory_id] = known[place]
+    await store.set_gates(tx, caller, {row[0]: gates[row[0]] for row in rows if gates[row[0]] != row[3]})
 
 
 async def _refuse_files(tx: Tx, caller: Caller, locked: dict[str, Directory], paths: list[str]) -> None:
@@ -119,12 +190,14 @@ async def refused_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> d
     parents = [found[path.rpartition("/")[0]].directory_id for path in tops]
     pairs = {(f.directory_id, f.name) for f in await store.find_names(tx, caller, parents, [_name(p) for p in tops])}
     files = {path for path, parent in zip(tops, parents, strict=True) if (parent, _name(path)) in pairs}
+    nearest_ones = {path: found[top] for path in wanted if (top := nearest(path, found))}
+    mine = await permissions(tx, caller, nearest_ones.values())
     reasons: dict[str, str] = {}
     for path in wanted:
         if blocking := nearest(path, files):
             reasons[path] = f"{shown(blocking)} is a file, so it cannot be a directory too"
-        elif (top := nearest(path, found)) and not may_write(found[top], caller):
-            reasons[path] = denied(caller, found[top]).message
+        elif path in nearest_ones and not mine.may_write(nearest_ones[path]):
+            reasons[path] = denied(mine, nearest_ones[path]).message
     return reasons
 
 
@@ -137,4 +210,4 @@ async def permit_new_below(tx: Tx, caller: Caller, paths: Iterable[str]) -> None
     wanted = set(paths)
     found = await store.find_directories(tx, caller, with_ancestors(wanted))
     tops = {nearest(path, found) for path in wanted} - {None}
-    permit(caller, [found[path] for path in tops if path is not None])
+    await permit(tx, caller, [found[path] for path in tops if path is not None])

@@ -7,7 +7,6 @@ import msgspec
 
 from spinor.access import Caller
 from spinor.catalog import finding, rules, store
-from spinor.catalog.errors import UnknownDirectory
 from spinor.catalog.models import (
     DirectoryPage,
     DirectoryRequest,
@@ -16,14 +15,14 @@ from spinor.catalog.models import (
     EntryPage,
     FoundPage,
     ListRequest,
-    SEUsage,
     Usage,
 )
-from spinor.catalog.service.metadata import show_metadata
-from spinor.catalog.store import Directory
+from spinor.catalog.service.directories import denied, required_directory
+from spinor.catalog.service.permissions import permissions, sieve
+from spinor.catalog.service.reading import stat_files
 from spinor.db import Tx
 from spinor.search import Search
-from spinor.search.expression import BadQuery, shown
+from spinor.search.expression import BadQuery
 from spinor.search.page import compile_page
 
 _FIRST, _SECOND = "d", "f"  # The kind that a page token continues with: directories come before files.
@@ -36,13 +35,16 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
     directory = (await store.find_directories(tx, caller, [path])).get(path)
     if directory is None:
         return EntryPage(rows=[await _itself(tx, caller, path)])
+    mine = await permissions(tx, caller, [directory])
+    if not mine.may_list(directory):
+        raise denied(mine, directory, "list")
     values: dict[str, Any] = {
-        "vo_id": caller.vo_id, "directory_id": directory.directory_id, "path": path,
+        "vo_id": caller.vo_id, "directory_id": directory.directory_id,
         "pattern": _like(request.glob), "limit": request.limit + 1, "after": after,
     }  # fmt: skip
     rows: list[Entry] = []
     if kind == _FIRST:
-        rows = [_directory_entry(row) for row in await store.list_subdirectories(tx, values)]
+        rows = [_directory_entry(path, row) for row in await store.list_subdirectories(tx, values)]
         values["after"] = ""
     if len(rows) <= request.limit:
         values["limit"] = request.limit + 1 - len(rows)
@@ -61,16 +63,15 @@ def _token(after: str | None) -> tuple[str, str]:
     return after[0], after[1:]
 
 
-def _like(glob: str) -> str:
+def _like(glob: str) -> str | None:
     if "\0" in glob:
         raise BadQuery("the glob contains NUL", field="glob")
     escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%").replace("?", "_") if glob else "%"
+    return escaped.replace("*", "%").replace("?", "_") if glob else None
 
 
-def _directory_entry(row: dict[str, Any]) -> Entry:
-    path = row.pop("path")
-    return Entry(name=path.rpartition("/")[2], lfn=path, kind=EntryKind.DIRECTORY, **row)
+def _directory_entry(above: str, row: dict[str, Any]) -> Entry:
+    return Entry(lfn=f"{above}/{row['name']}", kind=EntryKind.DIRECTORY, **row)
 
 
 def _file_entry(directory: str, row: dict[str, Any]) -> Entry:
@@ -78,14 +79,12 @@ def _file_entry(directory: str, row: dict[str, Any]) -> Entry:
 
 
 async def _itself(tx: Tx, caller: Caller, path: str) -> Entry:
-    for stat in await store.stat_files(tx, caller, [rules.split_lfn(path, caller.vo)] if path.count("/") > 1 else []):
-        known = {name: getattr(stat, name) for name in Entry.__struct_fields__ if hasattr(stat, name)}
-        return Entry(name=path.rpartition("/")[2], kind=EntryKind.FILE, **known)
-    raise _unknown(path)
-
-
-def _unknown(path: str) -> UnknownDirectory:
-    return UnknownDirectory(f"There is no directory {shown(path)} in the catalog.", path=path)
+    """The entry of a file. Raises UnknownDirectory, DirectoryDenied, FileDenied."""
+    if path.count("/") < 2 or not await store.stat_files(tx, caller, [rules.split_lfn(path, caller.vo)]):
+        await required_directory(tx, caller, path)
+    (stat,) = await stat_files(tx, caller, [path])
+    known = {name: getattr(stat, name) for name in Entry.__struct_fields__ if hasattr(stat, name)}
+    return Entry(name=path.rpartition("/")[2], kind=EntryKind.FILE, **known)
 
 
 async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> FoundPage:
@@ -94,17 +93,15 @@ async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> Found
     A metadata key means a file's own value, else that of the nearest directory above. Raises BadQuery,
     UnknownDirectory.
     """
-    directory = await _required(tx, caller, rules.checked_path(path, caller.vo))
+    directory = await required_directory(tx, caller, path)
     fields = await _fields(tx, caller, search)
     asked = ["lfn", "size_bytes", *(search.fields or [])]
     page = compile_page(msgspec.structs.replace(search, fields=asked), fields, "lfn", datetime.now(UTC))
-    values: dict[str, Any] = {"vo_id": caller.vo_id, "path": directory.path, **page.params}
-    if fields.inherits:
-        (above,) = await show_metadata(tx, caller, [directory.path])
-        statement = finding.FIND_INHERITED
-        rows = await store.find_files(tx, statement.format(**page.parts), values, above.inherited)
-    else:
-        rows = await store.find_files(tx, finding.FIND_PLAIN.format(**page.parts), values)
+    mine = await sieve(tx, caller)
+    values: dict[str, Any] = {
+        "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable, **page.params,
+    }  # fmt: skip
+    rows = await store.find_files(tx, finding.FIND.format(**page.parts), values)
     found, after = page.split(rows)
     return FoundPage(rows=found, next=after)
 
@@ -118,17 +115,13 @@ async def _fields(tx: Tx, caller: Caller, search: Search) -> finding.FileFields:
     return finding.FileFields(keys, undeclared)
 
 
-async def _required(tx: Tx, caller: Caller, path: str) -> Directory:
-    directory = (await store.find_directories(tx, caller, [path])).get(path)
-    if directory is None:
-        raise _unknown(path)
-    return directory
-
-
 async def directories_below(tx: Tx, caller: Caller, request: DirectoryRequest) -> DirectoryPage:
     """One page of the directories at and below a path, with how many files are directly inside each."""
-    path = rules.checked_path(request.path, caller.vo)
-    rows = await store.directories_below(tx, caller, path, request.after or "", request.limit + 1)
+    path = (await required_directory(tx, caller, request.path)).path
+    gates = (await sieve(tx, caller)).gates
+    rows = await store.directories_below(
+        tx, caller, path, after=request.after or "", limit=request.limit + 1, gates=gates
+    )
     after = rows[request.limit - 1].path if len(rows) > request.limit else None
     return DirectoryPage(rows=rows[: request.limit], next=after)
 
@@ -137,11 +130,9 @@ async def usage(tx: Tx, caller: Caller, paths: list[str]) -> list[Usage]:
     """What lies at and below each path, in the order asked; exact. Raises UnknownDirectory."""
     found = []
     for path in [rules.checked_path(path, caller.vo) for path in paths]:
-        await _required(tx, caller, path)
+        await required_directory(tx, caller, path, listed=True)
         counts = await store.usage_of_tree(tx, caller, path)
-        found.append(Usage(path=path, **counts, storage_elements=await _per_element(tx, caller, path)))
+        elements = await store.usage_by_storage_element(tx, caller, path)
+        owners = await store.usage_by_owner(tx, caller, path)
+        found.append(Usage(path=path, **counts, storage_elements=elements, owners=owners))
     return found
-
-
-async def _per_element(tx: Tx, caller: Caller, path: str) -> list[SEUsage]:
-    return await store.usage_by_storage_element(tx, caller, path)

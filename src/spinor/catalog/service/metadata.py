@@ -1,14 +1,16 @@
 """Metadata: typed keys of a VO, values on directories and files. A directory's values hold for all below it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMetadata, DirectoryDenied, KeyDeclaredOtherwise
 from spinor.catalog.models import EntryKind, MetadataChange, MetadataKey, MetadataShown
-from spinor.catalog.service.directories import permit
-from spinor.catalog.service.reading import refuse_missing
-from spinor.catalog.store import Q
+from spinor.catalog.service.directories import denied, permit
+from spinor.catalog.service.permissions import permissions
+from spinor.catalog.service.reading import file_denied, refuse_missing
+from spinor.catalog.store import OwnedFile, Q
 from spinor.db import Tx
 from spinor.search.expression import shown
 
@@ -65,30 +67,64 @@ async def set_metadata(tx: Tx, caller: Caller, change: MetadataChange) -> list[M
             raise BadMetadata(f"The metadata key {shown(key)} {fault}.", key=key[:200])
         values[key] = rules.checked_value(key, value, types.get(key))
     paths = [rules.checked_path(path, caller.vo) for path in dict.fromkeys(change.paths)]
-    directories = await store.lock_directories(tx, caller, paths)
-    permit(caller, directories.values())
-    others = [path for path in paths if path not in directories]
+    await store.hold_tree(tx, caller)
+    found = await store.find_directories(tx, caller, paths)
+    trees = [path for path in found if not any(above in found for above in rules.ancestors(path))]
+    await _lock(tx, caller, paths, trees)
+    await permit(tx, caller, found.values())
+    others = [path for path in paths if path not in found]
     files = await store.lock_files(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
     if len(files) < len(others):
         await refuse_missing(tx, caller, others, set(files))
-    for file in files.values():
-        if not rules.may_write(file, caller):
-            raise DirectoryDenied(f"You may not change the metadata of {shown(file.path)}.", path=file.path)
-    ids = {"directory_ids": [directory.directory_id for directory in directories.values()]}
-    await store.change_metadata(tx, caller, Q.change_directory_metadata, ids, values, change.unset)
-    ids = {"file_ids": [file.file_id for file in files.values()]}
-    await store.change_metadata(tx, caller, Q.change_file_metadata, ids, values, change.unset)
+    await _permit_files(tx, caller, files.values())
+    ids = {"directory_ids": [directory.directory_id for directory in found.values()]}
+    if found:
+        await store.change_metadata(tx, caller, Q.change_directory_metadata, ids, values, change.unset)
+        for tree in trees:
+            await store.inherit_below(tx, caller, tree)
+        rows = [(directory.directory_id, 0, None, None) for directory in found.values()]
+        await store.record_changes(tx, caller, "metadata-changed", rows, set=values, unset=change.unset)
+    if files:
+        ids = {"file_ids": [file.file_id for file in files.values()]}
+        await store.change_metadata(tx, caller, Q.change_file_metadata, ids, values, change.unset)
+        await store.record_files(tx, caller, "metadata-changed", ids["file_ids"], set=values, unset=change.unset)
     return await show_metadata(tx, caller, paths)
 
 
+async def _lock(tx: Tx, caller: Caller, paths: list[str], trees: list[str]) -> None:
+    """The trees whose inherited values change, and the directories whose files do; in one statement, in id order."""
+    above = {path.rpartition("/")[0] for path in paths}
+    await store.lock_trees(tx, caller, trees, list(above))
+
+
+async def _permit_files(tx: Tx, caller: Caller, files: Iterable[OwnedFile]) -> None:
+    found = list(files)
+    mine = await permissions(tx, caller)
+    await mine.learn({file.access_id for file in found}, {file.gate_id for file in found})
+    for file in found:
+        if not (mine.passes(file.gate_id) and mine.bits(file.access_id) & rules.WRITE):
+            raise DirectoryDenied(f"You may not change the metadata of {shown(file.path)}.", path=file.path)
+
+
 async def show_metadata(tx: Tx, caller: Caller, paths: list[str]) -> list[MetadataShown]:
-    """The values of each path, its own and those it inherits, in the order asked. Raises UnknownLFN."""
+    """The values of each path, its own and those it inherits, in the order asked. Raises UnknownLFN, FileDenied,
+    DirectoryDenied."""
     checked = [rules.checked_path(path, caller.vo) for path in paths]
-    directories = await store.directory_metadata(tx, caller, rules.with_ancestors(checked))
+    around = await store.find_directories(tx, caller, rules.with_ancestors(checked))
+    directories = await store.directory_metadata(tx, caller, around)
+    mine = await permissions(tx, caller, around.values())
+    for path in checked:
+        if path in around and not mine.passes(around[path].gate_id):
+            raise denied(mine, around[path], "reach what is in")
     others = [path for path in checked if path not in directories]
-    files = await store.file_metadata(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
-    if len(files) < len(set(others)):
-        await refuse_missing(tx, caller, others, set(files))
+    rows = await store.file_metadata(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
+    if len(rows) < len(set(others)):
+        await refuse_missing(tx, caller, others, {path for path, *_ in rows})
+    await mine.learn({row[2] for row in rows}, {row[3] for row in rows})
+    for path, _, access_id, gate_id in rows:
+        if not mine.may_read(access_id, gate_id):
+            raise file_denied(path)
+    files = {path: values for path, values, *_ in rows}
     return [_shown(path, directories, files) for path in checked]
 
 

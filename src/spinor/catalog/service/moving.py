@@ -6,7 +6,7 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMove, LFNExists, StillMoving, UnknownDirectory, UnknownLFN
 from spinor.catalog.models import EntryKind, Move, Moved
-from spinor.catalog.service.directories import denied, permit
+from spinor.catalog.service.directories import denied, make_gates_anew, permit
 from spinor.catalog.store import Directory, Q
 from spinor.db import Tx
 from spinor.search.expression import shown
@@ -45,7 +45,7 @@ async def _move_files(tx: Tx, caller: Caller, moves: Sequence[tuple[str, str]]) 
     if len(set(targets)) < len(targets):
         raise BadMove("Two files cannot move to the same name.")
     locked = await store.lock_directories(tx, caller, {directory for directory, _ in [*sources, *targets]})
-    permit(caller, locked.values())
+    mine = await permit(tx, caller, locked.values())
     _require(locked, {directory for directory, _ in targets})
     found = await store.find_names(tx, caller, *_ids(locked, [*sources, *targets]))
     known = {(row.directory_id, row.name): row for row in found}
@@ -54,11 +54,12 @@ async def _move_files(tx: Tx, caller: Caller, moves: Sequence[tuple[str, str]]) 
         file = known.get((locked[directory].directory_id, name)) if directory in locked else None
         if file is None:
             raise UnknownLFN(f"There is no file or directory {shown(source)}.", lfns=[source], count=1)
-        if not rules.may_take(locked[directory], file.owner_id, caller):
-            raise denied(caller, locked[directory])
+        if not mine.may_take(locked[directory], file.owner_id):
+            raise denied(mine, locked[directory])
         ids.append(file.file_id)
     taken = [f"{d}/{name}" for d, name in targets if (locked[d].directory_id, name) in known]
     await _refuse_taken(tx, caller, [target for _, target in moves], taken)
+    await store.record_files(tx, caller, "files-moved", ids, to=[target for _, target in moves])
     await store.on_files(tx, caller, Q.pin_replicas, ids)
     await store.on_files(tx, caller, Q.count_out_usage, ids)
     await store.on_files(tx, caller, Q.count_files, ids, sign=-1)
@@ -80,14 +81,21 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     if source not in locked:
         raise UnknownLFN(f"There is no file or directory {shown(source)} any more.", lfns=[source], count=1)
     _require(locked, {parent})
-    permit(caller, [locked[source], locked[above], locked[parent]])
+    mine = await permit(tx, caller, [locked[source], locked[above], locked[parent]])
+    if not mine.may_take(locked[above], mine.access(locked[source].access_id).owner_id):
+        raise denied(mine, locked[above])
     taken = await store.find_names(tx, caller, *_ids(locked, [(parent, target.rpartition("/")[2])]))
     await _refuse_taken(tx, caller, [target], [target] if taken else [])
     growth = len(target.encode()) - len(source.encode())
     longest = await store.longest_path_below(tx, caller, source)
     if longest + growth > rules.MAX_PATH_BYTES:
         raise BadMove(f"Below {shown(target)} there would be paths of more than {rules.MAX_PATH_BYTES:,} bytes.")
+    moved = [(locked[source].directory_id, locked[source].file_count, None, None)]
+    await store.record_changes(tx, caller, "directory-moved", moved, to=target)
     await store.move_tree(tx, caller, source, target, locked[parent].directory_id)
+    if above != parent:
+        await make_gates_anew(tx, caller, target)
+        await store.inherit_below(tx, caller, target)
 
 
 def _require(locked: dict[str, Directory], paths: set[str]) -> None:

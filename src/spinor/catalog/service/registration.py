@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from spinor.access import Caller
-from spinor.catalog import rules
-from spinor.catalog.errors import BytesLeaving, FileDiffers, LFNExists
-from spinor.catalog.models import NewFile, Registered, RegisterOutcome
+from spinor.catalog import rules, store
+from spinor.catalog.errors import BadMetadata, BytesLeaving, FileDiffers, LFNExists
+from spinor.catalog.models import MetadataType, NewFile, Registered, RegisterOutcome
 from spinor.catalog.service import ingest
 from spinor.catalog.service.directories import writable_directories
 from spinor.catalog.service.ingest import Finding, Places, Plan
@@ -36,8 +37,10 @@ async def register_files(tx: Tx, caller: Caller, files: Sequence[NewFile]) -> li
     places = [rules.split_lfn(file.lfn, caller.vo) for file in files]
     elements = {se: await resources.storage_element(tx, caller, se) for se in dict.fromkeys(f.se for f in files)}
     directories = await writable_directories(tx, caller, {directory for directory, _ in places})
+    types = {key.name: key.type for key in await store.metadata_keys(tx, caller)} if _annotated(files) else {}
     rows = [
         _entry(file, directories[directory], name, elements[file.se].se_id)
+        | {"metadata": _metadata(file, types) if file.metadata else None}
         for file, (directory, name) in zip(files, places, strict=True)
     ]
     outcomes: dict[int, Registered] = {}
@@ -65,6 +68,17 @@ def _entry(file: NewFile, directory: Directory, name: str, se_id: int) -> dict[s
         "se_id": se_id,
         "pfn": None if file.pfn is None else rules.checked_pfn(file.pfn),
     }
+
+
+def _annotated(files: Sequence[NewFile]) -> bool:
+    return any(file.metadata for file in files)
+
+
+def _metadata(file: NewFile, types: dict[str, MetadataType]) -> str | None:
+    text, fault = rules.checked_metadata(msgspec.json.encode(file.metadata).decode(), types)
+    if fault:
+        raise BadMetadata(f"{shown(file.lfn)}: {fault}; nothing was registered.", lfn=file.lfn)
+    return text
 
 
 def _turns(files: Sequence[NewFile]) -> list[list[int]]:

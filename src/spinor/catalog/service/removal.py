@@ -1,12 +1,13 @@
 """Remove files and directories: rows now, bytes as soon as their storages let them go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
-from spinor.catalog.errors import DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
+from spinor.catalog.errors import DirectoryDenied, DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
 from spinor.catalog.models import BytesFate, Outcome, Refusal, RemoveRequest
 from spinor.catalog.service.directories import denied
+from spinor.catalog.service.permissions import permissions
 from spinor.catalog.store import Directory, DueRemoval, Q
 from spinor.chores import enqueue
 from spinor.db import Tx
@@ -54,6 +55,7 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
         return {}
     pairs = {given: (path.rpartition("/")[0], path.rpartition("/")[2]) for given, path in files.items()}
     locked = await store.lock_directories(tx, caller, {directory for directory, _ in pairs.values()})
+    mine = await permissions(tx, caller, locked.values())
     here = {given: pair for given, pair in pairs.items() if pair[0] in locked}
     rows = await store.find_names(
         tx, caller, [locked[directory].directory_id for directory, _ in here.values()], [n for _, n in here.values()]
@@ -63,10 +65,12 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
     going: dict[str, int] = {}
     for given, (directory, name) in pairs.items():
         file = known.get((locked[directory].directory_id, name)) if directory in locked else None
-        if file is None:
+        if directory in locked and not mine.passes(locked[directory].gate_id):
+            refused[given] = denied(mine, locked[directory], "reach what is in")
+        elif file is None:
             refused[given] = UnknownLFN(f"There is no file {shown(given)}.")
-        elif not rules.may_take(locked[directory], file.owner_id, caller):
-            refused[given] = denied(caller, locked[directory])
+        elif not mine.may_take(locked[directory], file.owner_id):
+            refused[given] = denied(mine, locked[directory])
         else:
             going[given] = file.file_id
     fixed = await _read_only(tx, caller, list(going.values()), fate)
@@ -88,21 +92,28 @@ async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> Sp
             f"{shown(path)} holds {count:,} files; one removal takes up to {rules.MAX_REMOVED_FILES:,}. "
             "Remove its subdirectories one after the other."
         )
-    if locked := await _not_writable(tx, caller, path, directories):
-        return denied(caller, locked)
+    if problem := await _not_writable(tx, caller, path, directories):
+        return problem
     ids = [directory.directory_id for directory in directories]
     files = await store.files_in(tx, caller, ids)
     if fixed := await _read_only(tx, caller, files, fate):
         return _cannot_delete(path, next(iter(fixed.values())))
     await _delete(tx, caller, files, fate)
+    gone = [(directory_id, 0, None, None) for directory_id in ids]
+    await store.record_changes(tx, caller, "directory-removed", gone)
     await store.delete_directories(tx, caller, ids)
     return None
 
 
-async def _not_writable(tx: Tx, caller: Caller, path: str, directories: Sequence[Directory]) -> Directory | None:
+async def _not_writable(tx: Tx, caller: Caller, path: str, directories: Sequence[Directory]) -> DirectoryDenied | None:
     parent = path.rpartition("/")[0]
     above = (await store.find_directories(tx, caller, [parent]))[parent]
-    return next((directory for directory in [above, *directories] if not rules.may_write(directory, caller)), None)
+    mine = await permissions(tx, caller, [above, *directories])
+    top = next(directory for directory in directories if directory.path == path)
+    if not mine.may_take(above, mine.access(top.access_id).owner_id):
+        return denied(mine, above)
+    closed = next((directory for directory in directories if not mine.may_write(directory)), None)
+    return denied(mine, closed) if closed else None
 
 
 async def _read_only(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFate) -> dict[int, str]:
@@ -123,17 +134,21 @@ async def _delete(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFa
     if fate is BytesFate.DELETE:
         await store.on_files(tx, caller, Q.queue_removals, file_ids)
         await enqueue(tx, REMOVE_BYTES, dedupe_key="due")
+    await store.record_files(tx, caller, "files-removed", file_ids)
     await store.on_files(tx, caller, Q.count_out_usage, file_ids)
     await store.on_files(tx, caller, Q.count_files, file_ids, sign=-1)
+    if await store.any_provenance(tx, caller):
+        await store.on_files(tx, caller, Q.forget_provenance, file_ids)
     await store.on_files(tx, caller, Q.delete_files, file_ids)
 
 
-async def due_removals(tx: Tx, limit: int) -> list[DueRemoval]:
-    """Take bytes that are due for deletion. Whoever takes them and dies has forgotten nothing: they come back later."""
-    return await store.take_due_removals(tx, limit)
+async def due_removals(tx: Tx, limit: int) -> tuple[list[DueRemoval], set[tuple[int, str]]]:
+    """Take bytes that are due for deletion, and those of the names, (removal_id, name), that a file has again and that
+    must stay. Whoever takes them and dies has forgotten nothing: they come back later."""
+    due = await store.take_due_removals(tx, limit)
+    return due, await store.names_in_use(tx, [removal.removal_id for removal in due])
 
 
-async def removals_done(tx: Tx, removal_ids: Sequence[int], failed: dict[int, str]) -> None:
-    """Forget what was deleted, and note why the rest was not."""
-    await store.forget_removals(tx, removal_ids)
-    await store.note_removals(tx, failed)
+async def settle_removals(tx: Tx, left: Mapping[int, tuple[Sequence[str], str | None]]) -> None:
+    """Forget what was deleted, and note why the rest was not: removal_id -> names that are left, error."""
+    await store.settle_removals(tx, left)
