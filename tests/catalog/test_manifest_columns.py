@@ -38,7 +38,7 @@ def test_every_column_travels_as_the_route_wants_it(wire: StandIn, tmp_path: Pat
         "/astro/b,2,,,,,two-se,,\n/astro/b,2,,,,,one-se,2026-11-27 06:00:00,\n"
     )
     assert spinor("file", "register-manifest", str(tmp_path / "m.csv")) == 0
-    query = {"directory": "/astro", "prefix": "astro"}
+    query = {"directory": "/astro"}
     assert [(address, found) for address, found, _ in wire.sent] == [("/api/files/register-batch", query)] * 3
     schema = wire.sent[1][2].schema
     assert {name: str(schema.field(name).type) for name in schema.names} == {
@@ -67,7 +67,7 @@ def test_urls_below_the_root_become_places(wire: StandIn, tmp_path: Path) -> Non
     )
     words = ["--columns", "pfn=1,size_bytes=2", "--skip-broken"]
     assert spinor("file", "register-manifest", str(tmp_path / "list"), "--se", "one-se", *words) == 1
-    assert wire.sent[1][1] == {"directory": "/astro", "prefix": "astro", "se": "one-se"}
+    assert wire.sent[1][1] == {"directory": "/astro", "se": "one-se"}
     assert [(row["path"], row["name"]) for row in wire.rows()] == [("d", "a"), ("d", "b"), ("", "c")]
 
 

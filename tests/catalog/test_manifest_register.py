@@ -45,10 +45,11 @@ async def catalog(world: World) -> list[tuple[Any, ...]]:
             """SELECT d.path || '/' || f.name, f.size_bytes, to_hex(f.adler32 & 4294967295), s.name,
                       COALESCE(r.pfn, l.path || '/' || f.name)
                  FROM catalog.file AS f JOIN catalog.directory AS d USING (directory_id)
-                 JOIN catalog.replica AS r USING (file_id) JOIN resources.storage_element AS s USING (se_id)
+                CROSS JOIN unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
+                 JOIN resources.storage_element AS s USING (se_id)
                  LEFT JOIN catalog.directory_location AS l USING (directory_id, se_id) ORDER BY 1, 4""",
         )
-    return [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in rows]
+    return [tuple(row) for row in rows]
 
 
 EXPECTED = [
@@ -258,3 +259,27 @@ async def test_names_with_line_ends_commas_and_quotes(
     assert (code, sums["registered"], sums["broken"]) == (1, 200, 1)
     assert told[0]["line"] == 402
     assert ('/astro/d/a\n"7",', 7) in [row[:2] for row in await catalog(world)]
+
+
+async def test_all_columns_arrive(
+    world: World, spinor: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.csv").write_text(
+        "lfn,size,sha256,guid,pfn,se,created_at,metadata\n"
+        f"/astro/d/a,1,{'0a' * 32},0a000000-0000-4000-8000-000000000001,x/y,local-se,2020-01-02T03:04:05Z,"
+        '"{""run"": 5}"\n/astro/d/b,2,,,,second-se,,\n/astro/d/b,2,,,,local-se,,\n'
+    )
+    code, sums, told = await publish(spinor, world, capsys, tmp_path / "m.csv")
+    assert (code, sums["files"], sums["registered"], told) == (0, 3, 3, [])
+    assert await catalog(world) == [
+        ("/astro/d/a", 1, None, "local-se", "x/y"),
+        ("/astro/d/b", 2, None, "local-se", "astro/d/b"),
+        ("/astro/d/b", 2, None, "second-se", "astro/d/b"),
+    ]
+    assert await spinor(world.ada, "file", "stat", "/astro/d/a", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sha256"], found["guid"]) == ("0a" * 32, "0a000000-0000-4000-8000-000000000001")
+    assert found["created_at"].startswith("2020-01-02T03:04:05")
+    assert await spinor(world.ada, "file", "find", "/astro", "run = 5", "-q") == 0
+    assert capsys.readouterr().out == "/astro/d/a\n"
+    await check_sums(world.db, files=2)

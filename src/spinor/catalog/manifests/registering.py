@@ -182,9 +182,9 @@ def _place(client: Client, manifest: Manifest, layout: Layout, source: Source) -
         strip=strip,
         root=f"{element.root}, the root of {element.name}" if element else "",
     )
-    # Bytes lie where the path on the element says; that is the LFN's own place, unless the list hangs elsewhere.
-    prefix = "" if below and "lfn" not in layout.columns else directory.removeprefix("/")
-    where = {"directory": directory, "prefix": prefix, **({"se": manifest.se} if manifest.se else {})}
+    where = {"directory": directory, **({"se": manifest.se} if manifest.se else {})}
+    if below and "lfn" not in layout.columns:
+        where["prefix"] = ""  # The list hangs elsewhere in the catalog; without a prefix bytes lie at the LFN's place.
     return place, where, layout
 
 
