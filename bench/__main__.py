@@ -11,9 +11,10 @@ BENCHMARKS = {
     "catalog-fsck": ("catalog_fsck", "compare the catalog with a storage's dump; peer: sort and comm by hand"),
     "catalog-register": (
         "catalog_register",
-        "publish a tree of small files; peer: a bare binary COPY of the same rows",
+        "register files in bulk and as a tree; peer: a bare binary COPY of the same rows",
     ),
     "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
+    "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),

@@ -5,7 +5,7 @@ per batch, by one session: it checks nothing, counts nothing and asks nobody. Wa
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -70,7 +70,7 @@ def _numbers(start: int, step: int) -> Iterator[int]:
 
 
 def _tell(
-    report: Report, rates: Rates, used: Rates, dirac: dict[str, float] | None, rucio: dict[str, float] | None
+    report: Report, rates: Rates, used: Rates, dirac: Mapping[str, float] | None, rucio: Mapping[str, float] | None
 ) -> None:
     copied = median(rates["copy"])
     report.figure(f"new directories: {COPY}", copied, "files/s")
@@ -84,9 +84,7 @@ def _tell(
     best = max(median(rates[way]) for way in ways)
     for peer, figures in ((DIRAC, dirac), (RUCIO, rucio)):
         if figures:
-            report.figure("new directories, the best way", best, "files/s", peer, figures["register_per_s"])
-        else:
-            report.say(f"{peer.split(' ')[0]} is not installed here: scripts/peers {peer.split(' ')[0].lower()}")
+            report.figure("new directories, the best way", best, "files/s", peer, figures["register_files_per_s"])
 
 
 def _scattered(report: Report, service: Service, size: str) -> None:
