@@ -152,7 +152,9 @@ class BareCopy:
         count = table.num_rows
         codes = table["path"].combine_chunks().indices.to_numpy()
         if directories is None:
-            directories = self._next("pg_get_serial_sequence('catalog.directory', 'directory_id')", int(codes.max()) + 1)
+            directories = self._next(
+                "pg_get_serial_sequence('catalog.directory', 'directory_id')", int(codes.max()) + 1
+            )
         blocks = self._next("'catalog.file_id_blocks'", -(-count // 1000))
         files = pa.table(
             {
