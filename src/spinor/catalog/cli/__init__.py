@@ -17,6 +17,12 @@ _VERBS: dict[str, tuple[str, str]] = {
     "find": ("spinor.catalog.cli.search:find", "Find files by their fields and metadata."),
     "metadata": ("spinor.catalog.cli.search:metadata", "Show, set and declare metadata."),
     "replicas": ("spinor.storage.cli:replicas", "Show where the bytes of files are."),
+    "chmod": ("spinor.catalog.cli.access:chmod", "Change the mode of files and directories."),
+    "chown": ("spinor.catalog.cli.access:chown", "Give files and directories to another owner."),
+    "chgrp": ("spinor.catalog.cli.access:chgrp", "Give files and directories to another group."),
+    "getfacl": ("spinor.catalog.cli.access:getfacl", "Show who may do what with files and directories."),
+    "setfacl": ("spinor.catalog.cli.access:setfacl", "Let named users and groups do more or less."),
+    "quota": ("spinor.catalog.cli.quotas:quota", "Show, set and remove quotas."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
 }
