@@ -8,6 +8,8 @@ import pytest
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access import service as access
+from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -19,6 +21,8 @@ from spinor.catalog.models import (
     Move,
     RemoveRequest,
 )
+from spinor.catalog.quotas import service as quotas
+from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
 from spinor.catalog.routes import routes
 from spinor.db import Tx, fetch_rows
 from spinor.errors import SpinorError
@@ -54,6 +58,11 @@ ATTEMPTS: dict[str, Attempt] = {
     "usage": lambda tx, c: service.usage(tx, c, [DIRECTORY]),
     "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
     "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
+    "show_access": lambda tx, c: access.show_access(tx, c, [LFN]),
+    "change_access": lambda tx, c: access.change_access(tx, c, AccessRequest(paths=[LFN], mode="0777")),
+    "find_quotas": lambda tx, c: quotas.find_quotas(tx, c, QuotaSubject(directory=DIRECTORY)),
+    "set_quotas": lambda tx, c: quotas.set_quotas(tx, c, [QuotaSetting(directory=DIRECTORY, max_files=1)]),
+    "remove_quotas": lambda tx, c: quotas.remove_quotas(tx, c, [QuotaSubject(directory=DIRECTORY)]),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
