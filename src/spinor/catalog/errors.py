@@ -121,3 +121,9 @@ class QuotaExceeded(Conflict):
     """A quota would be exceeded; nothing was changed."""
 
     code = "quota-exceeded"
+
+
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"
