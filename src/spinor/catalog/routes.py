@@ -9,8 +9,6 @@ from spinor.catalog.models import (
     DirectoryRequest,
     EntryPage,
     FileStat,
-    FindRequest,
-    FoundPage,
     ListRequest,
     MetadataChange,
     MetadataKey,
@@ -24,11 +22,12 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.query.routes import routes as query_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
-from spinor.search import Search
 
 routes = Routes("catalog")
+routes.all += query_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
@@ -58,13 +57,6 @@ async def stat_files(reads: Tx, caller: Caller, body: Paths) -> list[FileStat]:
 async def list_directory(tx: Tx, caller: Caller, body: ListRequest) -> EntryPage:
     """One page of a directory: directories first, then files, by name."""
     return await service.list_directory(tx, caller, body)
-
-
-@routes.post("/api/files/find", scope=Scope.FILES_READ)
-async def find_files(tx: Tx, caller: Caller, body: FindRequest) -> FoundPage:
-    """One page of the files below a path that a filter over fields and metadata keys names."""
-    search = Search(where=body.where, sort=body.sort, limit=body.limit, after=body.after, fields=body.fields)
-    return await service.find_files(tx, caller, body.path, search)
 
 
 @routes.post("/api/files/remove", scope=Scope.FILES_WRITE)

@@ -56,12 +56,11 @@ class _Reader:
             case "not":
                 return Not(self.all_of(value, depth - 1))
             case _:
-                if isinstance(value, Mapping):
-                    parts = [self._term(name, operator, operand) for operator, operand in value.items()]
-                    if not parts:
-                        raise BadQuery(f"{shown(name)} has no operator; one of {_OPERATORS}", field=name[:200])
-                    return _joined(And, parts)
-                return self._term(name, "=", value)
+                if not isinstance(value, Mapping):
+                    return self._term(name, "=", value)
+                if not value:
+                    raise BadQuery(f"{shown(name)} has no operator; one of {_OPERATORS}", field=name[:200])
+                return _joined(And, [self._term(name, operator, operand) for operator, operand in value.items()])
 
     def _term(self, text: str, operator: str, operand: Any) -> Expression:
         self.terms += 1
@@ -90,6 +89,7 @@ def _joined(kind: type[And] | type[Or], parts: list[Expression]) -> Expression:
     if not parts:
         return Everything()
     if kind is And:
+        parts = [one for part in parts for one in (part.parts if isinstance(part, And) else [part])]
         parts = [part for part in parts if not isinstance(part, Everything)] or [Everything()]
     elif any(isinstance(part, Everything) for part in parts):
         return Everything()

@@ -2,6 +2,7 @@
 
 from spinor.catalog.service.batches import make_batch_directories, read_batch, register_batch
 from spinor.catalog.service.directories import make_directories, permit_new_below
+from spinor.catalog.service.explaining import explain
 from spinor.catalog.service.finding import directories_below, list_directory, usage
 from spinor.catalog.service.metadata import declare_keys, metadata_keys, set_metadata, show_metadata
 from spinor.catalog.service.moving import move
@@ -16,6 +17,7 @@ __all__ = [
     "declare_keys",
     "directories_below",
     "due_removals",
+    "explain",
     "facets",
     "find_files",
     "list_directory",

@@ -1,48 +1,10 @@
-"""Commands that search and describe."""
+"""`spinor file metadata`: what is known of files beyond their names and bytes."""
 
 from typing import Any
 
 import click
 
 from spinor.terminal import output_options
-
-
-@click.command()
-@click.argument("path")
-@click.argument("query", nargs=-1)
-@click.option("--where", default="", help="The query, as in other lists.")
-@click.option("--sort", multiple=True, help="A field; -field descends. May be given many times.")
-@click.option("--fields", default="", help="Show these fields too, separated by commas.")
-@click.option("--limit", type=click.IntRange(min=1), help="Show at most so many.")
-@output_options
-def find(path: str, query: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Find the files below PATH that QUERY names.
-
-    \b
-    Fields: lfn path name size owner group created se adler32 guid, and metadata keys.
-    spinor file find /astro "run >= 5 and (site = a, b or name like *.fits) and created > -1d"
-    """
-    import msgspec
-
-    from spinor.client import Client
-    from spinor.terminal import cell, printable, table
-
-    where = " and ".join(f"({part})" for part in [" ".join(query), options["where"]] if part.strip())
-    if not (query and options["where"]):
-        where = " ".join(query) or options["where"]  # As it was typed, so that an error points at the right character.
-    fields = [name.strip() for name in options["fields"].split(",") if name.strip()]
-    body = {"path": path, "where": where, "sort": list(options["sort"]), "fields": fields}
-    rows = []
-    with Client.from_environment() as client:
-        for row in client.pages("/api/files/find", body, dict, options["limit"]):
-            if as_json:
-                click.echo(msgspec.json.encode(row).decode())
-            elif quiet or not fields:
-                click.echo(printable(row["lfn"]))
-            else:
-                rows.append([printable(row["lfn"]), *(cell(row[name], name) for name in fields)])
-    for line in table(["lfn", *fields], rows):
-        click.echo(line)
 
 
 @click.group()
@@ -162,3 +124,13 @@ def declare(pairs: tuple[str, ...]) -> None:
         declared.append(MetadataKey(name=name, type=MetadataType(kind)))
     with Client.from_environment() as client:
         client.post("/api/files/metadata-keys", declared)
+
+
+@metadata.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+def undeclare(keys: tuple[str, ...]) -> None:
+    """Forget the types of KEYs. What is stored under them stays, and is found as that of undeclared keys is."""
+    from spinor.client import Client
+
+    with Client.from_environment() as client:
+        client.post("/api/files/metadata-keys/remove", {"names": list(keys)})
