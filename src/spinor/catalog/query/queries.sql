@@ -4,9 +4,9 @@ SELECT COALESCE(sum(annotated_files), 0)::bigint FROM catalog.directory
 WHERE vo_id = %(vo_id)s::integer AND annotated_files > 0 AND catalog.is_within(path, %(path)s::text);
 
 -- name: value_of_key
--- One of the values that are stored under a key: at a directory, or else at a file of the tree.
-(SELECT effective -> %(key)s::text FROM catalog.directory
- WHERE vo_id = %(vo_id)s::integer AND effective IS NOT NULL AND effective ? %(key)s::text
+-- One of the values that are stored under a key: at a directory, or else at a file.
+(SELECT metadata -> %(key)s::text FROM catalog.directory
+ WHERE vo_id = %(vo_id)s::integer AND metadata IS NOT NULL AND metadata ? %(key)s::text
  LIMIT 1)
 UNION ALL
 (SELECT f.metadata -> %(key)s::text
@@ -16,7 +16,7 @@ UNION ALL
      WHERE f.directory_id = d.directory_id AND f.metadata IS NOT NULL AND f.metadata ? %(key)s::text
      LIMIT 1
  ) AS f
- WHERE d.vo_id = %(vo_id)s::integer AND d.annotated_files > 0 AND catalog.is_within(d.path, %(path)s::text)
+ WHERE d.vo_id = %(vo_id)s::integer AND d.annotated_files > 0
  LIMIT 1)
 LIMIT 1;
 

@@ -20,12 +20,12 @@ f.vo_id = %(vo_id)s::integer AND (%(readable)s::integer[] IS NULL OR f.access_id
 -- name: directories
 -- every VO: `reachable` filters. Directories without files that have metadata of their own, and the others.
 SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
-       {certain} AS whole, NULL::bigint[] AS file_ids
+       {certain} IS TRUE AS whole, NULL::bigint[] AS file_ids
 FROM catalog.directory AS d
 WHERE {reachable} AND d.annotated_files = 0 AND {possible}
 UNION ALL
 SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
-       {certain_annotated} AS whole, NULL::bigint[] AS file_ids
+       {certain_annotated} IS TRUE AS whole, NULL::bigint[] AS file_ids
 FROM catalog.directory AS d
 WHERE {reachable} AND d.annotated_files > 0 AND {possible_annotated} AND {inherits};
 

@@ -92,9 +92,9 @@ async def annotated_within(tx: Tx, caller: Caller, path: str) -> int:
     return int(await fetch_value(tx, Q.annotated_within, {"vo_id": caller.vo_id, "path": path}))
 
 
-async def value_of_key(tx: Tx, caller: Caller, path: str, key: str) -> list[Any]:
+async def value_of_key(tx: Tx, caller: Caller, key: str) -> list[Any]:
     """One of the values that are stored under a key, or none."""
-    rows = await fetch_rows(tx, Q.value_of_key, {"vo_id": caller.vo_id, "path": path, "key": key})
+    rows = await fetch_rows(tx, Q.value_of_key, {"vo_id": caller.vo_id, "key": key})
     return [row[0] for row in rows]
 
 

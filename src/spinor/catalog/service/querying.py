@@ -123,7 +123,7 @@ async def prepare(tx: Tx, caller: Caller, path: str, where: Where, asked: Sequen
     """Raises BadQuery, UnknownDirectory, DirectoryDenied."""
     directory = await required_directory(tx, caller, path)
     expression = understood(where)
-    fields = await _fields(tx, caller, directory.path, expression, asked)
+    fields = await _fields(tx, caller, expression, asked)
     parameters = Parameters("w")
     told = conditioned(expression, fields, datetime.now(UTC), parameters)
     look, annotated = await _look(tx, caller, directory.path, told.looks)
@@ -149,12 +149,12 @@ async def _look(tx: Tx, caller: Caller, path: str, looks: tuple[Look, ...]) -> t
     return (looks[n] if fewest <= _FEW else None), annotated
 
 
-async def _fields(tx: Tx, caller: Caller, path: str, expression: Expression, asked: Sequence[str]) -> FileFields:
+async def _fields(tx: Tx, caller: Caller, expression: Expression, asked: Sequence[str]) -> FileFields:
     keys = await catalog.metadata_keys(tx, caller)
     undeclared = [
         undeclared_key(name, value)
         for name in unknown_names(asked, expression, keys)
-        for value in await store.value_of_key(tx, caller, path, name)
+        for value in await store.value_of_key(tx, caller, name)
     ]
     return FileFields(keys, undeclared)
 
