@@ -10,17 +10,22 @@ import random
 import time
 from collections.abc import Callable
 
+import pyarrow as pa
+
 from bench.figures import Report, median, percentile
 from bench.service import Service, operations
 from bench.wire import Wire
 
 # Files, and directories that hold them.
-SIZES = {"trial": (20_000, 200), "small": (500_000, 2_000), "full": (10_000_000, 10_000)}
+SIZES = {"trial": (100_000, 200), "small": (500_000, 2_000), "full": (10_000_000, 10_000)}
 QUERIES = 40
 SITES = [f"site{n:02d}" for n in range(10)]
 PARTICLES = ["gamma", "proton", "electron", "iron", "helium"]
 PAGE_GOAL_MS, COUNT_GOAL_MS = 20.0, 100.0
+DESCRIBE_GOAL = 20_000.0  # Files a second.
+BATCHES, BATCH_ROWS = 4, 20_000
 TOP = "/demo/query"
+_BATCH, _ARROW = "/api/files/metadata/batch", "application/vnd.apache.arrow.stream"
 _AT_ONCE = 200_000  # Files in one statement.
 
 
@@ -34,6 +39,33 @@ def measure(report: Report, service: Service, size: str) -> None:
     for name, writer in (("three keys", _three_keys), ("three keys and the size of files", _with_size)):
         queries = [writer(chance, directories) for _ in range(QUERIES)]
         _measure(report, service, name, queries)
+    _describe(report, service, files // directories)
+    queries = [_three_keys(chance, directories) for _ in range(QUERIES)]
+    _measure(report, service, "three keys, where some files have metadata of their own", queries)
+
+
+def _describe(report: Report, service: Service, each: int) -> None:
+    """Give files values of their own, each another one, in batches of 20,000."""
+    bodies = []
+    for first in range(0, BATCHES * BATCH_ROWS // each, BATCH_ROWS // each):
+        runs = range(first, first + BATCH_ROWS // each)
+        lfns = [f"{_path(run)}/event-{n:08d}.dat" for run in runs for n in range(1, each + 1)]
+        values = [f'{{"quality": {n % 1000 / 1000}, "calibration": "v{n % 7}"}}' for n in range(len(lfns))]
+        bodies.append(_encoded(pa.table({"lfn": lfns, "metadata": values})))
+    rates = []
+    with service.wire(service.token()) as wire:
+        for body in bodies:
+            took = _timed(lambda body=body: wire.post(_BATCH, body, _ARROW))  # type: ignore[misc]
+            rates.append(BATCH_ROWS / took)
+    words = f"metadata of {BATCH_ROWS:,} files in one batch, each its own, p50"
+    report.figure(words, median(rates), "files/s", "goal", DESCRIBE_GOAL)
+
+
+def _encoded(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def _three_keys(chance: random.Random, directories: int) -> str:
@@ -56,6 +88,10 @@ def _with_size(chance: random.Random, directories: int) -> str:
     first = chance.randrange(directories)
     last = first + max(directories // 20, 20)
     return f"run >= {first} and run < {last} and site = {chance.choice(SITES)} and particle exists and size < 1MB"
+
+
+def _path(run: int) -> str:
+    return f"{TOP}/{_site(run)}/{_particle(run)}/run{run:06d}"
 
 
 def _site(run: int) -> str:
@@ -94,7 +130,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _load(report: Report, service: Service, files: int, directories: int) -> None:
-    paths = [f"{TOP}/{_site(run)}/{_particle(run)}/run{run:06d}" for run in range(directories)]
+    paths = [_path(run) for run in range(directories)]
     with service.wire(service.token()) as wire:
         for n in range(0, directories, 1000):
             wire.post("/api/directories", json.dumps({"paths": paths[n : n + 1000]}).encode())

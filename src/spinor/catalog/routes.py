@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.annotation.routes import routes as annotation_routes
 from spinor.catalog.models import (
     BatchCounts,
     BatchRequest,
@@ -27,7 +28,7 @@ from spinor.db import Database, Tx
 from spinor.http import Routes
 
 routes = Routes("catalog")
-routes.all += query_routes.all
+routes.all += query_routes.all + annotation_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

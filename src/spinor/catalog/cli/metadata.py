@@ -1,10 +1,14 @@
 """`spinor file metadata`: what is known of files beyond their names and bytes."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spinor.terminal import output_options
+
+if TYPE_CHECKING:
+    from spinor.client import Client
 
 
 @click.group()
@@ -45,8 +49,9 @@ def _print(found: list[Any], as_json: bool) -> None:
 
 @metadata.command("set")
 @click.argument("words", nargs=-1, required=True, metavar="PATH... KEY=VALUE...")
+@click.option("--where", metavar="QUERY", help="Of all files below PATH that QUERY names.")
 @click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one a line.")
-def set_values(words: tuple[str, ...], as_json: bool) -> None:
+def set_values(words: tuple[str, ...], where: str | None, as_json: bool) -> None:
     """Set metadata of files and directories (- reads paths from stdin).
 
     A value of a declared key is read as its type; of another key, as a number or true/false where it looks like one.
@@ -62,6 +67,9 @@ def set_values(words: tuple[str, ...], as_json: bool) -> None:
     with Client.from_environment() as client:
         types = {key.name: key.type for key in client.get("/api/files/metadata-keys", list[MetadataKey])}
         values = {key: _value(text, types.get(key)) for key, _, text in pairs}
+        if where is not None:
+            _change_selection(client, paths, {"where": where, "set": values})
+            return
         found = client.post("/api/files/metadata", {"paths": paths, "set": values}, list[MetadataShown])
     if as_json:
         _print(found, as_json)
@@ -82,7 +90,8 @@ def _value(text: str, kind: str | None) -> str | int | float | bool:
 
 @metadata.command()
 @click.argument("words", nargs=-1, required=True, metavar="PATH... KEY...")
-def unset(words: tuple[str, ...]) -> None:
+@click.option("--where", metavar="QUERY", help="From all files below PATH that QUERY names.")
+def unset(words: tuple[str, ...], where: str | None) -> None:
     """Remove KEYs from files and directories (- reads paths from stdin)."""
     from spinor.client import Client
     from spinor.terminal import read_words
@@ -92,7 +101,78 @@ def unset(words: tuple[str, ...]) -> None:
     if not paths or not keys:
         raise click.UsageError("Give paths, which begin with /, and then keys.")
     with Client.from_environment() as client:
+        if where is not None:
+            _change_selection(client, paths, {"where": where, "unset": keys})
+            return
         client.post("/api/files/metadata", {"paths": paths, "unset": keys})
+
+
+def _change_selection(client: "Client", paths: list[str], change: dict[str, Any]) -> None:
+    """Change the own values of all files that a query names below each path, so many at a time."""
+    from spinor.catalog.annotation.models import SelectionDescribed
+    from spinor.terminal import Progress, say
+
+    changed = already = refused = 0
+    with Progress("metadata", unit="files") as progress:
+        for path in paths:
+            after = None
+            while True:
+                body = {**change, "path": path, "after": after}
+                done = client.post("/api/files/metadata/selection", body, SelectionDescribed)
+                changed, already = changed + done.changed, already + done.already
+                refused += len(done.refused)
+                _complain(done.refused)
+                progress.set(changed + already + refused)
+                if (after := done.next) is None:
+                    break
+    say(f"{changed:,} files changed, {already:,} had these values already")
+    _fail_if(refused)
+
+
+@metadata.command()
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--lfn", "column", default="lfn", show_default=True, help="The column that holds the paths.")
+@click.option("--below", default="", metavar="PATH", help="Paths in the table are relative to this directory.")
+@output_options
+def load(table: Path, column: str, below: str, as_json: bool, quiet: bool) -> None:
+    """Set metadata from TABLE: Parquet, CSV or NDJSON with a column of paths; every other column is a key.
+
+    An empty cell leaves its key as it is; a null in NDJSON takes the key away.
+    """
+    from spinor.catalog.annotation.models import Described
+    from spinor.catalog.cli.tables import batches_of
+    from spinor.client import Client
+    from spinor.terminal import Progress, say, show_one
+
+    changed = already = 0
+    refused: list[Any] = []
+    with Client.from_environment() as client, Progress("metadata", unit="rows") as progress:
+        for body, rows in batches_of(table, column, below):
+            headers = {"content-type": "application/vnd.apache.arrow.stream"}
+            done = client.post("/api/files/metadata/batch", body, Described, headers)
+            changed, already = changed + done.changed, already + done.already
+            refused += done.refused
+            _complain([] if as_json else done.refused)
+            progress.add(rows)
+    if as_json:
+        show_one(Described(changed=changed, already=already, refused=refused), as_json=True)
+    elif not quiet:
+        say(f"{changed:,} changed, {already:,} had these values already")
+    _fail_if(len(refused))
+
+
+def _complain(refused: list[Any]) -> None:
+    from spinor.terminal import printable, say
+
+    for refusal in refused:
+        say(f"spinor: {printable(refusal.lfn)}: {printable(refusal.reason)}")
+
+
+def _fail_if(refused: int) -> None:
+    from spinor.errors import SpinorError
+
+    if refused:
+        raise SpinorError(f"{refused:,} were refused; the others are done.")
 
 
 @metadata.command()
