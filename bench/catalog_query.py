@@ -53,12 +53,16 @@ def _describe(report: Report, service: Service, each: int) -> None:
         values = [f'{{"quality": {n % 1000 / 1000}, "calibration": "v{n % 7}"}}' for n in range(len(lfns))]
         bodies.append(_encoded(pa.table({"lfn": lfns, "metadata": values})))
     rates = []
+    before = service.used_s()
     with service.wire(service.token()) as wire:
         for body in bodies:
             took = _timed(lambda body=body: wire.post(_BATCH, body, _ARROW))  # type: ignore[misc]
             rates.append(BATCH_ROWS / took)
     words = f"metadata of {BATCH_ROWS:,} files in one batch, each its own, p50"
     report.figure(words, median(rates), "files/s", "goal", DESCRIBE_GOAL)
+    for process, start, end in zip(("server", "PostgreSQL"), before, service.used_s(), strict=True):
+        spent = (end - start) * 1e6 / (BATCHES * BATCH_ROWS)
+        report.figure(f"metadata of files in batches: {process}'s processor time", spent, "us/file")
 
 
 def _encoded(table: pa.Table) -> bytes:
@@ -104,10 +108,14 @@ def _particle(run: int) -> str:
 
 def _measure(report: Report, service: Service, name: str, queries: list[str]) -> None:
     with service.wire(service.token()) as wire:
+        before = service.used_s()
         page = _times(wire, "/api/files/find", [{"path": TOP, "where": where, "limit": 100} for where in queries])
+        used = [(end - start) * 1e3 / (len(queries) + 1) for start, end in zip(before, service.used_s(), strict=True)]
         count = _times(wire, "/api/files/count", [{"path": TOP, "where": where} for where in queries])
         keys = {"keys": ["site", "particle"]}
         facet = _times(wire, "/api/files/facets", [{"path": TOP, "where": where, **keys} for where in queries])
+    for process, spent in zip(("server", "PostgreSQL"), used, strict=True):
+        report.figure(f"{name}, first page of 100: {process}'s processor time", spent, "ms")
     for words, times, goal in (
         ("first page of 100", page, PAGE_GOAL_MS), ("count", count, COUNT_GOAL_MS), ("facets of two keys", facet, None),
     ):  # fmt: skip

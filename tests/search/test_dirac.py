@@ -74,6 +74,7 @@ def test_errors_point_at_the_character(words: list[str], message: str) -> None:
         (["run>=5", "site=a,b"], False),
         (["run=1 or run=2"], False),
         (["(Size>1000 or run=1)"], False),
+        (["Size>1000 or run = 1"], False),
         (["site = any"], False),
         ([], False),
     ],

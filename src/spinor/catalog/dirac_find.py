@@ -90,6 +90,8 @@ def is_dirac(words: Sequence[str]) -> bool:
         terms = _terms(words)
     except BadQuery:
         return False
+    if any(re.search(r"\s(and|or|not|in|like|exists|missing)\s", f" {term.value} ", re.IGNORECASE) for term in terms):
+        return False  # A query of ours in one word.
     equal = [term.name for term in terms if term.operator == "="]
     return (
         any(term.name in DIRAC_NAMES or term.name in _REFUSED for term in terms)

@@ -14,14 +14,15 @@ from psycopg import sql
 from psycopg.sql import Composable
 
 from spinor.catalog.models import MetadataType
-from spinor.catalog.query.fields import FileFields, Level, named
+from spinor.catalog.query.fields import BUILT_IN, FileFields, Level, named
 from spinor.search import And, Comparison, Expression, Membership, Operator
 from spinor.search.expression import BadQuery, Term, Value
-from spinor.search.fields import Field
+from spinor.search.fields import Field, FieldKind
 from spinor.search.values import Literal, read
 from spinor.search.where import Conditions, Parameters
 
 _LISTED = 20  # Of a longer list each value's own look into an index costs more than it saves.
+_NUMBERS = frozenset({FieldKind.INTEGER, FieldKind.FLOAT})
 _EXACT = 2.0**53  # Beyond it, numbers that are equal as `double precision` may differ as they are stored.
 
 Document = dict[str, Any]
@@ -53,12 +54,22 @@ class AtDirectory(Conditions):
 
     def _compare(self, field: Field, operator: Operator, literal: Literal) -> Composable:
         condition = super()._compare(field, operator, literal)
-        if self._other or operator is not Operator.EQ:
+        if self._other:
             return condition
+        if operator is not Operator.EQ:
+            return self._ordered(field, operator, literal, condition)
         found = documents(self._files, field, literal)
         if not found:
             return condition
         return sql.SQL("({} AND {})").format(contains(sql.SQL("d.effective"), found, self._parameters), condition)
+
+    def _ordered(self, field: Field, operator: Operator, literal: Literal, condition: Composable) -> Composable:
+        """Numbers are in the order of their documents, which is compared in a fifth of the time."""
+        if field.kind not in _NUMBERS or field.name in BUILT_IN:
+            return condition
+        document = self._parameters.bind(msgspec.json.encode(literal).decode())
+        column = sql.SQL("d.effective -> {}").format(sql.Literal(field.name))
+        return sql.SQL("({} {} {}::jsonb AND {})").format(column, sql.SQL(operator.value), document, condition)
 
     def _any_of(self, field: Field, literals: list[Literal]) -> Composable:
         distinct = list(dict.fromkeys(literals))

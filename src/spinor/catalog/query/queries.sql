@@ -1,7 +1,12 @@
--- name: annotated_within
--- How many files of a tree have metadata of their own.
-SELECT COALESCE(sum(annotated_files), 0)::bigint FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND annotated_files > 0 AND catalog.is_within(path, %(path)s::text);
+-- name: keys_and_annotated
+-- The declared keys of the VO, or one row without, and how many files of a tree have metadata of their own.
+SELECT k.name, k.type::text, a.files
+FROM (
+    SELECT COALESCE(sum(annotated_files), 0)::bigint AS files FROM catalog.directory
+    WHERE vo_id = %(vo_id)s::integer AND annotated_files > 0 AND catalog.is_within(path, %(path)s::text)
+) AS a
+LEFT JOIN catalog.metadata_key AS k ON k.vo_id = %(vo_id)s::integer
+ORDER BY k.name;
 
 -- name: value_of_key
 -- One of the values that are stored under a key: at a directory, or else at a file.

@@ -1,9 +1,13 @@
 -- Queries over files. What stands in braces is SQL that spinor.catalog.query writes, with all values as parameters.
--- `d` is a directory, `f` a file. A directory is `whole` when the query holds for every file in it.
+-- `d` is a directory, `f` a file. A directory is `whole` when the query holds for every file in it. `certain` and
+-- `possible` speak of those of its files that have no metadata of their own under the keys of the query.
 
 -- name: reachable
--- The directories of a tree that hold files and that the caller may list.
-d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text) AND d.file_count > 0
+-- The directories of a tree that hold files and that the caller may list. One range of the index over paths, in its
+-- order, from the top to what would follow all that is below it; "0" is the byte after "/".
+d.vo_id = %(vo_id)s::integer AND d.file_count > 0
+  AND "left"(d.path, 512) >= "left"(%(path)s::text, 512) AND "left"(d.path, 512) <= "left"(%(path)s::text || '0', 512)
+  AND (d.path = %(path)s::text OR (d.path > %(path)s::text || '/' AND d.path < %(path)s::text || '0'))
   AND (%(gates)s::integer[] IS NULL OR d.gate_id = ANY (%(gates)s::integer[]))
   AND (%(readable)s::integer[] IS NULL OR d.access_id = ANY (%(readable)s::integer[]));
 
@@ -20,19 +24,21 @@ f.vo_id = %(vo_id)s::integer AND (%(readable)s::integer[] IS NULL OR f.access_id
 -- name: directories
 -- every VO: `reachable` filters. Directories without files that have metadata of their own, and the others.
 SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
-       {certain} IS TRUE AS whole, NULL::bigint[] AS file_ids
+       {certain} IS TRUE AS whole, {certain} IS TRUE AS certain, TRUE AS possible, NULL::bigint[] AS file_ids
 FROM catalog.directory AS d
 WHERE {reachable} AND d.annotated_files = 0 AND {possible}
 UNION ALL
 SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
-       {certain_annotated} IS TRUE AS whole, NULL::bigint[] AS file_ids
+       {certain_annotated} IS TRUE AS whole, {certain} IS TRUE AS certain, {possible} IS TRUE AS possible,
+       NULL::bigint[] AS file_ids
 FROM catalog.directory AS d
 WHERE {reachable} AND d.annotated_files > 0 AND {possible_annotated} AND {inherits};
 
 -- name: picked
 -- Further directories, in which only files can match that the index over the metadata of files finds.
 UNION ALL
-SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files, FALSE AS whole, p.file_ids
+SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
+       FALSE AS whole, FALSE AS certain, TRUE AS possible, p.file_ids
 FROM (
     SELECT f.directory_id, array_agg(f.file_id) AS file_ids
     FROM catalog.file AS f
@@ -46,7 +52,8 @@ WHERE {reachable} AND d.annotated_files > 0 AND {possible_annotated} AND ({inher
 -- name: files
 -- every VO: `readable` filters. The files of a directory that match.
 SELECT f.* FROM catalog.file AS f
-WHERE d.file_ids IS NULL AND f.directory_id = d.directory_id AND {readable} AND (d.whole OR {matches});
+WHERE d.file_ids IS NULL AND f.directory_id = d.directory_id AND {readable}
+  AND (d.whole OR CASE WHEN f.metadata ?| %(keys)s::text[] THEN {matches} ELSE d.certain OR (d.possible AND {matches}) END);
 
 -- name: picked_files
 -- every VO: `readable` filters. Those of the picked files of a directory that match.

@@ -8,8 +8,9 @@ from psycopg.rows import tuple_row
 from psycopg.sql import Composable
 
 from spinor.access import Caller
+from spinor.catalog.models import MetadataKey, MetadataType
 from spinor.catalog.query.levels import Conditioned, Look, contains
-from spinor.db import Queries, Tx, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, fetch_rows
 from spinor.search.where import Parameters
 
 Q = Queries("spinor.catalog.query")
@@ -88,8 +89,10 @@ async def estimated_files(tx: Tx, caller: Caller, look: Look) -> int:
     return int((await explain(tx, query, {"vo_id": caller.vo_id, **parameters.values}))["Plan Rows"])
 
 
-async def annotated_within(tx: Tx, caller: Caller, path: str) -> int:
-    return int(await fetch_value(tx, Q.annotated_within, {"vo_id": caller.vo_id, "path": path}))
+async def keys_and_annotated(tx: Tx, caller: Caller, path: str) -> tuple[list[MetadataKey], int]:
+    """The declared keys, and how many files of a tree have metadata of their own."""
+    rows = await fetch_rows(tx, Q.keys_and_annotated, {"vo_id": caller.vo_id, "path": path})
+    return [MetadataKey(name=name, type=MetadataType(kind)) for name, kind, _ in rows if name is not None], rows[0][2]
 
 
 async def value_of_key(tx: Tx, caller: Caller, key: str) -> list[Any]:

@@ -31,10 +31,9 @@ async def explain(tx: Tx, caller: Caller, query: Query) -> Explanation:
     plans = {name: await store.explain(tx, one, statement.all_values(**_FIRST)) for name, one in asked.items()}
     steps = {name: list(_steps(plan, 0)) for name, plan in plans.items()}
     every = [step for some in steps.values() for step in some]
-    annotated = await store.annotated_within(tx, caller, str(statement.values["path"]))
     return Explanation(
         where=prepared.where,
-        way=_way(prepared, annotated),
+        way=_way(prepared),
         indexes=sorted({step.index for step in every if step.index}),
         directories=_rows_of_directories(plans["count"]),
         files=int(plans["all"]["Plan Rows"]),
@@ -62,8 +61,8 @@ def _rows_of_directories(plan: dict[str, Any]) -> int:
     return max((_rows_of_directories(below) for below in plan.get("Plans", [])), default=0)
 
 
-def _way(prepared: Prepared, annotated: int) -> list[str]:
-    told = prepared.statement.conditions
+def _way(prepared: Prepared) -> list[str]:
+    told, annotated = prepared.statement.conditions, prepared.annotated
     names = _names(prepared)
     way = []
     if Level.FILE not in told.levels:

@@ -13,7 +13,7 @@ from spinor.catalog import store as catalog
 from spinor.catalog.errors import UnknownKey
 from spinor.catalog.models import FoundPage, MetadataKey
 from spinor.catalog.query import store
-from spinor.catalog.query.fields import FACETS, FileFields, Level, undeclared_key, unknown_names
+from spinor.catalog.query.fields import FACETS, FileFields, Level, named, undeclared_key, unknown_names
 from spinor.catalog.query.levels import Look, conditioned
 from spinor.catalog.query.models import Counted, Facet, FacetQuery, FacetValue
 from spinor.catalog.query.store import Statement
@@ -26,7 +26,7 @@ from spinor.search.page import Page, compile_page
 from spinor.search.where import Parameters
 
 _FEW = 20_000  # So many files are looked at as fast as an index over them is asked.
-_FIRST_DIRECTORIES, _MOST_DIRECTORIES = 16, 4096
+_FIRST_DIRECTORIES, _MOST_DIRECTORIES = 4, 4096
 
 Where = str | dict[str, Any]
 
@@ -38,7 +38,7 @@ class Prepared:
     where: str
     fields: FileFields
     statement: Statement
-    annotated: int | None  # Files with metadata of their own in the tree, where it was worth a look.
+    annotated: int  # Files of the tree with metadata of their own.
 
 
 async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> FoundPage:
@@ -123,12 +123,16 @@ async def prepare(tx: Tx, caller: Caller, path: str, where: Where, asked: Sequen
     """Raises BadQuery, UnknownDirectory, DirectoryDenied."""
     directory = await required_directory(tx, caller, path)
     expression = understood(where)
-    fields = await _fields(tx, caller, expression, asked)
+    keys, annotated = await store.keys_and_annotated(tx, caller, directory.path)
+    fields = await _fields(tx, caller, keys, expression, asked)
     parameters = Parameters("w")
     told = conditioned(expression, fields, datetime.now(UTC), parameters)
-    look, annotated = await _look(tx, caller, directory.path, told.looks)
+    look = await _look(tx, caller, told.looks) if annotated > _FEW else None
     mine = await sieve(tx, caller)
-    values = {"vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable}
+    values = {
+        "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable,
+        "keys": [name for name in named(expression) if fields.level(fields.find(name)) is Level.INHERITED],
+    }  # fmt: skip
     return Prepared(
         where=where.strip() if isinstance(where, str) else str(expression),
         fields=fields,
@@ -137,20 +141,16 @@ async def prepare(tx: Tx, caller: Caller, path: str, where: Where, asked: Sequen
     )
 
 
-async def _look(tx: Tx, caller: Caller, path: str, looks: tuple[Look, ...]) -> tuple[Look | None, int | None]:
-    """The equality by which an index finds few files, where looking at all that could differ would take longer."""
-    if not looks:
-        return None, None
-    annotated = await store.annotated_within(tx, caller, path)
-    if annotated <= _FEW:
-        return None, annotated
+async def _look(tx: Tx, caller: Caller, looks: tuple[Look, ...]) -> Look | None:
+    """The equality by which an index finds few files."""
     estimates = [(await store.estimated_files(tx, caller, look), n) for n, look in enumerate(looks)]
-    fewest, n = min(estimates)
-    return (looks[n] if fewest <= _FEW else None), annotated
+    fewest, n = min(estimates, default=(_FEW + 1, 0))
+    return looks[n] if fewest <= _FEW else None
 
 
-async def _fields(tx: Tx, caller: Caller, expression: Expression, asked: Sequence[str]) -> FileFields:
-    keys = await catalog.metadata_keys(tx, caller)
+async def _fields(
+    tx: Tx, caller: Caller, keys: list[MetadataKey], expression: Expression, asked: Sequence[str]
+) -> FileFields:
     undeclared = [
         undeclared_key(name, value)
         for name in unknown_names(asked, expression, keys)
