@@ -34,6 +34,22 @@ SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annota
 FROM catalog.directory AS d
 WHERE {reachable} AND d.annotated_files > 0 AND {possible_annotated} AND {inherits};
 
+-- name: near
+-- every VO: `reachable` filters. Those of the next thousand directories in which files may match: where many match, the
+-- first of them are found at once.
+SELECT d.directory_id, d.path, d.effective, d.file_count, d.size_bytes, d.annotated_files,
+       CASE d.annotated_files WHEN 0 THEN {certain} ELSE {certain_annotated} END IS TRUE AS whole,
+       {certain} IS TRUE AS certain, {possible} IS TRUE AS possible, NULL::bigint[] AS file_ids
+FROM (
+    SELECT * FROM catalog.directory AS d
+    WHERE {reachable}
+      AND (%(first)s::text IS NULL
+           OR ("left"(d.path, 512) >= "left"(%(first)s::text, 512) AND d.path >= %(first)s::text))
+    ORDER BY "left"(d.path, 512), d.path
+    LIMIT 1000
+) AS d
+WHERE CASE d.annotated_files WHEN 0 THEN {possible} ELSE {possible_annotated} END;
+
 -- name: picked
 -- Further directories, in which only files can match that the index over the metadata of files finds.
 UNION ALL

@@ -42,11 +42,15 @@ class Statement:
         if self.look is not None:
             directories = sql.SQL("{} {}").format(directories, _SEARCH["picked"].format(**fixed))
             files = sql.SQL("{} {}").format(files, _SEARCH["picked_files"].format(**fixed))
-        # The parts are wanted more than once, and each wants parentheses where it is one of a UNION.
-        return fixed | {"directories": directories, "files": sql.SQL("{}").format(files)}
+        return fixed | {"directories": directories, "files": files, "near": _SEARCH["near"].format(**fixed)}
 
     def written(self, name: str, **parts: Composable) -> sql.Composed:
         return _SEARCH[name].format(**(self.parts() | parts))
+
+    def pages(self, select: Composable, limit: Composable) -> tuple[sql.Composed, sql.Composed]:
+        """The first files among the next thousand directories, and among all."""
+        parts = self.parts() | {"select": select, "limit": limit}
+        return _SEARCH["page"].format(**(parts | {"directories": parts["near"]})), _SEARCH["page"].format(**parts)
 
     def facet(
         self, of_file: Composable, of_directory: Composable | None, shown: Composable, *, own: bool
