@@ -16,6 +16,7 @@ BENCHMARKS = {
     "catalog-replicas": ("catalog_replicas", "replicas of 1,000 LFNs over HTTPS; peer: the bare SQL look-up"),
     "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
+    "catalog-query": ("catalog_query", "queries with three metadata keys over HTTPS: first page, count, facets"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),

@@ -23,11 +23,13 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSubject
 from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
+from spinor.catalog.service.explaining import explain
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.search import Search
@@ -137,6 +139,9 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
 DIRECTORY_VERBS: dict[str, Attempt] = {
     "list": lambda tx, c, path: service.list_directory(tx, c, ListRequest(path=path)),
     "find": lambda tx, c, path: service.find_files(tx, c, path, Search(fields=[])),
+    "count": lambda tx, c, path: service.count_files(tx, c, path, ""),
+    "facets": lambda tx, c, path: service.facets(tx, c, FacetQuery(path=path, keys=["owner"])),
+    "explain": lambda tx, c, path: explain(tx, c, Query(path=path)),
     "directories/search": lambda tx, c, path: service.directories_below(tx, c, DirectoryRequest(path=path)),
     "usage": on(service.usage),
     "replicas in": lambda tx, c, path: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=path)),
@@ -158,7 +163,7 @@ DIRECTORY_VERBS: dict[str, Attempt] = {
 DENIED = "directory-denied"
 DIRECTORY_CASES: dict[str, tuple[str, str, str, str, str]] = {
     "list": ("", DENIED, DENIED, "", ""),
-    "find": ("", DENIED, DENIED, "", ""),
+    **dict.fromkeys(("find", "count", "facets", "explain"), ("", DENIED, DENIED, "", "")),
     "directories/search": ("", DENIED, DENIED, "", ""),
     "usage": ("", DENIED, DENIED, "", ""),
     "replicas in": ("", DENIED, DENIED, "file-denied", ""),
@@ -239,6 +244,7 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "set_metadata", "remove_files", "move_files", "change_access", "find_files", "directories_below", "usage",
         "find_quotas", "make_directories", "places", "directory_replicas", "exists", "add_replicas", "remove_replicas",
         "set_replica_status", "rehost_replicas", "set_file_status", "fill_checksums",
+        "count_files", "facets", "explain",
     }  # fmt: skip
     apart = {
         "metadata_keys",

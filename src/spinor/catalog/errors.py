@@ -181,3 +181,9 @@ class UnknownQuota(NotFound):
     """There is no such quota."""
 
     code = "unknown-quota"
+
+
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"
