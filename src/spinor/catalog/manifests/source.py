@@ -104,8 +104,8 @@ class Source:
         """The first whole lines, decompressed."""
         with self.text() as stream:
             data = _read(stream, _HEAD_BYTES, self.name, 1)
-        cut = data.rfind(b"\n")
-        return data[: cut + 1] if cut >= 0 else data
+        cut = data.rfind(b"\n") + 1
+        return data[:cut] if cut and len(data) == _HEAD_BYTES else data
 
     def blocks(self, after_line: int = 0, *, quoted: bool = False) -> Iterator[Block]:
         """The lines behind a line, in blocks. With `quoted`, no block ends inside a quoted field."""
