@@ -4,7 +4,9 @@ import bz2
 import gzip
 import io
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,19 @@ async def test_standard_input_and_running_it_again(
             ("/astro/b", "2", "3"), ("/astro/c", "3", "4"),
         ]  # fmt: skip
     await check_sums(world.db, files=3)
+
+
+def test_a_pipe_is_read_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = use(monkeypatch, SERVER)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=["lfn,size\n/astro/a,1\n"])
+    writer.start()
+    assert spinor_beside("file", "register-manifest", str(tmp_path / "pipe"), "--se", "one-se") == 0
+    writer.join()
+    assert len(wire.rows()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 BROKEN = {

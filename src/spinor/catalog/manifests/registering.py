@@ -89,7 +89,8 @@ def progress_path(manifest: str, report: str | None) -> str | None:
     """Where a run keeps how far it is: beside the report, or else beside the manifest, if anything can be put there."""
     if report:
         return f"{report}.progress"
-    return f"{manifest}.progress" if manifest != "-" and os.access(Path(manifest).absolute().parent, os.W_OK) else None
+    kept = Path(manifest).is_file() and os.access(Path(manifest).absolute().parent, os.W_OK)
+    return f"{manifest}.progress" if kept else None
 
 
 class _Registration:
