@@ -78,8 +78,9 @@ class Source:
             if self._kept is None:
                 # Copied to an unnamed file first, since it is read more than once.
                 self._kept = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-                given = contextlib.nullcontext(sys.stdin.buffer) if self.path == "-" else open(self.path, "rb")
-                with given as stream:
+                with contextlib.ExitStack() as opened:
+                    stdin = self.path == "-"
+                    stream = sys.stdin.buffer if stdin else opened.enter_context(open(self.path, "rb"))
                     shutil.copyfileobj(stream, self._kept, 1 << 20)
                 self._kept.flush()
             # A file of its own each time, since whoever reads it closes it.
