@@ -17,20 +17,25 @@ from spinor.catalog.models import (
     Access,
     BatchRequest,
     DirectoryRequest,
+    FileStatus,
     ListRequest,
     MetadataChange,
     Move,
     RemoveRequest,
+    ReplicaStatus,
 )
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSubject
+from spinor.catalog.replicas import service as replicas
+from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.search import Search
 from spinor.storage import service as storage
+from spinor.storage.models import DirectoryReplicasRequest
 from spinor.storage.routes import routes as storage_routes
-from spinor.types import SEName
+from spinor.types import LFN, SEName
 
 from .roles import add_roles, change, entries, shown
 from .test_batches import body, row
@@ -81,7 +86,25 @@ def second(path: str) -> Any:
     return new_file(path, se="second-se")
 
 
-FILE_VERBS: dict[str, Attempt] = {
+def on_local(path: str) -> list[ReplicaName]:
+    return [ReplicaName(lfn=LFN(path), se=SEName("local-se"))]
+
+
+def gone(path: str) -> RemoveReplicas:
+    return RemoveReplicas(replicas=on_local(path), last=True)
+
+
+# The verbs that need to read and write a file, and nothing of its directory.
+REPLICA_VERBS: dict[str, Attempt] = {
+    "replica add": lambda tx, c, p: replicas.add_replicas(tx, c, [NewReplica(lfn=LFN(p), se=SEName("second-se"))]),
+    "replica rm": lambda tx, c, path: replicas.remove_replicas(tx, c, gone(path)),
+    "replica status": lambda tx, c, p: replicas.set_replica_status(tx, c, on_local(p), ReplicaStatus.SUSPECT),
+    "replica host": lambda tx, c, path: replicas.rehost_replicas(tx, c, on_local(path), "second-se"),
+    "set-status": lambda tx, c, path: replicas.set_file_status(tx, c, [path], FileStatus.SUSPECT),
+    "checksums": lambda tx, c, p: replicas.fill_checksums(tx, c, [Checksums(lfn=LFN(p), adler32="00000001")]),
+}
+FILE_VERBS: dict[str, Attempt] = REPLICA_VERBS | {
+    "exists": on(replicas.existing),
     "stat": on(service.stat_files),
     "replicas": on(storage.replicas),
     "metadata show": on(service.show_metadata),
@@ -98,6 +121,8 @@ FILE_VERBS: dict[str, Attempt] = {
 }
 # Verb -> what becomes of it for the file f in open, hall, wall, vault and pool; "" is allowed.
 FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
+    **dict.fromkeys(REPLICA_VERBS, ("file-denied", "file-denied", "directory-denied", "file-denied", "file-denied")),
+    "exists": ("", "", "directory-denied", "", ""),
     "stat": ("", "", "directory-denied", "file-denied", ""),
     "replicas": ("", "", "directory-denied", "file-denied", ""),
     "metadata show": ("", "", "directory-denied", "file-denied", ""),
@@ -114,6 +139,7 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
 }
 
 DIRECTORY_VERBS: dict[str, Attempt] = {
+    "replicas of all": lambda tx, c, p: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=p)),
     "list": lambda tx, c, path: service.list_directory(tx, c, ListRequest(path=path)),
     "find": lambda tx, c, path: service.find_files(tx, c, path, Search(fields=[])),
     "directories/search": lambda tx, c, path: service.directories_below(tx, c, DirectoryRequest(path=path)),
@@ -135,6 +161,7 @@ DIRECTORY_VERBS: dict[str, Attempt] = {
 }
 DENIED = "directory-denied"
 DIRECTORY_CASES: dict[str, tuple[str, str, str, str, str]] = {
+    "replicas of all": ("", DENIED, DENIED, "file-denied", ""),
     "list": ("", DENIED, DENIED, "", ""),
     "find": ("", DENIED, DENIED, "", ""),
     "directories/search": ("", DENIED, DENIED, "", ""),
@@ -214,10 +241,20 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
     tried = {
         "stat_files", "replicas", "show_metadata", "show_access", "list_directory", "register_files", "register_batch",
         "set_metadata", "remove_files", "move_files", "change_access", "find_files", "directories_below", "usage",
-        "find_quotas", "make_directories", "places",
+        "find_quotas", "make_directories", "places", "exists", "add_replicas", "remove_replicas", "set_replica_status",
+        "rehost_replicas", "set_file_status", "fill_checksums", "directory_replicas",
     }  # fmt: skip
-    apart = {"metadata_keys", "declare_metadata_keys", "set_quotas", "remove_quotas"}  # They name no path of files.
+    # These name no path of files; who asks for a guid is answered below.
+    apart = {"metadata_keys", "declare_metadata_keys", "set_quotas", "remove_quotas", "lfns_of_guids"}
     assert {route.verb.__name__ for route in [*routes.all, *storage_routes.all]} == tried | apart
+
+
+async def test_a_guid_tells_the_name_of_a_readable_file_only(furnished: World) -> None:
+    lfns = [f"/astro/ada/{name}/f" for name in MODES]
+    async with furnished.db.transaction() as tx:
+        guids = [found.guid for found in await service.stat_files(tx, furnished.ada, lfns)]
+        told = [owner.lfn for owner in await replicas.lfns_of_guids(tx, furnished.alan, guids)]
+    assert [lfn is not None for lfn in told] == [True, True, False, False, True]
 
 
 async def found_by(world: World, caller: Caller, path: str) -> list[str]:
@@ -381,7 +418,7 @@ async def test_accesses_change_while_names_come_in(world: World) -> None:
 
     async def close() -> None:
         for n in range(8):
-            await change(world.db, world.ada, "/astro/t", mode="u=rwX,go=" if n % 2 else "a+rX", recursive=True)
+            await change(world.db, world.ada_admin, "/astro/t", mode="u=rwX,go=" if n % 2 else "a+rX", recursive=True)
             await change(world.db, world.ada_admin, "/astro/t/s0", owner=("ada", "alan")[n % 2 == 0], recursive=True)
 
     async def chown_one() -> None:

@@ -163,3 +163,21 @@ class UnknownQuota(NotFound):
     """There is no such quota."""
 
     code = "unknown-quota"
+
+
+class UnknownReplica(NotFound):
+    """The file has no replica there."""
+
+    code = "unknown-replica"
+
+
+class LastReplica(Conflict):
+    """This is the last replica of the file."""
+
+    code = "last-replica"
+
+
+class PlaceTaken(Conflict):
+    """Another file has its bytes there."""
+
+    code = "place-taken"

@@ -23,8 +23,13 @@ _VERBS: dict[str, tuple[str, str]] = {
     "getfacl": ("spinor.catalog.cli.access:getfacl", "Show who may do what with files and directories."),
     "setfacl": ("spinor.catalog.cli.access:setfacl", "Let named users and groups do more or less."),
     "quota": ("spinor.catalog.cli.quotas:quota", "Show, set and remove quotas."),
+    "replica": ("spinor.catalog.cli.replicas:replica", "Add, remove and judge single replicas."),
+    "exists": ("spinor.catalog.cli.replicas:exists", "Tell files, directories and nothing apart."),
+    "guid": ("spinor.catalog.cli.replicas:guid", "Find files by their guids."),
+    "set-status": ("spinor.catalog.cli.replicas:set_status", "Say whether files may be used."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
+    "register-manifest": ("spinor.catalog.cli.manifest:register_manifest", "Register what a table or a dump names."),
 }
 
 
