@@ -47,6 +47,7 @@ from .workbench import World, check_sums, new_file, register
 MODES = {"open": "0755", "hall": "0711", "wall": "0700", "vault": "0777", "pool": "1777"}
 Attempt = Callable[[Tx, Caller, str], Awaitable[Any]]
 HOME = "/astro/alan"
+SECOND = SEName("second-se")
 
 
 async def furnish(world: World) -> None:
@@ -82,29 +83,15 @@ def on(verb: Callable[..., Awaitable[Any]]) -> Attempt:
     return lambda tx, caller, path: verb(tx, caller, [path])
 
 
+def local(path: str) -> list[ReplicaName]:
+    return [ReplicaName(lfn=LFN(path), se=SEName("local-se"))]
+
+
 def second(path: str) -> Any:
     return new_file(path, se="second-se")
 
 
-def on_local(path: str) -> list[ReplicaName]:
-    return [ReplicaName(lfn=LFN(path), se=SEName("local-se"))]
-
-
-def gone(path: str) -> RemoveReplicas:
-    return RemoveReplicas(replicas=on_local(path), last=True)
-
-
-# The verbs that need to read and write a file, and nothing of its directory.
-REPLICA_VERBS: dict[str, Attempt] = {
-    "replica add": lambda tx, c, p: replicas.add_replicas(tx, c, [NewReplica(lfn=LFN(p), se=SEName("second-se"))]),
-    "replica rm": lambda tx, c, path: replicas.remove_replicas(tx, c, gone(path)),
-    "replica status": lambda tx, c, p: replicas.set_replica_status(tx, c, on_local(p), ReplicaStatus.SUSPECT),
-    "replica host": lambda tx, c, path: replicas.rehost_replicas(tx, c, on_local(path), "second-se"),
-    "set-status": lambda tx, c, path: replicas.set_file_status(tx, c, [path], FileStatus.SUSPECT),
-    "checksums": lambda tx, c, p: replicas.fill_checksums(tx, c, [Checksums(lfn=LFN(p), adler32="00000001")]),
-}
-FILE_VERBS: dict[str, Attempt] = REPLICA_VERBS | {
-    "exists": on(replicas.existing),
+FILE_VERBS: dict[str, Attempt] = {
     "stat": on(service.stat_files),
     "replicas": on(storage.replicas),
     "metadata show": on(service.show_metadata),
@@ -115,14 +102,19 @@ FILE_VERBS: dict[str, Attempt] = REPLICA_VERBS | {
     "batch again": batch,
     "add replica": lambda tx, c, path: service.register_files(tx, c, [second(path)]),
     "metadata set": lambda tx, c, path: service.set_metadata(tx, c, MetadataChange(paths=[path], set={"k": 1})),
+    "exists": on(replicas.existing),
+    "replica add": lambda tx, c, path: replicas.add_replicas(tx, c, [NewReplica(lfn=LFN(path), se=SECOND)]),
+    "replica rm": lambda tx, c, path: replicas.remove_replicas(tx, c, RemoveReplicas(replicas=local(path), last=True)),
+    "replica status": lambda tx, c, path: replicas.set_replica_status(tx, c, local(path), ReplicaStatus.SUSPECT),
+    "replica host": lambda tx, c, path: replicas.rehost_replicas(tx, c, local(path), "second-se"),
+    "set-status": lambda tx, c, path: replicas.set_file_status(tx, c, [path], FileStatus.SUSPECT),
+    "checksums": lambda tx, c, path: replicas.fill_checksums(tx, c, [Checksums(lfn=LFN(path), adler32="00000001")]),
     "remove": remove,
     "move out": lambda tx, c, path: service.move(tx, c, [Move(source=path, target=f"{HOME}/taken")]),
     "chmod": lambda tx, c, path: access.change_access(tx, c, AccessRequest(paths=[path], mode="0777")),
 }
 # Verb -> what becomes of it for the file f in open, hall, wall, vault and pool; "" is allowed.
 FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
-    **dict.fromkeys(REPLICA_VERBS, ("file-denied", "file-denied", "directory-denied", "file-denied", "file-denied")),
-    "exists": ("", "", "directory-denied", "", ""),
     "stat": ("", "", "directory-denied", "file-denied", ""),
     "replicas": ("", "", "directory-denied", "file-denied", ""),
     "metadata show": ("", "", "directory-denied", "file-denied", ""),
@@ -133,17 +125,22 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
     "batch again": ("refused", "refused", "refused", "refused", ""),
     "add replica": ("directory-denied", "directory-denied", "directory-denied", "file-denied", "file-denied"),
     "metadata set": ("directory-denied",) * 5,
+    "exists": ("", "", "directory-denied", "", ""),
+    **dict.fromkeys(
+        ("replica add", "replica rm", "replica status", "replica host", "set-status", "checksums"),
+        ("file-denied", "file-denied", "directory-denied", "file-denied", "file-denied"),
+    ),
     "remove": ("directory-denied", "directory-denied", "directory-denied", "", "directory-denied"),
     "move out": ("directory-denied", "directory-denied", "directory-denied", "", "directory-denied"),
     "chmod": ("access-denied", "access-denied", "directory-denied", "access-denied", "access-denied"),
 }
 
 DIRECTORY_VERBS: dict[str, Attempt] = {
-    "replicas of all": lambda tx, c, p: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=p)),
     "list": lambda tx, c, path: service.list_directory(tx, c, ListRequest(path=path)),
     "find": lambda tx, c, path: service.find_files(tx, c, path, Search(fields=[])),
     "directories/search": lambda tx, c, path: service.directories_below(tx, c, DirectoryRequest(path=path)),
     "usage": on(service.usage),
+    "replicas in": lambda tx, c, path: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=path)),
     "metadata show": on(service.show_metadata),
     "getfacl": on(access.show_access),
     "quota show": lambda tx, c, path: quotas.find_quotas(tx, c, QuotaSubject(directory=path)),
@@ -161,11 +158,11 @@ DIRECTORY_VERBS: dict[str, Attempt] = {
 }
 DENIED = "directory-denied"
 DIRECTORY_CASES: dict[str, tuple[str, str, str, str, str]] = {
-    "replicas of all": ("", DENIED, DENIED, "file-denied", ""),
     "list": ("", DENIED, DENIED, "", ""),
     "find": ("", DENIED, DENIED, "", ""),
     "directories/search": ("", DENIED, DENIED, "", ""),
     "usage": ("", DENIED, DENIED, "", ""),
+    "replicas in": ("", DENIED, DENIED, "file-denied", ""),
     "metadata show": ("", DENIED, DENIED, "", ""),
     "getfacl": ("", "", "", "", ""),  # Whoever reaches a directory may see why it is closed.
     "quota show": ("", "", DENIED, "", ""),
@@ -241,11 +238,16 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
     tried = {
         "stat_files", "replicas", "show_metadata", "show_access", "list_directory", "register_files", "register_batch",
         "set_metadata", "remove_files", "move_files", "change_access", "find_files", "directories_below", "usage",
-        "find_quotas", "make_directories", "places", "exists", "add_replicas", "remove_replicas", "set_replica_status",
-        "rehost_replicas", "set_file_status", "fill_checksums", "directory_replicas",
+        "find_quotas", "make_directories", "places", "directory_replicas", "exists", "add_replicas", "remove_replicas",
+        "set_replica_status", "rehost_replicas", "set_file_status", "fill_checksums",
     }  # fmt: skip
-    # These name no path of files; who asks for a guid is answered below.
-    apart = {"metadata_keys", "declare_metadata_keys", "set_quotas", "remove_quotas", "lfns_of_guids"}
+    apart = {
+        "metadata_keys",
+        "declare_metadata_keys",
+        "set_quotas",
+        "remove_quotas",
+        "lfns_of_guids",
+    }  # They name no path of files.
     assert {route.verb.__name__ for route in [*routes.all, *storage_routes.all]} == tried | apart
 
 

@@ -123,6 +123,24 @@ class QuotaExceeded(Conflict):
     code = "quota-exceeded"
 
 
+class UnknownReplica(NotFound):
+    """The file has no replica there."""
+
+    code = "unknown-replica"
+
+
+class LastReplica(Conflict):
+    """This is the last replica of the file."""
+
+    code = "last-replica"
+
+
+class PlaceTaken(Conflict):
+    """Another file has its bytes there."""
+
+    code = "place-taken"
+
+
 class BadAccess(BadInput):
     """This is no mode, or no entry of an access control list."""
 
@@ -163,21 +181,3 @@ class UnknownQuota(NotFound):
     """There is no such quota."""
 
     code = "unknown-quota"
-
-
-class UnknownReplica(NotFound):
-    """The file has no replica there."""
-
-    code = "unknown-replica"
-
-
-class LastReplica(Conflict):
-    """This is the last replica of the file."""
-
-    code = "last-replica"
-
-
-class PlaceTaken(Conflict):
-    """Another file has its bytes there."""
-
-    code = "place-taken"

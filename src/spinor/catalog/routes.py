@@ -32,7 +32,8 @@ from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
-routes.all += [*access_routes.all, *quota_routes.all, *replica_routes.all]
+routes.all += replica_routes.all
+routes.all.extend([*access_routes.all, *quota_routes.all])
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

@@ -39,7 +39,7 @@ from spinor.catalog.replicas.store import LockedFile, Place, Replica
 from spinor.catalog.service.directories import require_ways
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.service.quotas import check_quotas
-from spinor.catalog.service.reading import refuse_missing, unreadable
+from spinor.catalog.service.reading import refuse_missing
 from spinor.catalog.service.removal import REMOVE_BYTES
 from spinor.catalog.store import Directory
 from spinor.chores import enqueue
@@ -75,14 +75,13 @@ async def _held(tx: Tx, caller: Caller, lfns: Iterable[str]) -> Held:
     places = [rules.split_lfn(lfn, caller.vo) for lfn in wanted]
     await catalog_store.hold_tree(tx, caller)
     directories = await catalog_store.lock_directories(tx, caller, {directory for directory, _ in places})
+    await require_ways(tx, caller, wanted)
     found = {wanted[file.n - 1]: file for file in await store.lock_files(tx, caller, places)}
     if len(found) < len(wanted):
         await refuse_missing(tx, caller, wanted, set(found))
     mine = await permissions(tx, caller, directories.values())
     await mine.learn({file.access_id for file in found.values()})
     for lfn, file in found.items():
-        if not mine.passes(file.gate_id):
-            raise await unreadable(tx, mine, lfn, file.gate_id)
         if not _may_change(mine, file):
             raise FileDenied(f"You may not change {shown(lfn)}; see `spinor file getfacl`, or ask its owner.", lfn=lfn)
     return Held(found, directories)
@@ -91,7 +90,7 @@ async def _held(tx: Tx, caller: Caller, lfns: Iterable[str]) -> Held:
 def _may_change(mine: Permissions, file: LockedFile) -> bool:
     """To read it too: refusals name the checksums that are there."""
     wanted = rules.READ | rules.WRITE
-    return mine.bits(file.access_id) & wanted == wanted
+    return mine.passes(file.gate_id) and mine.bits(file.access_id) & wanted == wanted
 
 
 async def add_replicas(tx: Tx, caller: Caller, new: Sequence[NewReplica]) -> list[Registered]:
@@ -302,8 +301,8 @@ async def fill_checksums(tx: Tx, caller: Caller, files: Sequence[Checksums]) -> 
 async def existing(tx: Tx, caller: Caller, paths: Sequence[str]) -> list[Existing]:
     """What each path is, in the order asked. Raises DirectoryDenied for one behind a closed gate."""
     checked = [rules.checked_path(path, caller.vo) for path in paths]
-    around = await catalog_store.find_directories(tx, caller, rules.with_ancestors(checked))
     await require_ways(tx, caller, checked)
+    around = await catalog_store.find_directories(tx, caller, rules.with_ancestors(checked))
     names = [path.rpartition("/") for path in checked if path not in around]
     inside = [(around[above].directory_id, name) for above, _, name in names if above in around]
     files = await catalog_store.find_names(tx, caller, [one for one, _ in inside], [name for _, name in inside])

@@ -58,7 +58,7 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
 def _token(after: str | None) -> tuple[str, str]:
     if after is None:
         return _FIRST, ""
-    if after != _SECOND and (after[:1] not in (_FIRST, _SECOND) or rules.name_fault(after[1:])):
+    if after[:1] not in (_FIRST, _SECOND) or (after[1:] and rules.name_fault(after[1:])):
         raise BadQuery("`after` is not a page token; take it from the page before, unchanged", field="after")
     return after[0], after[1:]
 
