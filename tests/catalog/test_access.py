@@ -1,5 +1,6 @@
 """Every verb of the catalog against what closes a file or directory to a caller."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -259,6 +260,14 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
     assert {route.verb.__name__ for route in [*routes.all, *storage_routes.all]} == tried | apart
 
 
+async def test_a_guid_tells_the_name_of_a_readable_file_only(furnished: World) -> None:
+    lfns = [f"/astro/ada/{name}/f" for name in MODES]
+    async with furnished.db.transaction() as tx:
+        guids = [found.guid for found in await service.stat_files(tx, furnished.ada, lfns)]
+        told = [owner.lfn for owner in await replicas.lfns_of_guids(tx, furnished.alan, guids)]
+    assert [lfn is not None for lfn in told] == [True, True, False, False, True]
+
+
 async def found_by(world: World, caller: Caller, path: str) -> list[str]:
     async with world.db.transaction() as tx:
         return [r["lfn"] for r in (await service.find_files(tx, caller, path, Search(fields=[]))).rows]
@@ -409,3 +418,23 @@ async def test_new_entries_inherit_default_acls_and_groups(world: World) -> None
     assert (await code_of(world, roles.grace, DIRECTORY_VERBS["register in"], "/astro/run/new"))[0] == DENIED
     assert (await code_of(world, roles.grace_prod, DIRECTORY_VERBS["register in"], "/astro/run/new"))[0] == ""
     await check_sums(world.db)
+
+
+async def test_accesses_change_while_names_come_in(world: World) -> None:
+    await register(world.db, world.ada, *(f"/astro/t/s{n}/first" for n in range(4)))
+
+    async def fill(session: int) -> None:
+        for n in range(6):
+            await register(world.db, world.ada, f"/astro/t/s{session}/new{n}/f", f"/astro/t/s{session}/g{n}")
+
+    async def close() -> None:
+        for n in range(8):
+            await change(world.db, world.ada_admin, "/astro/t", mode="u=rwX,go=" if n % 2 else "a+rX", recursive=True)
+            await change(world.db, world.ada_admin, "/astro/t/s0", owner=("ada", "alan")[n % 2 == 0], recursive=True)
+
+    async def chown_one() -> None:
+        for n in range(10):
+            await change(world.db, world.ada_admin, "/astro/t/s1/first", owner=("ada", "alan")[n % 2])
+
+    await asyncio.gather(fill(1), fill(2), fill(3), close(), chown_one())
+    await check_sums(world.db, files=4 + 3 * 12)

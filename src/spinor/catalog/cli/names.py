@@ -65,7 +65,7 @@ def stat(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     for number, row in enumerate(found):
         if number:
             click.echo()
-        show_one(row)
+        show_one(row, skip=() if row.acl else ("acl",))
 
 
 @click.command()
