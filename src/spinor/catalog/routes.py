@@ -24,11 +24,13 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.operations.routes import routes as operation_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
+routes.all += operation_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
