@@ -12,6 +12,10 @@ BENCHMARKS = {
         "catalog_register",
         "publish a tree of small files; peer: a bare binary COPY of the same rows",
     ),
+    "catalog-remove": (
+        "catalog_remove",
+        "remove files, 1,000 a call and whole trees, and look-ups meanwhile; peer: a bare DELETE of like rows",
+    ),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),

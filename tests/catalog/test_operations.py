@@ -20,6 +20,7 @@ from spinor.catalog.operations.runner import run_slice
 from spinor.db import execute
 from spinor.errors import Denied
 from spinor.search.expression import BadQuery
+from spinor.types import SEName
 
 from .operating import ask, done, finished, lfns, paths, refusals, rows, shown, smaller_slices, value
 from .workbench import World, check_sums, register
@@ -182,7 +183,7 @@ async def test_what_cannot_be_is_refused_before_it_begins(world: World) -> None:
     with pytest.raises(BadMetadata):
         await ask(world, SetMetadata(paths=["/astro/t"], set={"size": 1}))
     with pytest.raises(BadOperation):
-        await ask(world, Rehost(paths=["/astro/t"], from_se="local-se", to_se="local-se"))
+        await ask(world, Rehost(paths=["/astro/t"], from_se=SEName("local-se"), to_se=SEName("local-se")))
     assert await rows(world, "SELECT * FROM catalog.operation") == []
 
 
@@ -306,8 +307,10 @@ async def test_replicas_get_another_storage_element(world: World) -> None:
     await register(world.db, world.ada, "/astro/t/own", pfn="own/place")
     await register(world.db, world.ada, "/astro/t/both", "/astro/t/second")
     await register(world.db, world.ada, "/astro/t/both", "/astro/t/d0/second", se="second-se", size_bytes=10)
-    request = Rehost(paths=["/astro/t"], from_se="local-se", to_se="second-se")
-    dry = await done(world, Rehost(paths=["/astro/t"], from_se="local-se", to_se="second-se", dry_run=True))
+    request = Rehost(paths=["/astro/t"], from_se=SEName("local-se"), to_se=SEName("second-se"))
+    dry = await done(
+        world, Rehost(paths=["/astro/t"], from_se=SEName("local-se"), to_se=SEName("second-se"), dry_run=True)
+    )
     assert await value(world, "SELECT count(*) FROM catalog.directory_usage WHERE se_id = 2 AND files > 0") == 2
     ended = await done(world, request)
     assert (ended.done_files, ended.refused) == (dry.done_files, dry.refused) == (32, 1)
@@ -332,7 +335,13 @@ async def test_replicas_get_another_prefix(world: World) -> None:
     await register(world.db, world.ada, "/astro/t/s", se="second-se")
     ended = await done(
         world,
-        Rehost(paths=["/astro/t"], from_se="local-se", to_se="second-se", from_prefix="astro", to_prefix="old/astro"),
+        Rehost(
+            paths=["/astro/t"],
+            from_se=SEName("local-se"),
+            to_se=SEName("second-se"),
+            from_prefix="astro",
+            to_prefix="old/astro",
+        ),
     )
     assert (ended.done_files, ended.refused) == (2, 1)
     assert [refusal.code for refusal in await refusals(world, ended.operation_id)] == ["no-new-place"]
