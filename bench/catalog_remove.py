@@ -1,18 +1,18 @@
 """How fast files go, one thousand a call and whole trees in the background, and what everybody else feels of it.
 
-The peer is a DELETE of as many like rows of the table of files in the same run, a thousand or twenty thousand of them in
-a transaction, by one session that looks at nothing else: no rights, no counters, no feed, no bytes to delete later.
+The peer is a DELETE of as many like rows of the table of files in the same run, a thousand or twenty thousand of
+them in a transaction, by one session that looks at nothing else: no rights, no counters, no feed, no bytes to delete.
 """
 
 import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.catalog_load import BATCH_ROWS, PER_DIRECTORY, Connection, batches, body, load, send, warm
+from bench.catalog_load import BATCH_ROWS, PER_DIRECTORY, Connection, batches, body, load, send, timed
 from bench.figures import Report, median, percentile
 from bench.service import Service, operations
 from bench.wire import Wire
@@ -41,10 +41,10 @@ def _calls(report: Report, service: Service, calls: int) -> None:
             for lfns in _by_directory(conn, "/demo/called")
         ]
         conn.execute("CHECKPOINT")
-        took = [_timed(lambda request=request: wire.send(request)) for request in requests]  # type: ignore[misc]
+        took = [timed(lambda request=request: wire.send(request)) for request in requests]  # type: ignore[misc]
         ids = _directory_ids(conn, "/demo/deleted")
         conn.execute("CHECKPOINT")
-        bare = [_timed(lambda part=[one]: _delete(conn, part)) for one in ids]  # type: ignore[misc]
+        bare = [timed(lambda part=[one]: _delete(conn, part)) for one in ids]  # type: ignore[misc]
     report.figure(
         f"remove {PER_DIRECTORY:,} files a call over HTTPS, one connection", PER_DIRECTORY / median(took), "files/s",
         PEER, PER_DIRECTORY / median(bare),
@@ -60,17 +60,15 @@ def _trees(report: Report, service: Service, files: int, idle_s: float) -> None:
         ids = _directory_ids(conn, "/demo/bare")
         step = BATCH_ROWS // PER_DIRECTORY
         conn.execute("CHECKPOINT")
-        bare = files / _timed(lambda: [_delete(conn, ids[n : n + step]) for n in range(0, len(ids), step)])
+        bare = files / timed(lambda: _delete_all(conn, [ids[n : n + step] for n in range(0, len(ids), step)]))
         for name, fate, words in (("bytes", "delete", ""), ("names", "keep", " --catalog-only")):
             conn.execute("CHECKPOINT")
             with _look_ups(service, conn) as during:
-                took = _timed(lambda name=name, fate=fate: _operation(service, f"/demo/{name}", fate))  # type: ignore[misc]
+                took = timed(lambda name=name, fate=fate: _operation(service, f"/demo/{name}", fate))  # type: ignore[misc]
             report.figure(f"rm -r{words} of {files:,} files in the background", files / took, "files/s", PEER, bare)
             for percent in (50, 99):
-                report.figure(
-                    f"one look-up of a file while rm -r{words} runs, p{percent}", percentile(during, percent) * 1e3, "ms",
-                    "idle service", percentile(idle, percent) * 1e3,
-                )  # fmt: skip
+                now, before = percentile(during, percent) * 1e3, percentile(idle, percent) * 1e3
+                report.figure(f"one look-up while rm -r{words} runs, p{percent}", now, "ms", "idle service", before)
         _check_empty(conn)
 
 
@@ -83,7 +81,7 @@ def _small_directories(report: Report, service: Service, directories: int) -> No
         registered += len(names)
         table = table.set_column(table.schema.get_field_index("path"), "path", [paths])
         send(service, "/demo/many", [body(table)], 1)
-    took = _timed(lambda: _operation(service, "/demo/many", "keep"))
+    took = timed(lambda: _operation(service, "/demo/many", "keep"))
     report.figure(f"rm -r of {registered:,} directories with one file each", registered / took, "directories/s")
 
 
@@ -114,13 +112,14 @@ def _look_ups(service: Service, conn: Connection) -> Iterator[list[float]]:
             for request in itertools.cycle(requests):
                 if over.is_set():
                     return
-                took.append(_timed(lambda request=request: wire.send(request)))  # type: ignore[misc]
+                took.append(timed(lambda request=request: wire.send(request)))  # type: ignore[misc]
                 time.sleep(0.002)
         except Exception as error:  # noqa: BLE001  Raised again by the thread that waits.
             errors.append(error)
 
     with service.wire(service.token()) as wire:
-        warm(wire, "/api/files/stat", json.dumps({"paths": [lfns[0]]}).encode())
+        for _ in range(5):
+            wire.post("/api/files/stat", json.dumps({"paths": [lfns[0]]}).encode())
         thread = threading.Thread(target=look, args=(wire,))
         thread.start()
         try:
@@ -153,6 +152,11 @@ def _delete(conn: Connection, directory_ids: list[int]) -> None:
     conn.execute("DELETE FROM catalog.file WHERE directory_id = ANY (%s)", (directory_ids,))
 
 
+def _delete_all(conn: Connection, parts: list[list[int]]) -> None:
+    for part in parts:
+        _delete(conn, part)
+
+
 def _check_empty(conn: Connection) -> None:
     row = conn.execute(
         """SELECT count(*) FROM catalog.directory AS d JOIN catalog.file AS f USING (directory_id)
@@ -160,9 +164,3 @@ def _check_empty(conn: Connection) -> None:
     ).fetchone()
     if row != (0,):
         raise AssertionError(f"no file should be left, and {row} are")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

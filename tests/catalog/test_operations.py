@@ -2,17 +2,23 @@
 
 import pytest
 
+from spinor.access import Caller
 from spinor.catalog import service as catalog
-from spinor.catalog.errors import BadMetadata, DirectoryDenied, PathOutsideVO, UnknownLFN
+from spinor.catalog.access import service as access
+from spinor.catalog.access.models import AccessRequest, AclEntry, AclKind
+from spinor.catalog.errors import BadMetadata, DirectoryDenied, PathOutsideVO, UnknownLFN, UnknownUser
 from spinor.catalog.models import BytesFate, MetadataChange, Move
 from spinor.catalog.operations import rules, service
 from spinor.catalog.operations.errors import BadOperation, KeyReused, TopOfVO, UnknownOperation
 from spinor.catalog.operations.models import (
+    Chmod,
+    Chown,
     OperationSearch,
     OperationState,
     RebuildUsage,
     Rehost,
     Remove,
+    Setfacl,
     SetMetadata,
     Target,
 )
@@ -30,27 +36,18 @@ WAITING = (
 )
 
 
-async def open_to_all(world: World, path: str, mode: int = 0o777) -> None:
-    """Give a directory another mode, as chmod would. It has no subdirectories."""
+async def chmod(world: World, path: str, mode: str, caller: Caller | None = None) -> None:
     async with world.db.transaction() as tx:
-        await execute(
-            tx,
-            """WITH new AS (
-                   INSERT INTO catalog.access (vo_id, owner_id, group_id, mode)
-                   SELECT vo_id, owner_id, group_id, %(mode)s::smallint FROM catalog.access
-                   JOIN catalog.directory AS d USING (access_id, vo_id) WHERE d.path = %(path)s::text
-                   RETURNING access_id, vo_id
-               ), gate AS (
-                   INSERT INTO catalog.gate (vo_id, access_ids)
-                   SELECT new.vo_id, ARRAY(SELECT DISTINCT a FROM unnest(g.access_ids || new.access_id) AS a ORDER BY a)
-                   FROM new, catalog.directory AS d JOIN catalog.directory AS p ON p.directory_id = d.parent_id
-                   JOIN catalog.gate AS g ON g.gate_id = p.gate_id WHERE d.path = %(path)s::text
-                   RETURNING gate_id
-               )
-               UPDATE catalog.directory SET access_id = new.access_id, gate_id = gate.gate_id
-               FROM new, gate WHERE path = %(path)s::text""",
-            {"path": path, "mode": mode},
-        )
+        await access.change_access(tx, caller or world.ada, AccessRequest(paths=[path], mode=mode))
+
+
+async def shared(world: World) -> None:
+    """/astro/t/shared is alan's and sticky: each takes out only their own. One file there is ada's."""
+    await register(world.db, world.ada, "/astro/t/x")
+    await chmod(world, "/astro/t", "0777")
+    await register(world.db, world.alan, "/astro/t/shared/b", "/astro/t/shared/c")
+    await chmod(world, "/astro/t/shared", "1777", world.alan)
+    await register(world.db, world.ada, "/astro/t/shared/a")
 
 
 async def test_a_tree_goes_with_its_directories_and_its_bytes_are_queued(world: World) -> None:
@@ -116,17 +113,16 @@ async def test_a_filter_chooses_files_and_directories_stay(world: World) -> None
 
 
 async def test_what_others_own_is_refused_one_by_one(world: World) -> None:
-    await register(world.db, world.ada, *(f"/astro/t/mine{n}/f{n}" for n in range(3)), "/astro/t/shared/a")
-    await open_to_all(world, "/astro/t/shared", 0o1777)
-    await register(world.db, world.alan, "/astro/t/shared/b", "/astro/t/shared/c")
-    await open_to_all(world, "/astro/t/mine1", 0o555)
+    await shared(world)
+    await register(world.db, world.ada, *(f"/astro/t/mine{n}/f{n}" for n in range(3)))
+    await chmod(world, "/astro/t/mine1", "0555")
     request = Remove(paths=["/astro/t"])
     before = await lfns(world)
     dry = await done(world, Remove(paths=["/astro/t"], dry_run=True))
-    assert (dry.done_files, dry.refused) == (3, 3)
+    assert (dry.done_files, dry.refused) == (4, 3)
     assert await lfns(world) == before
     ended = await done(world, request)
-    assert ended.done_files == 3 and ended.done_directories == 2
+    assert ended.done_files == 4 and ended.done_directories == 2
     assert [(refusal.lfn, refusal.code) for refusal in await refusals(world, ended.operation_id)] == [
         ("/astro/t/mine1", "directory-denied"),
         ("/astro/t/shared/b", "directory-denied"),
@@ -158,12 +154,11 @@ async def test_only_so_many_refusals_are_kept_and_all_are_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "KEPT_REFUSALS", 5)
-    await register(world.db, world.ada, "/astro/t/x")
-    await open_to_all(world, "/astro/t", 0o1777)
-    await register(world.db, world.alan, *(f"/astro/t/f{n}" for n in range(9)))
+    await shared(world)
+    await register(world.db, world.alan, *(f"/astro/t/shared/f{n}" for n in range(9)))
     ended = await done(world, Remove(paths=["/astro/t"]))
-    assert (ended.done_files, ended.refused, len(await refusals(world, ended.operation_id))) == (1, 10, 5)
-    await check_sums(world.db, files=9)
+    assert (ended.done_files, ended.refused, len(await refusals(world, ended.operation_id))) == (2, 12, 5)
+    await check_sums(world.db, files=11)
 
 
 async def test_what_cannot_be_is_refused_before_it_begins(world: World) -> None:
@@ -267,7 +262,7 @@ async def test_a_tree_that_moves_away_is_left_alone(world: World) -> None:
 
 async def test_metadata_of_all_files_below(world: World) -> None:
     await register(world.db, world.ada, *(f"/astro/t/d{n % 3}/f{n}" for n in range(30)), metadata={"old": 1, "run": 1})
-    await open_to_all(world, "/astro/t/d0")
+    await chmod(world, "/astro/t/d0", "0777")
     await register(world.db, world.alan, "/astro/t/d0/theirs")
     operation_id = await ask(world, SetMetadata(paths=["/astro/t"], set={"run": 7}, unset=["old"]))
     await smaller_slices(world, operation_id, 8)
@@ -299,6 +294,52 @@ async def test_metadata_of_all_directories_below(world: World) -> None:
     assert (await finished(world, operation_id)).done_directories == 41
     assert await rows(world, "SELECT DISTINCT metadata -> 'run', metadata -> 'site' FROM catalog.directory"
                              " WHERE path LIKE '/astro/t%%'", none=None) == [(5, None)]  # fmt: skip
+    await check_sums(world.db)
+
+
+async def test_modes_owners_groups_and_lists_of_whole_trees(world: World) -> None:
+    await register(world.db, world.ada, *(f"/astro/t/d{n % 3}/f{n}" for n in range(30)))
+    await chmod(world, "/astro/t/d0", "0777")
+    await register(world.db, world.alan, "/astro/t/d0/theirs")
+    modes = "SELECT DISTINCT a.mode FROM catalog.file AS f JOIN catalog.access AS a USING (access_id) ORDER BY a.mode"
+    dry = await done(world, Chmod(paths=["/astro/t"], mode="go-rwx", dry_run=True))
+    assert await rows(world, modes) == [(0o644,)]
+    operation_id = await ask(world, Chmod(paths=["/astro/t"], mode="go-rwx"))
+    await smaller_slices(world, operation_id, 8)
+    ended = await finished(world, operation_id)
+    assert (ended.state, ended.done_directories, ended.refused) == ("done", 4, 1)
+    assert (dry.done_files, dry.refused) == (ended.done_files, ended.refused)
+    assert [refusal.lfn for refusal in await refusals(world, operation_id)] == ["/astro/t/d0/theirs"]
+    assert await rows(world, modes) == [(0o600,), (0o644,)]
+    await check_sums(world.db)
+    await done(world, Chown(paths=["/astro/t"], owner="alan", group="astro_admins"), world.ada_admin)
+    owners = """SELECT DISTINCT u.name, g.name FROM (SELECT access_id FROM catalog.file UNION
+                SELECT access_id FROM catalog.directory WHERE path LIKE '/astro/t%') AS f
+                JOIN catalog.access AS a USING (access_id) JOIN identity.user_account AS u ON u.user_id = a.owner_id
+                JOIN identity.vo_group AS g ON g.group_id = a.group_id"""
+    assert await rows(world, owners.replace("%'", "%%'")) == [("alan", "astro_admins")]
+    await check_sums(world.db)
+    entry = AclEntry(kind=AclKind.USER, name="ada", permissions="rwX")
+    ended = await done(world, Setfacl(paths=["/astro/t"], acl_set=[entry]), world.alan)
+    assert (ended.done_directories, ended.refused) == (4, 0)
+    assert (await done(world, Remove(paths=["/astro/t/d1"]), world.ada)).done_directories == 1
+    await check_sums(world.db, files=21)
+    with pytest.raises(UnknownUser):
+        await ask(world, Chown(paths=["/astro/t"], owner="nobody"), world.ada_admin)
+
+
+async def test_what_is_behind_a_closed_directory_is_refused_with_it(world: World) -> None:
+    await register(world.db, world.ada, *(f"/astro/t/closed/secret{n}/f{n}" for n in range(9)), "/astro/t/x")
+    await done(world, Chmod(paths=["/astro/t"], mode="go+w"))
+    await done(world, Chmod(paths=["/astro/t/closed"], mode="go-rwx"))
+    operation_id = await ask(world, SetMetadata(paths=["/astro/t"], set={"run": 1}), world.alan)
+    await smaller_slices(world, operation_id, 2)
+    ended = await finished(world, operation_id)
+    assert (ended.done_files, ended.refused) == (1, 1)
+    assert [refusal.lfn for refusal in await refusals(world, operation_id)] == ["/astro/t/closed"]
+    request = SetMetadata(paths=["/astro/t"], set={"run": 1}, target=Target.DIRECTORIES)
+    ended = await done(world, request, world.alan)
+    assert [refusal.lfn for refusal in await refusals(world, ended.operation_id)] == ["/astro/t/closed"]
     await check_sums(world.db)
 
 

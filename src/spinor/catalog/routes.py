@@ -26,8 +26,8 @@ from spinor.catalog.models import (
     Usage,
 )
 from spinor.catalog.operations.routes import routes as operation_routes
-from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.catalog.quotas.routes import routes as quota_routes
+from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 from spinor.search import Search

@@ -11,8 +11,9 @@ from spinor.catalog.operations.rules import Cursor, Phase
 from spinor.catalog.operations.selection import selected
 from spinor.catalog.operations.slices import Slice, end_of_files, next_part, place_of, refuse_closed, whole
 from spinor.catalog.operations.store import Q, W
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import denied, refusal
 from spinor.catalog.service.permissions import Permissions, permissions
+from spinor.catalog.store import Directory
 from spinor.catalog.store import Q as CATALOG
 
 _OVERLAP = 1000  # A row may become visible after one with a higher number.
@@ -23,7 +24,7 @@ async def annotate(work: Slice, request: SetMetadata, top: str, directory_id: in
     if request.target is Target.DIRECTORIES:
         return await _annotate_directories(work, request, top, directory_id)
     part = await next_part(work, top, directory_id)
-    ranges = refuse_closed(work, part, lambda d: part.mine.passes(d.gate_id), "reach what is in")
+    ranges = await refuse_closed(work, part, lambda d: part.mine.passes(d.gate_id), "reach what is in")
     work.directories = whole(part)
     file_ids = await selected(work.tx, work.caller, request.where, work.taken.created_at, ranges) if ranges else []
     if file_ids != []:
@@ -71,9 +72,11 @@ async def _annotate_directories(work: Slice, request: SetMetadata, top: str, dir
     mine = await permissions(tx, caller, rows)
     allowed = [row for row in rows if mine.may_write(row)]
     for row in rows:
-        if not mine.may_write(row):
+        if mine.passes(row.gate_id) and not mine.may_write(row):
             error = denied(mine, row, "change")
             work.refuse(row.path, error.code, error.message)
+        elif not mine.passes(row.gate_id):
+            await _refuse_closed(work, mine, row)
     work.directories = len(allowed)
     if allowed and not work.dry_run:
         tops = rules.outermost(sorted(row.path for row in allowed))
@@ -88,4 +91,13 @@ async def _annotate_directories(work: Slice, request: SetMetadata, top: str, dir
         await catalog.record_changes(tx, caller, "metadata-changed", told, set=request.set, unset=request.unset)
     if len(rows) < cursor.size:
         return Cursor(top=cursor.top + 1, rate=cursor.rate)
-    return msgspec.structs.replace(cursor, path=rows[-1].path)
+    return msgspec.structs.replace(cursor, path=rows[-1].path, closed=work.closed)
+
+
+async def _refuse_closed(work: Slice, mine: Permissions, directory: Directory) -> None:
+    """Once for all that is behind a closed directory."""
+    if work.closed and f"{directory.path}/".startswith(f"{work.closed}/"):
+        return
+    error = await refusal(work.tx, mine, directory)
+    work.closed = str(error.facts["path"])
+    work.refuse(work.closed, error.code, error.message)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from spinor.catalog.access.models import AccessChange, AclEntry, AclName, Bits
 from spinor.catalog.models import BytesFate, MetadataValue
 from spinor.types import SEName
 
@@ -68,7 +69,41 @@ class RebuildUsage(OnTrees, frozen=True, kw_only=True, tag="rebuild-usage"):
     """Count the files of each directory anew. Each counter that was wrong is told as a refusal, and corrected."""
 
 
-Request = Remove | SetMetadata | Rehost | RebuildUsage
+class ChangeAccess(OnTrees, frozen=True, kw_only=True):
+    """The same change for all files and directories; the fields are those of AccessChange."""
+
+    owner: str | None = None
+    group: str | None = None
+    mode: Bits | str | None = None
+    acl: list[AclEntry] | None = None
+    acl_set: list[AclEntry] = []
+    acl_drop: list[AclName] = []
+    default_acl: list[AclEntry] | None = None
+    default_acl_set: list[AclEntry] = []
+    default_acl_drop: list[AclName] = []
+
+    @property
+    def change(self) -> AccessChange:
+        return AccessChange(**{name: getattr(self, name) for name in AccessChange.__struct_fields__})
+
+
+class Chmod(ChangeAccess, frozen=True, kw_only=True, tag="chmod"):
+    pass
+
+
+class Chown(ChangeAccess, frozen=True, kw_only=True, tag="chown"):
+    pass
+
+
+class Chgrp(ChangeAccess, frozen=True, kw_only=True, tag="chgrp"):
+    pass
+
+
+class Setfacl(ChangeAccess, frozen=True, kw_only=True, tag="setfacl"):
+    pass
+
+
+Request = Remove | SetMetadata | Rehost | RebuildUsage | Chmod | Chown | Chgrp | Setfacl
 
 
 class WaitingBytes(msgspec.Struct, frozen=True, kw_only=True):

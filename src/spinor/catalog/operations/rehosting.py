@@ -17,7 +17,7 @@ from spinor.search.expression import shown
 async def rehost(work: Slice, request: Rehost, top: str, directory_id: int) -> Cursor:
     """One slice. No bytes move."""
     part = await next_part(work, top, directory_id)
-    ranges = refuse_closed(work, part, part.mine.may_write)
+    ranges = await refuse_closed(work, part, part.mine.may_write)
     work.directories = whole(part)
     if ranges:
         if work.dry_run:

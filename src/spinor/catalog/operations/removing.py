@@ -10,13 +10,13 @@ from spinor.catalog.operations.rules import Cursor, Phase, Range
 from spinor.catalog.operations.selection import selected
 from spinor.catalog.operations.slices import Slice, end_of_files, next_part, place_of, refuse_closed
 from spinor.catalog.operations.store import Below, Q, W
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import not_taken
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.store import Directory
 from spinor.resources import service as resources
 from spinor.search.expression import shown
 
-_STICKY = 0o1000
+_NOBODY = -1  # The owner of nothing.
 
 
 async def remove(work: Slice, request: Remove, top: str, directory_id: int) -> Cursor:
@@ -27,7 +27,7 @@ async def remove(work: Slice, request: Remove, top: str, directory_id: int) -> C
     is_tree = bool(part.directories) or not part.ranges
     ranges = [
         msgspec.structs.replace(item, own_only=_own_only(part.mine, item.directory))
-        for item in refuse_closed(work, part, part.mine.may_write)
+        for item in await refuse_closed(work, part, part.mine.may_write)
     ]
     if ranges:
         await _remove_files(work, request, ranges)
@@ -35,7 +35,7 @@ async def remove(work: Slice, request: Remove, top: str, directory_id: int) -> C
 
 
 def _own_only(mine: Permissions, directory: Directory) -> bool:
-    return not mine.everything and bool(mine.access(directory.access_id).mode & _STICKY)
+    return not mine.may_take(directory, _NOBODY)
 
 
 async def _remove_files(work: Slice, request: Remove, ranges: list[Range]) -> None:
@@ -70,7 +70,10 @@ def _why(lfn: str, read_only: bool) -> tuple[str, str]:
         return "replica-read-only", (
             f"{shown(lfn)} has bytes on a read-only storage element; `--catalog-only` removes the name and keeps them."
         )
-    return "directory-denied", f"{shown(lfn)} is another's, in a directory from which each takes only their own."
+    return (
+        "directory-denied",
+        f"{shown(lfn)} is another's, in a sticky directory: each takes only their own out of it.",
+    )
 
 
 async def _remove_directories(work: Slice, top: str, directory_id: int) -> Cursor:
@@ -110,8 +113,10 @@ async def _judge(work: Slice, rows: list[Below]) -> tuple[list[Directory], list[
     kept: list[Directory] = []
     for row in rows:
         parent = known[row.parent_id] if row.parent_id is not None else row
+        if not mine.passes(parent.gate_id):
+            continue  # What is behind a closed directory was refused with that.
         if not mine.may_take(parent, mine.access(row.access_id).owner_id):
-            error = denied(mine, parent)
+            error = not_taken(mine, parent, row.path)
             work.refuse(row.path, error.code, error.message)
         elif row.file_count and not work.dry_run:
             if mine.may_write(row):  # Else it was refused with its files.

@@ -42,6 +42,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     name: str = ""
     size: int = FIRST
+    closed: str = ""  # The last directory that was refused with all that is behind it.
     rate: float | None = None
 
 

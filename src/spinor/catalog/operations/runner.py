@@ -10,8 +10,19 @@ import msgspec
 
 from spinor.catalog.operations import rules, store
 from spinor.catalog.operations.annotating import annotate
+from spinor.catalog.operations.changing import change_access
 from spinor.catalog.operations.counting import recount
-from spinor.catalog.operations.models import RebuildUsage, Rehost, Remove, Request, SetMetadata
+from spinor.catalog.operations.models import (
+    Chgrp,
+    Chmod,
+    Chown,
+    RebuildUsage,
+    Rehost,
+    Remove,
+    Request,
+    Setfacl,
+    SetMetadata,
+)
 from spinor.catalog.operations.rehosting import rehost
 from spinor.catalog.operations.removing import remove
 from spinor.catalog.operations.rules import Cursor, Phase
@@ -32,6 +43,10 @@ _WORK: dict[type[Any], Callable[[Slice, Any, str, int], Awaitable[Cursor]]] = {
     SetMetadata: annotate,
     Rehost: rehost,
     RebuildUsage: recount,
+    Chmod: change_access,
+    Chown: change_access,
+    Chgrp: change_access,
+    Setfacl: change_access,
 }
 
 

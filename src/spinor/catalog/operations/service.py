@@ -9,12 +9,14 @@ import msgspec
 from spinor.access import Caller, Scope
 from spinor.catalog import rules as catalog_rules
 from spinor.catalog import store as catalog
+from spinor.catalog.access.changing import prepare_change
 from spinor.catalog.errors import BadMetadata, UnknownLFN
 from spinor.catalog.models import Outcome, Refusal
 from spinor.catalog.operations import rules, store
 from spinor.catalog.operations.errors import BadOperation, KeyReused, OperationEnded, TopOfVO, UnknownOperation
 from spinor.catalog.operations.models import (
     ENDED,
+    ChangeAccess,
     OnTrees,
     Operation,
     OperationPage,
@@ -31,7 +33,7 @@ from spinor.catalog.operations.models import (
 )
 from spinor.catalog.operations.selection import checked_where
 from spinor.catalog.operations.store import Stored
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import not_taken, refusal
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.store import Directory
 from spinor.chores import enqueue
@@ -94,6 +96,8 @@ async def _checked(tx: Tx, caller: Caller, request: OnTrees) -> OnTrees:
             return await _checked_metadata(tx, caller, request)
         case Rehost():
             await _check_rehost(tx, caller, request)
+        case ChangeAccess():
+            await prepare_change(tx, caller, request.change)
         case RebuildUsage():
             caller.require(Scope.FILES_MANAGE)
     return request
@@ -134,7 +138,7 @@ async def _tops(tx: Tx, caller: Caller, request: OnTrees, paths: Sequence[str]) 
     for path in paths:
         there = catalog_rules.nearest(path, around)
         if there is not None and not mine.passes(around[there].gate_id):
-            raise denied(mine, around[there], "reach what is in")
+            raise await refusal(tx, mine, around[there], "reach what is in")
     known = [path for path in others if path.rpartition("/")[0] in around]
     places = [around[path.rpartition("/")[0]].directory_id for path in known]
     names = [path.rpartition("/")[2] for path in known]
@@ -156,7 +160,7 @@ def _refuse_tops(mine: Permissions, request: Remove, paths: Sequence[str], aroun
         if path in around and above is None:
             raise TopOfVO(path=path)
         if path in around and above and not mine.may_take(above, mine.access(around[path].access_id).owner_id):
-            raise denied(mine, above)
+            raise not_taken(mine, above, path)
 
 
 def _whose(caller: Caller) -> int | None:

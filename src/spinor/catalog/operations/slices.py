@@ -13,7 +13,7 @@ from spinor.catalog.operations.errors import TreeMoved
 from spinor.catalog.operations.models import OnTrees
 from spinor.catalog.operations.rules import Cursor, Phase, Range
 from spinor.catalog.operations.store import Taken
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import refusal
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.store import Directory
 from spinor.db import Tx
@@ -30,6 +30,7 @@ class Slice:
         self.caller: Caller = taken.caller
         self.cursor = taken.cursor
         self.dry_run = request.dry_run
+        self.closed = taken.cursor.closed
         self.files = 0
         self.size_bytes = 0
         self.directories = 0
@@ -126,16 +127,27 @@ async def _locked(work: Slice, taken: Any) -> dict[str, Directory]:
     return await catalog.lock_directories(work.tx, work.caller, [directory.path for directory in taken])
 
 
-def refuse_closed(work: Slice, part: Part, may: Callable[[Directory], bool], act: str = "write in") -> list[Range]:
-    """The ranges in whose directories the caller may do that; each other directory that has files is refused once."""
+async def refuse_closed(
+    work: Slice, part: Part, may: Callable[[Directory], bool], act: str = "write in"
+) -> list[Range]:
+    """The ranges in whose directories the caller may do that; each other directory that has files is refused once, and
+    what is behind a closed one is refused with that."""
     allowed = []
     for item in part.ranges:
-        if may(item.directory):
+        directory = item.directory
+        if may(directory):
             allowed.append(item)
-        elif item.directory.file_count and not item.first:
-            error = denied(part.mine, item.directory, act)
-            work.refuse(item.directory.path, error.code, error.message)
+        elif directory.file_count and not item.first and not _is_within(directory.path, work.closed):
+            error = await refusal(work.tx, part.mine, directory, act)
+            path = str(error.facts["path"])
+            work.refuse(path, error.code, error.message)
+            if path != directory.path:
+                work.closed = path
     return allowed
+
+
+def _is_within(path: str, top: str) -> bool:
+    return bool(top) and f"{path}/".startswith(f"{top}/")
 
 
 def whole(part: Part) -> int:
@@ -147,7 +159,7 @@ def whole(part: Part) -> int:
 def end_of_files(work: Slice, part: Part, *, then_directories: bool) -> Cursor:
     """The cursor after this part; at the end of a tree that of its directories, or of the next tree."""
     if part.next is not None:
-        return part.next
+        return msgspec.structs.replace(part.next, closed=work.closed)
     size, rate, top = work.cursor.size, work.cursor.rate, work.cursor.top
     if then_directories:
         return Cursor(top=top, phase=Phase.DIRECTORIES, size=rules.FIRST // 4, rate=rate)

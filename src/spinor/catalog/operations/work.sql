@@ -268,3 +268,10 @@ SELECT f.directory_id, r.se_id, a.owner_id, f.vo_id, count(*), sum(f.size_bytes)
 FROM catalog.file AS f JOIN catalog.access AS a USING (access_id) CROSS JOIN LATERAL unnest(f.se_ids) AS r (se_id)
 WHERE f.vo_id = %(vo_id)s::integer AND f.directory_id = ANY (%(directory_ids)s::bigint[])
 GROUP BY f.directory_id, r.se_id, a.owner_id, f.vo_id;
+
+-- name: files_of_ranges
+-- The files of some ranges, and their bytes.
+SELECT f.file_id, f.size_bytes
+FROM unnest(%(directory_ids)s::bigint[], %(firsts)s::text[], %(lasts)s::text[]) AS w (directory_id, first, last)
+JOIN catalog.file AS f ON f.directory_id = w.directory_id AND f.name BETWEEN w.first AND w.last
+WHERE f.vo_id = %(vo_id)s::integer;
