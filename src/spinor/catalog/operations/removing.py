@@ -1,10 +1,12 @@
 """Remove trees: their files from the top down, then their directories from the deepest up."""
 
+from typing import Any
+
 import msgspec
 
 from spinor.catalog import store as catalog
 from spinor.catalog.models import BytesFate
-from spinor.catalog.operations import store
+from spinor.catalog.operations import rules, store
 from spinor.catalog.operations.models import Remove
 from spinor.catalog.operations.rules import Cursor, Phase, Range
 from spinor.catalog.operations.selection import selected
@@ -51,18 +53,32 @@ async def _remove_files(work: Slice, request: Remove, ranges: list[Range]) -> No
     if work.dry_run:
         work.count(await store.on_ranges(tx, caller, Q.count_range, ranges, file_ids=file_ids))
     else:
-        lineage = await catalog.any_provenance(tx, caller)
-        removed = await store.on_ranges(
-            tx, caller, W.remove_files, ranges, lineage=lineage,
-            delete_bytes=request.bytes is BytesFate.DELETE, **chosen,
-        )  # fmt: skip
-        work.count(removed)
+        await _delete(work, request, ranges, chosen)
     if fixed or any(item.own_only for item in ranges):
         rows = await store.on_ranges(tx, caller, W.not_removed, ranges, limit=max(1, work.room), **chosen)
         size_bytes = work.refuse_files(rows, _why)
         if work.dry_run and rows:
             work.files -= rows[0][2]
             work.size_bytes -= size_bytes
+
+
+async def _delete(work: Slice, request: Remove, ranges: list[Range], chosen: dict[str, Any]) -> None:
+    tx, caller = work.tx, work.caller
+    delete_bytes = request.bytes is BytesFate.DELETE
+    lineage = await catalog.any_provenance(tx, caller)
+    whole: list[Directory] = []
+    some: list[Range] = []
+    plain = not (lineage or chosen["fixed"] or chosen["file_ids"] is not None)
+    for item in ranges:
+        if plain and not (item.own_only or item.first or item.last != rules.LAST_NAME):
+            whole.append(item.directory)
+        else:
+            some.append(item)
+    if whole:
+        work.count(await store.on_directories(tx, caller, W.remove_all_files, whole, delete_bytes=delete_bytes))
+    if some:
+        values = {"lineage": lineage, "delete_bytes": delete_bytes, **chosen}
+        work.count(await store.on_ranges(tx, caller, W.remove_files, some, **values))
 
 
 def _why(lfn: str, read_only: bool) -> tuple[str, str]:

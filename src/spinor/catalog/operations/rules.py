@@ -11,7 +11,7 @@ from spinor.catalog.store import Directory
 KEPT_REFUSALS = 10_000
 TARGET_S = 0.1
 TARGET_ALONE_S = 0.04  # While nobody else may put names into the VO's directories.
-LEAST, FIRST, MOST = 50, 1000, 50_000
+LEAST, FIRST, MOST = 50, 2000, 100_000
 MOST_DIRECTORIES = 4000
 BREATH = 0.1  # Of the time that the slice took.
 LAST_NAME = "\U0010ffff" * 64  # No name comes after it: names have at most 255 bytes.

@@ -13,40 +13,44 @@ WITH gone AS (
       AND (%(file_ids)s::bigint[] IS NULL OR f.file_id = ANY (%(file_ids)s::bigint[]))
     RETURNING f.file_id, f.directory_id, f.name, f.size_bytes, f.access_id, f.se_ids, f.pfns,
               (f.metadata IS NOT NULL)::integer AS annotated
-), placed AS (
-    SELECT r.se_id, g.directory_id, NULL::text AS path, g.name
-    FROM gone AS g CROSS JOIN LATERAL unnest(g.se_ids, g.pfns) AS r (se_id, pfn)
-    WHERE %(delete_bytes)s::boolean AND r.pfn IS NULL
-    UNION ALL
-    SELECT r.se_id, 0, CASE WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') ELSE '' END,
-           regexp_replace(r.pfn, '^.*/', '')
-    FROM gone AS g CROSS JOIN LATERAL unnest(g.se_ids, g.pfns) AS r (se_id, pfn)
-    WHERE %(delete_bytes)s::boolean AND r.pfn IS NOT NULL
+), alike AS (
+    SELECT directory_id, access_id, se_ids, count(*) AS files, sum(size_bytes)::bigint AS size_bytes,
+           sum(annotated) AS annotated, array_agg(name) AS names, array_agg(name) FILTER (WHERE pfns IS NULL) AS placed
+    FROM gone GROUP BY directory_id, access_id, se_ids
 ), queued AS (
     INSERT INTO catalog.removal (vo_id, se_id, path, names)
-    SELECT %(vo_id)s::integer, p.se_id, COALESCE(p.path, l.path, ''), p.names
+    SELECT %(vo_id)s::integer, r.se_id, COALESCE(l.path, ''), a.placed[part.first:part.first + 999]
+    FROM alike AS a
+    CROSS JOIN LATERAL unnest(a.se_ids) AS r (se_id)
+    CROSS JOIN LATERAL generate_series(1, cardinality(a.placed), 1000) AS part (first)
+    LEFT JOIN catalog.directory_location AS l ON l.directory_id = a.directory_id AND l.se_id = r.se_id
+    WHERE %(delete_bytes)s::boolean
+    UNION ALL
+    SELECT %(vo_id)s::integer, o.se_id, o.path, array_agg(o.name)
     FROM (
-        SELECT se_id, directory_id, path, array_agg(name) AS names
+        SELECT p.se_id, p.path, p.name, (row_number() OVER (PARTITION BY p.se_id, p.path) - 1) / 1000 AS part
         FROM (
-            SELECT *, (row_number() OVER (PARTITION BY se_id, directory_id, path) - 1) / 1000 AS part FROM placed
-        ) AS numbered
-        GROUP BY se_id, directory_id, path, part
-    ) AS p
-    LEFT JOIN catalog.directory_location AS l ON l.directory_id = p.directory_id AND l.se_id = p.se_id
+            SELECT r.se_id,
+                   CASE WHEN r.pfn IS NULL THEN COALESCE(l.path, '')
+                        WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') ELSE '' END AS path,
+                   COALESCE(regexp_replace(r.pfn, '^.*/', ''), g.name) AS name
+            FROM gone AS g
+            CROSS JOIN LATERAL unnest(g.se_ids, g.pfns) AS r (se_id, pfn)
+            LEFT JOIN catalog.directory_location AS l ON l.directory_id = g.directory_id AND l.se_id = r.se_id
+            WHERE %(delete_bytes)s::boolean AND g.pfns IS NOT NULL
+        ) AS p
+    ) AS o
+    GROUP BY o.se_id, o.path, o.part
 ), told AS (
     INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names)
-    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, 'files-removed', d.path, g.files, g.names
-    FROM (SELECT directory_id, count(*) AS files, array_agg(name) AS names FROM gone GROUP BY directory_id) AS g
-    JOIN catalog.directory AS d USING (directory_id)
+    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, 'files-removed', d.path, a.files, a.names
+    FROM alike AS a JOIN catalog.directory AS d USING (directory_id)
 ), used AS (
     UPDATE catalog.directory_usage AS u
     SET files = u.files - c.files, size_bytes = u.size_bytes - c.size_bytes
     FROM (
         SELECT s.directory_id, r.se_id, a.owner_id, sum(s.files)::bigint AS files, sum(s.size_bytes)::bigint AS size_bytes
-        FROM (
-            SELECT directory_id, access_id, se_ids, count(*) AS files, sum(size_bytes) AS size_bytes
-            FROM gone GROUP BY directory_id, access_id, se_ids
-        ) AS s
+        FROM alike AS s
         JOIN catalog.access AS a USING (access_id)
         CROSS JOIN LATERAL unnest(s.se_ids) AS r (se_id)
         GROUP BY s.directory_id, r.se_id, a.owner_id
@@ -57,8 +61,8 @@ WITH gone AS (
     SET file_count = d.file_count - c.files, size_bytes = d.size_bytes - c.size_bytes,
         annotated_files = d.annotated_files - c.annotated
     FROM (
-        SELECT directory_id, count(*) AS files, sum(size_bytes)::bigint AS size_bytes, sum(annotated) AS annotated
-        FROM gone GROUP BY directory_id
+        SELECT directory_id, sum(files)::bigint AS files, sum(size_bytes)::bigint AS size_bytes, sum(annotated) AS annotated
+        FROM alike GROUP BY directory_id
     ) AS c
     WHERE d.directory_id = c.directory_id
 ), forgotten AS (
@@ -66,7 +70,57 @@ WITH gone AS (
     WHERE %(lineage)s::boolean AND vo_id = %(vo_id)s::integer
       AND (file_id IN (SELECT file_id FROM gone) OR ancestor_id IN (SELECT file_id FROM gone))
 )
-SELECT count(*), COALESCE(sum(size_bytes), 0)::bigint FROM gone;
+SELECT COALESCE(sum(files), 0)::bigint, COALESCE(sum(size_bytes), 0)::bigint FROM alike;
+
+-- name: remove_all_files
+-- The same for all files of some directories, of which none may stay and none is in a lineage: a DELETE that returns
+-- nothing takes a fifth of the time, and counters need only become zero.
+WITH alike AS (
+    SELECT directory_id, se_ids, pfns IS NULL AS placed, count(*) AS files, sum(size_bytes)::bigint AS size_bytes,
+           array_agg(name) AS names
+    FROM catalog.file
+    WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[])
+    GROUP BY directory_id, se_ids, pfns IS NULL
+), gone AS (
+    DELETE FROM catalog.file
+    WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[])
+), queued AS (
+    INSERT INTO catalog.removal (vo_id, se_id, path, names)
+    SELECT %(vo_id)s::integer, r.se_id, COALESCE(l.path, ''), a.names[part.first:part.first + 999]
+    FROM alike AS a
+    CROSS JOIN LATERAL unnest(a.se_ids) AS r (se_id)
+    CROSS JOIN LATERAL generate_series(1, cardinality(a.names), 1000) AS part (first)
+    LEFT JOIN catalog.directory_location AS l ON l.directory_id = a.directory_id AND l.se_id = r.se_id
+    WHERE %(delete_bytes)s::boolean AND a.placed
+    UNION ALL
+    SELECT %(vo_id)s::integer, o.se_id, o.path, array_agg(o.name)
+    FROM (
+        SELECT p.se_id, p.path, p.name, (row_number() OVER (PARTITION BY p.se_id, p.path) - 1) / 1000 AS part
+        FROM (
+            SELECT r.se_id,
+                   CASE WHEN r.pfn IS NULL THEN COALESCE(l.path, '')
+                        WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') ELSE '' END AS path,
+                   COALESCE(regexp_replace(r.pfn, '^.*/', ''), f.name) AS name
+            FROM catalog.file AS f
+            CROSS JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
+            LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
+            WHERE %(delete_bytes)s::boolean AND f.vo_id = %(vo_id)s::integer AND f.pfns IS NOT NULL
+              AND f.directory_id IN (SELECT directory_id FROM alike WHERE NOT placed)
+        ) AS p
+    ) AS o
+    GROUP BY o.se_id, o.path, o.part
+), told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names)
+    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, 'files-removed', d.path, a.files, a.names
+    FROM alike AS a JOIN catalog.directory AS d USING (directory_id)
+), used AS (
+    UPDATE catalog.directory_usage SET files = 0, size_bytes = 0
+    WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[])
+), counted AS (
+    UPDATE catalog.directory SET file_count = 0, size_bytes = 0, annotated_files = 0
+    WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[])
+)
+SELECT COALESCE(sum(files), 0)::bigint, COALESCE(sum(size_bytes), 0)::bigint FROM alike;
 
 -- name: not_removed
 -- Those files of the ranges that may not be removed, and whether it is for a read-only storage element (else for their
