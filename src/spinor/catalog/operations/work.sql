@@ -105,7 +105,7 @@ WITH alike AS (
             CROSS JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
             LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
             WHERE %(delete_bytes)s::boolean AND f.vo_id = %(vo_id)s::integer AND f.pfns IS NOT NULL
-              AND f.directory_id IN (SELECT directory_id FROM alike WHERE NOT placed)
+              AND f.directory_id = ANY (%(directory_ids)s::bigint[]) AND EXISTS (SELECT FROM alike WHERE NOT placed)
         ) AS p
     ) AS o
     GROUP BY o.se_id, o.path, o.part
