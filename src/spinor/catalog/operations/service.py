@@ -42,6 +42,7 @@ from spinor.resources import service as resources
 from spinor.search.expression import BadQuery, shown
 
 CHORE = "catalog.operations"
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 async def ask(tx: Tx, caller: Caller, request: OnTrees) -> int:
@@ -190,7 +191,8 @@ async def search(tx: Tx, caller: Caller, asked: OperationSearch) -> OperationPag
 
 def _fields(stored: Stored) -> dict[str, Any]:
     fields = {name: getattr(stored, name) for name in Operation.__struct_fields__ if hasattr(stored, name)}
-    fields["arguments"] = {name: value for name, value in stored.arguments.items() if name != "directory_ids"}
+    given = {name: value for name, value in stored.arguments.items() if name != "directory_ids"}
+    fields["arguments"] = {n: value for n, value in given.items() if value is not False and value not in _NOTHING}
     running = stored.state not in ENDED and stored.state is not OperationState.PAUSED
     rate = stored.cursor.rate if running else None
     left = max(0, stored.total_files - stored.done_files - stored.refused)
