@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.annotation.routes import routes as annotation_routes
 from spinor.catalog.models import (
     BatchCounts,
@@ -24,11 +25,15 @@ from spinor.catalog.models import (
     Usage,
 )
 from spinor.catalog.query.routes import routes as query_routes
+from spinor.catalog.quotas.routes import routes as quota_routes
+from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 
 routes = Routes("catalog")
 routes.all += query_routes.all + annotation_routes.all
+routes.all += replica_routes.all
+routes.all.extend([*access_routes.all, *quota_routes.all])
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
@@ -60,13 +65,13 @@ async def list_directory(tx: Tx, caller: Caller, body: ListRequest) -> EntryPage
     return await service.list_directory(tx, caller, body)
 
 
-@routes.post("/api/files/remove", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/remove", scope=Scope.FILES_WRITE, once=True)
 async def remove_files(tx: Tx, caller: Caller, body: RemoveRequest) -> Outcome:
     """Remove files, and directories if asked; each refused path comes back with its reason."""
     return await service.remove_files(tx, caller, body)
 
 
-@routes.post("/api/files/move", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/move", scope=Scope.FILES_WRITE, once=True)
 async def move_files(tx: Tx, caller: Caller, body: list[Move]) -> list[Moved]:
     """Move or rename files and whole directories: all of them, or none. Bytes stay where they are."""
     return await service.move(tx, caller, body)

@@ -126,14 +126,14 @@ def understood(where: Where) -> Expression:
 
 async def prepare(tx: Tx, caller: Caller, path: str, where: Where, asked: Sequence[str] = ()) -> Prepared:
     """Raises BadQuery, UnknownDirectory, DirectoryDenied."""
-    directory = await required_directory(tx, caller, path)
+    directory = await required_directory(tx, caller, path, listed=True)
     expression = understood(where)
     keys, annotated = await store.keys_and_annotated(tx, caller, directory.path)
     fields = await _fields(tx, caller, keys, expression, asked)
     parameters = Parameters("w")
     told = conditioned(expression, fields, datetime.now(UTC), parameters)
     look = await _look(tx, caller, told.looks) if annotated > _FEW else None
-    mine = await sieve(tx, caller)
+    mine = await sieve(tx, caller, directory)
     values = {
         "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable,
         "keys": [name for name in named(expression) if fields.level(fields.find(name)) is Level.INHERITED],
