@@ -17,6 +17,8 @@ BENCHMARKS = {
         "catalog_remove",
         "remove files, 1,000 a call and whole trees, and look-ups meanwhile; peer: a bare DELETE of like rows",
     ),
+    "catalog-query": ("catalog_query", "queries with three metadata keys over HTTPS: first page, count, facets"),
+    "catalog-replicas": ("catalog_replicas", "replicas of 1,000 LFNs over HTTPS; peer: the bare SQL look-up"),
     "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),

@@ -52,6 +52,10 @@ def _batch(numbers: "np.typing.NDArray[np.int64]", per_directory: int) -> pa.Tab
     )
 
 
+def name_of(directory: int, n: int) -> str:
+    return f"run{directory:07d}-evt{n:05d}.raw"
+
+
 @functools.lru_cache(maxsize=64)
 def _first_of(number: int) -> pa.Table:
     return _batch(np.arange(number, number + BATCH_ROWS // PER_DIRECTORY), PER_DIRECTORY)
@@ -61,7 +65,7 @@ def known_file(directory: int, n: int) -> tuple[str, int, int]:
     """Name, size and adler32 of a file that `load` has registered."""
     first = directory - directory % (BATCH_ROWS // PER_DIRECTORY)
     table, row = _first_of(first), (directory - first) * PER_DIRECTORY + n
-    return table["name"][row].as_py(), table["size_bytes"][row].as_py(), table["adler32"][row].as_py()
+    return name_of(directory, n), table["size_bytes"][row].as_py(), table["adler32"][row].as_py()
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -152,9 +156,8 @@ class BareCopy:
         count = table.num_rows
         codes = table["path"].combine_chunks().indices.to_numpy()
         if directories is None:
-            directories = self._next(
-                "pg_get_serial_sequence('catalog.directory', 'directory_id')", int(codes.max()) + 1
-            )
+            sequence: LiteralString = "pg_get_serial_sequence('catalog.directory', 'directory_id')"
+            directories = self._next(sequence, int(codes.max()) + 1)
         blocks = self._next("'catalog.file_id_blocks'", -(-count // 1000))
         files = pa.table(
             {

@@ -1,7 +1,8 @@
 """How fast files are registered in bulk, and how far that is from what PostgreSQL can take at all.
 
-The peer is a COPY of the same rows, encoded beforehand, into the same table with its indexes and constraints, one commit
-per batch, by one session: it checks nothing, counts nothing and asks nobody. Ways take turns, a checkpoint before each.
+The peer is a COPY of the same rows, encoded beforehand, into the same table with its indexes and constraints, one
+commit per batch, by one session: it checks nothing, counts nothing and asks nobody. Ways take turns, a checkpoint
+before each.
 """
 
 from collections import defaultdict
@@ -97,8 +98,8 @@ def _scattered(report: Report, service: Service, size: str) -> None:
         ids = [
             row[0]
             for row in conn.execute(
-                "SELECT directory_id FROM catalog.directory WHERE parent_id IN (SELECT directory_id FROM catalog.directory"
-                " WHERE path = '/demo/base') ORDER BY path LIMIT %s",
+                """SELECT d.directory_id FROM catalog.directory AS d JOIN catalog.directory AS p
+                   ON p.directory_id = d.parent_id WHERE p.path = '/demo/base' ORDER BY d.path LIMIT %s""",
                 (directories,),
             )
         ]
@@ -139,9 +140,9 @@ def _spread(directories: int, count: int, n: int) -> pa.Table:
 
 def _opposite(report: Report, service: Service) -> None:
     """Two clients register the same files in opposite orders: both get exact answers."""
-    table = next(batches(0, 20))
-    count = table.num_rows
     for turn in range(3):
+        table = next(batches(0, 20))
+        count = table.num_rows
         names = pa.array([f"both{turn}-{k:013d}.raw" for k in range(count)])
         orders = (np.arange(count), np.arange(count)[::-1])
         bodies = [body(table.set_column(1, "name", names).take(pa.array(order))) for order in orders]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from zlib_ng import zlib_ng
 
-from bench.catalog_register import PER_DIRECTORY, make_tree
+from bench.catalog_load import PER_DIRECTORY
+from bench.catalog_tree import make_tree
 from bench.figures import Report, median
 from bench.service import Service
 from spinor.catalog.cli.scanning import Scan, encoded

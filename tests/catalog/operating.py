@@ -26,7 +26,7 @@ async def finished(world: World, operation_id: int, *, slices: int = 10_000) -> 
 
 async def shown(db: Database, caller: Caller, operation_id: int) -> OperationShown:
     async with db.transaction() as tx:
-        return await service.show(tx, caller, operation_id)
+        return await service.show(tx, caller, operation_id, waiting=True)
 
 
 async def done(world: World, request: OnTrees, caller: Caller | None = None) -> OperationShown:

@@ -53,7 +53,10 @@ def show_(ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     from spinor.terminal import read_ids, show, show_one
 
     with Client.from_environment() as client:
-        found = [client.get(f"/api/file-operations/{n}", OperationShown) for n in read_ids(ids, "operation")]
+        asked = {"waiting": "true"}
+        found = [
+            client.get(f"/api/file-operations/{n}", OperationShown, query=asked) for n in read_ids(ids, "operation")
+        ]
     if as_json or quiet:
         show(found, [], id_field="operation_id", as_json=as_json, quiet=quiet)
         return

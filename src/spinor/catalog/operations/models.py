@@ -141,7 +141,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationShown(Operation, frozen=True, kw_only=True):
-    waiting_bytes: list[WaitingBytes] = []  # Of removals only.
+    waiting_bytes: list[WaitingBytes] = []  # Of removals only, and when asked for.
+
+
+class ShowQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`waiting`: also what still waits on the storages, which costs more than the rest."""
+
+    waiting: bool = False
 
 
 class OperationSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

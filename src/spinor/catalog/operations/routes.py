@@ -12,6 +12,7 @@ from spinor.catalog.operations.models import (
     RefusalPage,
     RefusalQuery,
     Request,
+    ShowQuery,
 )
 from spinor.catalog.operations.runner import run_at_once
 from spinor.db import Database, Tx
@@ -33,9 +34,9 @@ async def ask(db: Database, caller: Caller, body: Request) -> OperationShown:
 
 
 @routes.get("/api/file-operations/{operation_id}", scope=Scope.FILES_READ)
-async def show(reads: Tx, caller: Caller, operation_id: int) -> OperationShown:
+async def show(reads: Tx, caller: Caller, operation_id: int, query: ShowQuery) -> OperationShown:
     """How far an operation is."""
-    return await service.show(reads, caller, operation_id)
+    return await service.show(reads, caller, operation_id, waiting=query.waiting)
 
 
 @routes.post("/api/file-operations/search", scope=Scope.FILES_READ)

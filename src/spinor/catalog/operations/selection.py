@@ -7,13 +7,14 @@ from typing import Any
 from psycopg import sql
 
 from spinor.access import Caller
-from spinor.catalog import finding
 from spinor.catalog import store as catalog
 from spinor.catalog.operations import store
 from spinor.catalog.operations.rules import Range
+from spinor.catalog.query.fields import FileFields, undeclared_key, unknown_names
+from spinor.catalog.query.store import value_of_key
 from spinor.catalog.service.permissions import sieve
 from spinor.db import Tx
-from spinor.search import Search, parse
+from spinor.search import parse
 from spinor.search.where import compile_where
 
 _SELECT = sql.SQL("""
@@ -21,9 +22,6 @@ SELECT f.file_id
 FROM unnest(%(directory_ids)s::bigint[], %(firsts)s::text[], %(lasts)s::text[]) AS w (directory_id, first, last)
 JOIN catalog.directory AS d ON d.directory_id = w.directory_id
 JOIN catalog.file AS f ON f.directory_id = w.directory_id AND f.name BETWEEN w.first AND w.last
-JOIN catalog.access AS a ON a.access_id = f.access_id
-JOIN identity.user_account AS u ON u.user_id = a.owner_id
-LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id
 WHERE d.vo_id = %(vo_id)s::integer
   AND (%(gates)s::integer[] IS NULL OR d.gate_id = ANY (%(gates)s::integer[]))
   AND (%(readable)s::integer[] IS NULL OR d.access_id = ANY (%(readable)s::integer[]))
@@ -47,10 +45,11 @@ async def selected(tx: Tx, caller: Caller, where: str, now: datetime, ranges: Se
 
 async def checked_where(tx: Tx, caller: Caller, where: str, now: datetime) -> tuple[sql.Composable, dict[str, Any]]:
     """The filter as a condition of SQL, and its parameters. Raises BadQuery."""
+    expression = parse(where)
     keys = await catalog.metadata_keys(tx, caller)
     undeclared = [
-        finding.undeclared_key(name, value)
-        for name in sorted(finding.unknown_names(Search(where=where), keys))
-        for value in await catalog.values_of_key(tx, caller, name, 1)
+        undeclared_key(name, value)
+        for name in unknown_names([], expression, keys)
+        for value in await value_of_key(tx, caller, name)
     ]
-    return compile_where(parse(where), finding.FileFields(keys, undeclared), now)
+    return compile_where(expression, FileFields(keys, undeclared), now)

@@ -147,6 +147,8 @@ async def _tops(tx: Tx, caller: Caller, request: OnTrees, paths: Sequence[str]) 
     there_are = {path for path, *place in zip(known, places, names, strict=True) if tuple(place) in found}
     if missing := [path for path in others if path not in there_are]:
         raise UnknownLFN(f"There is no file or directory {shown(missing[0])}.", lfns=missing[:100], count=len(missing))
+    if others and (isinstance(request, RebuildUsage) or getattr(request, "target", None) is Target.DIRECTORIES):
+        raise BadOperation(f"{shown(others[0])} is a file; this is for directories.", path=others[0])
     if isinstance(request, Remove):
         _refuse_tops(mine, request, paths, around)
     return {path: around.get(path) or around[path.rpartition("/")[0]] for path in paths}
@@ -168,13 +170,13 @@ def _whose(caller: Caller) -> int | None:
     return None if caller.may(Scope.FILES_MANAGE) else caller.user_id
 
 
-async def show(tx: Tx, caller: Caller, operation_id: int) -> OperationShown:
-    """One operation; of a removal also what still waits on the storages. Raises UnknownOperation."""
+async def show(tx: Tx, caller: Caller, operation_id: int, *, waiting: bool = False) -> OperationShown:
+    """One operation; of a removal, if asked, also what still waits on the storages. Raises UnknownOperation."""
     found = await store.find_operations(tx, caller, _whose(caller), ids=[operation_id])
     if not found:
         raise UnknownOperation(f"There is no operation {operation_id} of yours; see `spinor file operation list`.")
-    waiting = await store.waiting_bytes(tx, caller) if found[0].kind == "remove" else []
-    return msgspec.convert({**_fields(found[0]), "waiting_bytes": waiting}, OperationShown)
+    left = await store.waiting_bytes(tx, caller) if waiting and found[0].kind == "remove" else []
+    return msgspec.convert({**_fields(found[0]), "waiting_bytes": left}, OperationShown)
 
 
 async def search(tx: Tx, caller: Caller, asked: OperationSearch) -> OperationPage:

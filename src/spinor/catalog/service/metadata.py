@@ -5,7 +5,7 @@ from typing import Any
 
 from spinor.access import Caller, Scope
 from spinor.catalog import rules, store
-from spinor.catalog.errors import BadMetadata, FileDenied, KeyDeclaredOtherwise
+from spinor.catalog.errors import BadMetadata, DirectoryDenied, KeyDeclaredOtherwise
 from spinor.catalog.models import EntryKind, MetadataChange, MetadataKey, MetadataShown
 from spinor.catalog.service.directories import permit, refusal
 from spinor.catalog.service.permissions import permissions
@@ -106,8 +106,8 @@ async def _permit_files(tx: Tx, caller: Caller, files: Iterable[OwnedFile]) -> N
         if not mine.passes(file.gate_id):
             raise await unreadable(tx, mine, file.path, file.gate_id)
         if not mine.bits(file.access_id) & rules.WRITE:
-            raise FileDenied(
-                f"You may not change the metadata of {shown(file.path)}; see `spinor file getfacl`.", lfn=file.path
+            raise DirectoryDenied(
+                f"You may not change the metadata of {shown(file.path)}; see `spinor file getfacl`.", path=file.path
             )
 
 
