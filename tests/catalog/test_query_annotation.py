@@ -1,11 +1,9 @@
 """Metadata in bulk: batches of paths with their own values, and all files that a query names."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from spinor.access import Caller
@@ -15,7 +13,7 @@ from spinor.catalog.annotation.models import Described, SelectionChange, Selecti
 from spinor.catalog.errors import BadBatch, BadMetadata, UnknownKey
 from spinor.catalog.models import MetadataKey, MetadataType
 from spinor.db import fetch_rows
-from spinor.search import BadQuery, Search
+from spinor.search import Search
 
 from .direct import Commands
 from .workbench import World, check_sums, register
@@ -142,27 +140,11 @@ async def test_undeclaring_a_key_keeps_its_values(world: World) -> None:
     assert await find(world, "run = 5.5") == ["d/x"]
 
 
-async def test_tables_are_loaded_from_the_command_line(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_command_changes_selections_and_undeclares(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await declare(world, run="integer")
     await register(world.db, world.ada, "/astro/d/x", "/astro/d/y")
     run = Commands(world.db, monkeypatch)
-    table = tmp_path / "runs.csv"
-    table.write_text("file,run,note\nx,1,\ny,2,good\n")
-    assert await run(world.ada, "file", "metadata", "load", str(table), "--lfn", "file", "--below", "/astro/d/") == 0
-    assert await find(world, "run = 1 and note missing") == ["d/x"]
-    assert await find(world, "run = 2 and note = good") == ["d/y"]
-    pa.parquet.write_table(pa.table({"lfn": ["/astro/d/x", "/astro/none"], "run": [3, 4]}), tmp_path / "runs.parquet")
-    assert await run(world.ada, "file", "metadata", "load", str(tmp_path / "runs.parquet")) == 1
-    assert "/astro/none: there is no such file" in capsys.readouterr().err
-    (tmp_path / "runs.ndjson").write_text('{"lfn": "/astro/d/y", "note": null}\n{"lfn":\n')
-    assert await run(world.ada, "file", "metadata", "load", str(tmp_path / "runs.ndjson")) == 2
-    assert "line 2" in capsys.readouterr().err
-    (tmp_path / "runs.ndjson").write_text('{"lfn": "/astro/d/y", "note": null}\n')
-    assert await run(world.ada, "file", "metadata", "load", str(tmp_path / "runs.ndjson")) == 0
-    with pytest.raises(BadQuery, match="unknown field"):
-        await find(world, "note exists")  # Nothing is stored under it any more.
+    await describe(world, ("/astro/d/x", {"run": 3}), ("/astro/d/y", {"run": 2}))
     assert await run(world.ada, "file", "metadata", "unset", "/astro", "run", "--where", "run = 3") == 0
     assert await run(world.ada, "file", "metadata", "set", "/astro", "run=9", "--where", "run = 2") == 0
     assert await find(world, "run exists") == ["d/y"]

@@ -27,6 +27,8 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.operations import service as operations
+from spinor.catalog.operations.models import Remove
 from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
@@ -77,6 +79,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "describe_selection": lambda tx, c: annotation.describe_selection(
         tx, c, SelectionChange(path=DIRECTORY, set={"k": 1})
     ),
+    "ask": lambda tx, c: operations.ask(tx, c, Remove(paths=[DIRECTORY])),
     "move_files": lambda tx, c: service.move(tx, c, [Move(source=LFN, target="/bio/stolen")]),
     "set_metadata": lambda tx, c: service.set_metadata(tx, c, MetadataChange(paths=[LFN], set={"k": 1})),
     "show_metadata": lambda tx, c: service.show_metadata(tx, c, [LFN]),

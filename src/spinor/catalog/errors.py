@@ -82,7 +82,7 @@ class KeyDeclaredOtherwise(Conflict):
 
 
 class DirectoryTooLarge(Conflict):
-    """The directory holds too many files for one removal; remove its subdirectories one after the other."""
+    """The directory holds too many files for one request; a file operation removes it in the background."""
 
     code = "directory-too-large"
 

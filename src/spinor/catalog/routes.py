@@ -24,6 +24,7 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.operations.routes import routes as operation_routes
 from spinor.catalog.query.routes import routes as query_routes
 from spinor.catalog.quotas.routes import routes as quota_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
@@ -31,7 +32,14 @@ from spinor.db import Database, Tx
 from spinor.http import Routes
 
 routes = Routes("catalog")
-for room in (replica_routes, access_routes, quota_routes, query_routes, annotation_routes):
+for room in (
+    access_routes,
+    annotation_routes,
+    operation_routes,
+    query_routes,
+    quota_routes,
+    replica_routes,
+):
     routes.all.extend(room.all)
 
 

@@ -27,6 +27,7 @@ from spinor.search.models import MAX_LIMIT
 
 Types = dict[str, MetadataType]
 _DENIED = "you may not change the metadata here"
+_MISSING = "there is no such file or directory"
 
 
 @dataclass
@@ -156,11 +157,18 @@ async def _permitted_files(tx: Tx, caller: Caller, changes: Changes, paths: Sequ
     await mine.learn({row[2] for row in rows}, {row[3] for row in rows})
     allowed = {pair: _may_change(mine, *pair) for pair in {(row[2], row[3]) for row in rows}}
     found = {paths[n - 1]: (file_id, allowed[access_id, gate_id]) for n, file_id, access_id, gate_id in rows}
+    missing = [path for path in paths if path not in found]
+    around = await catalog.find_directories(tx, caller, rules.with_ancestors(missing))
+    await mine.learn({d.access_id for d in around.values()}, {d.gate_id for d in around.values()})
     for path in paths:
-        if path not in found:
-            changes.refuse(path, "there is no such file or directory")
-        elif not found[path][1]:
-            changes.refuse(path, _DENIED)
+        if path in found:
+            if not found[path][1]:
+                changes.refuse(path, _DENIED)
+            continue
+        # Behind a closed gate nobody is told what is there.
+        top = rules.nearest(path, around)
+        open_gate = top is None or mine.passes(around[top].gate_id)
+        changes.refuse(path, _MISSING if open_gate else _DENIED)
     return {path: file_id for path, (file_id, may) in found.items() if may}
 
 

@@ -1,6 +1,5 @@
 """`spinor file metadata`: what is known of files beyond their names and bytes."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -132,38 +131,6 @@ def _change_selection(client: "Client", paths: list[str], change: dict[str, Any]
                     break
     say(f"{changed:,} files changed, {already:,} had these values already")
     _fail_if(refused)
-
-
-@metadata.command()
-@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--lfn", "column", default="lfn", show_default=True, help="The column that holds the paths.")
-@click.option("--below", default="", metavar="PATH", help="Paths in the table are relative to this directory.")
-@output_options
-def load(table: Path, column: str, below: str, as_json: bool, quiet: bool) -> None:
-    """Set metadata from TABLE: Parquet, CSV or NDJSON with a column of paths; every other column is a key.
-
-    An empty cell leaves its key as it is; a null in NDJSON takes the key away.
-    """
-    from spinor.catalog.annotation.models import Described
-    from spinor.catalog.cli.tables import batches_of
-    from spinor.client import Client
-    from spinor.terminal import Progress, say, show_one
-
-    changed = already = 0
-    refused: list[Any] = []
-    with Client.from_environment() as client, Progress("metadata", unit="rows") as progress:
-        for body, rows in batches_of(table, column, below):
-            headers = {"content-type": "application/vnd.apache.arrow.stream"}
-            done = client.post("/api/files/metadata/batch", body, Described, headers)
-            changed, already = changed + done.changed, already + done.already
-            refused += done.refused
-            _complain([] if as_json else done.refused)
-            progress.add(rows)
-    if as_json:
-        show_one(Described(changed=changed, already=already, refused=refused), as_json=True)
-    elif not quiet:
-        say(f"{changed:,} changed, {already:,} had these values already")
-    _fail_if(len(refused))
 
 
 def _complain(refused: list[Any]) -> None:
