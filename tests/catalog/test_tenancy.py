@@ -19,12 +19,15 @@ from spinor.catalog.models import (
     Move,
     RemoveRequest,
 )
+from spinor.catalog.provenance import service as provenance
+from spinor.catalog.provenance.models import LineageRequest, SetAncestors
 from spinor.catalog.routes import routes
 from spinor.db import Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
 from spinor.storage import service as storage
 from spinor.storage.routes import routes as storage_routes
+from spinor.types import LFN as LFN_
 from spinor.types import SEName
 
 from .test_batches import body, row
@@ -54,6 +57,9 @@ ATTEMPTS: dict[str, Attempt] = {
     "usage": lambda tx, c: service.usage(tx, c, [DIRECTORY]),
     "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
     "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
+    "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
+    "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
+    "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }

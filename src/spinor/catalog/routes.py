@@ -24,11 +24,13 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.provenance.routes import routes as provenance_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
+routes.all.extend(provenance_routes.all)
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

@@ -17,6 +17,9 @@ _VERBS: dict[str, tuple[str, str]] = {
     "find": ("spinor.catalog.cli.search:find", "Find files by their fields and metadata."),
     "metadata": ("spinor.catalog.cli.search:metadata", "Show, set and declare metadata."),
     "replicas": ("spinor.storage.cli:replicas", "Show where the bytes of files are."),
+    "ancestors": ("spinor.catalog.cli.lineage:ancestors", "Show from which files a file was made."),
+    "descendants": ("spinor.catalog.cli.lineage:descendants", "Show which files were made from a file."),
+    "set-ancestors": ("spinor.catalog.cli.lineage:set_ancestors", "Say from which files a file was made."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
 }
