@@ -8,6 +8,8 @@ import pytest
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.feed import service as feed
+from spinor.catalog.feed.models import ChangesRequest
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -60,11 +62,12 @@ ATTEMPTS: dict[str, Attempt] = {
     "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
+    "read_changes": lambda tx, c: feed.changes(tx, c, ChangesRequest(path=DIRECTORY)),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
-APART = {"remove_files", "metadata_keys", "declare_metadata_keys"}
+APART = {"stream_changes", "remove_files", "metadata_keys", "declare_metadata_keys"}
 
 
 def everything(caller: Caller) -> Caller:
@@ -115,6 +118,14 @@ async def test_a_search_of_ones_own_vo_finds_ones_own_only(world: World) -> None
         page = await service.find_files(tx, bea, "/bio", Search(where='lfn like "*" or se exists', fields=[]))
         assert [found["lfn"] for found in page.rows] == ["/bio/x"]
         assert (await service.usage(tx, bea, ["/bio"]))[0].files == 1
+
+
+async def test_a_feed_tells_of_ones_own_vo_only(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    await register(world.db, world.bea, "/bio/x", se="bio-se")
+    async with world.db.transaction() as tx:
+        page = await feed.changes(tx, everything(world.bea), ChangesRequest(since="start", expand=True))
+    assert {row.path for row in page.rows} == {"/bio"}
 
 
 async def test_keys_belong_to_a_vo(world: World) -> None:
