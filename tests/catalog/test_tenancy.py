@@ -8,6 +8,8 @@ import pytest
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.dumps import service as dumps
+from spinor.catalog.dumps.models import DumpRequest, StreamedListing
 from spinor.catalog.feed import service as feed
 from spinor.catalog.feed.models import ChangesRequest
 from spinor.catalog.models import (
@@ -24,7 +26,7 @@ from spinor.catalog.models import (
 from spinor.catalog.provenance import service as provenance
 from spinor.catalog.provenance.models import LineageRequest, SetAncestors
 from spinor.catalog.routes import routes
-from spinor.db import Tx, fetch_rows
+from spinor.db import Database, Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
 from spinor.storage import service as storage
@@ -36,6 +38,7 @@ from .test_batches import body, row
 from .workbench import World, check_sums, new_file, register
 
 LFN, DIRECTORY = "/astro/secret/x", "/astro/secret"
+DB: list[Database] = []  # That of the running test.
 Attempt = Callable[[Tx, Caller], Awaitable[Any]]
 
 
@@ -44,6 +47,15 @@ async def _batch(tx: Tx, caller: Caller) -> Any:
     return await service.register_batch(
         tx, caller, request, await service.read_batch(caller, request, body([row("", "x")]))
     )
+
+
+async def _dump(caller: Caller) -> Any:
+    """In a transaction of its own."""
+    return [piece async for piece in dumps.dump(DB[0], caller, "bio-se", DumpRequest(path=DIRECTORY))]
+
+
+async def _listing(caller: Caller) -> Any:
+    return [piece async for piece in dumps.stream_listing(DB[0], caller, StreamedListing(path=DIRECTORY))]
 
 
 # Each route's verb, tried by a caller of the other VO on a path of this one.
@@ -62,6 +74,8 @@ ATTEMPTS: dict[str, Attempt] = {
     "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
+    "dump_storage_element": lambda tx, c: _dump(c),
+    "stream_listing": lambda tx, c: _listing(c),
     "read_changes": lambda tx, c: feed.changes(tx, c, ChangesRequest(path=DIRECTORY)),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
@@ -85,6 +99,7 @@ def test_every_verb_with_an_address_is_tried() -> None:
 async def test_a_verb_neither_shows_nor_touches_another_vo(
     world: World, verb: str, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    DB[:] = [world.db]
     await register(world.db, world.ada, LFN)
     monkeypatch.setattr(sys.modules[__name__], "LFN", f"{top}/secret/x")
     monkeypatch.setattr(sys.modules[__name__], "DIRECTORY", f"{top}/secret")
@@ -126,6 +141,18 @@ async def test_a_feed_tells_of_ones_own_vo_only(world: World) -> None:
     async with world.db.transaction() as tx:
         page = await feed.changes(tx, everything(world.bea), ChangesRequest(since="start", expand=True))
     assert {row.path for row in page.rows} == {"/bio"}
+
+
+async def test_a_dump_of_a_shared_storage_tells_of_ones_own_vo_only(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    await register(world.db, world.bea, "/bio/x", se="bio-se")
+    async with world.db.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO resources.storage_access "
+            "SELECT se_id, 2 FROM resources.storage_element WHERE name = 'local-se'"
+        )
+    pieces = [piece async for piece in dumps.dump(world.db, everything(world.bea), "local-se", DumpRequest())]
+    assert b"secret" not in b"".join(pieces)
 
 
 async def test_keys_belong_to_a_vo(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.dumps.routes import routes as dumps_routes
 from spinor.catalog.feed.routes import routes as feed_routes
 from spinor.catalog.models import (
     BatchCounts,
@@ -31,7 +32,7 @@ from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
-routes.all.extend([*provenance_routes.all, *feed_routes.all])
+routes.all.extend([*provenance_routes.all, *feed_routes.all, *dumps_routes.all])
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

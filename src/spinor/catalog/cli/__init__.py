@@ -21,6 +21,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "descendants": ("spinor.catalog.cli.lineage:descendants", "Show which files were made from a file."),
     "set-ancestors": ("spinor.catalog.cli.lineage:set_ancestors", "Say from which files a file was made."),
     "changes": ("spinor.catalog.cli.following:changes", "Show what happened to files, and go on showing it."),
+    "dump": ("spinor.catalog.cli.dumping:dump", "Write all that lies on a storage element."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
 }
