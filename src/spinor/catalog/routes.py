@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.dumps.routes import routes as dumps_routes
 from spinor.catalog.feed.routes import routes as feed_routes
 from spinor.catalog.models import (
@@ -27,12 +28,16 @@ from spinor.catalog.models import (
     Usage,
 )
 from spinor.catalog.provenance.routes import routes as provenance_routes
+from spinor.catalog.quotas.routes import routes as quota_routes
+from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
 routes.all.extend([*provenance_routes.all, *feed_routes.all, *dumps_routes.all])
+routes.all += replica_routes.all
+routes.all.extend([*access_routes.all, *quota_routes.all])
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
@@ -71,13 +76,13 @@ async def find_files(tx: Tx, caller: Caller, body: FindRequest) -> FoundPage:
     return await service.find_files(tx, caller, body.path, search)
 
 
-@routes.post("/api/files/remove", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/remove", scope=Scope.FILES_WRITE, once=True)
 async def remove_files(tx: Tx, caller: Caller, body: RemoveRequest) -> Outcome:
     """Remove files, and directories if asked; each refused path comes back with its reason."""
     return await service.remove_files(tx, caller, body)
 
 
-@routes.post("/api/files/move", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/move", scope=Scope.FILES_WRITE, once=True)
 async def move_files(tx: Tx, caller: Caller, body: list[Move]) -> list[Moved]:
     """Move or rename files and whole directories: all of them, or none. Bytes stay where they are."""
     return await service.move(tx, caller, body)

@@ -22,8 +22,19 @@ _VERBS: dict[str, tuple[str, str]] = {
     "set-ancestors": ("spinor.catalog.cli.lineage:set_ancestors", "Say from which files a file was made."),
     "changes": ("spinor.catalog.cli.following:changes", "Show what happened to files, and go on showing it."),
     "dump": ("spinor.catalog.cli.dumping:dump", "Write all that lies on a storage element."),
+    "replica": ("spinor.catalog.cli.replicas:replica", "Add, remove and judge single replicas."),
+    "exists": ("spinor.catalog.cli.replicas:exists", "Tell files, directories and nothing apart."),
+    "guid": ("spinor.catalog.cli.replicas:guid", "Find files by their guids."),
+    "set-status": ("spinor.catalog.cli.replicas:set_status", "Say whether files may be used."),
+    "chmod": ("spinor.catalog.cli.access:chmod", "Change the mode of files and directories."),
+    "chown": ("spinor.catalog.cli.access:chown", "Give files and directories to another owner."),
+    "chgrp": ("spinor.catalog.cli.access:chgrp", "Give files and directories to another group."),
+    "getfacl": ("spinor.catalog.cli.access:getfacl", "Show who may do what with files and directories."),
+    "setfacl": ("spinor.catalog.cli.access:setfacl", "Let named users and groups do more or less."),
+    "quota": ("spinor.catalog.cli.quotas:quota", "Show, set and remove quotas."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
+    "register-manifest": ("spinor.catalog.cli.manifest:register_manifest", "Register what a table or a dump names."),
 }
 
 
