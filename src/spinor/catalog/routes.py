@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.invariants.routes import routes as invariant_routes
 from spinor.catalog.models import (
     BatchCounts,
     BatchRequest,
@@ -31,6 +32,7 @@ from spinor.search import Search
 
 routes = Routes("catalog")
 routes.all += replica_routes.all
+routes.all += invariant_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
