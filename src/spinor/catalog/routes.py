@@ -25,6 +25,7 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.repairs.routes import routes as repair_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
@@ -33,6 +34,7 @@ from spinor.search import Search
 routes = Routes("catalog")
 routes.all += replica_routes.all
 routes.all += invariant_routes.all
+routes.all += repair_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
