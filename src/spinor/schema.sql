@@ -7,6 +7,7 @@ CREATE SCHEMA configuration;
 CREATE SCHEMA catalog;
 CREATE SCHEMA jobs;
 CREATE SCHEMA pilots;
+CREATE SCHEMA requests;
 
 ---------------------------------------------------------------------------------------------------- identity
 -- The tables vo, vo_group, user_account and membership mirror the newest configuration.revision: they give the rows of
@@ -631,6 +632,20 @@ CREATE TABLE pilots.pilot_log (
     data        bytea NOT NULL,
     PRIMARY KEY (pilot_id, position)
 );
+
+---------------------------------------------------------------------------------------------------- requests
+-- What requests were answered that a client may send again, because its answer was lost; kept for a day.
+
+CREATE TABLE requests.answer (
+    vo_id       integer NOT NULL,
+    user_id     integer NOT NULL,
+    key         text NOT NULL,                                  -- The client's.
+    path        text NOT NULL,
+    body        bytea,                                          -- NULL: too large to be kept.
+    answered_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (vo_id, user_id, key, path)
+);
+CREATE INDEX answer_age ON requests.answer (answered_at);
 
 ---------------------------------------------------------------------------------------------------- chores
 -- Chores: Spinor's own background work. All but the table ticks belong to the task-queue library (PgQueuer 1.6, ADR 0004)

@@ -39,7 +39,7 @@ async def add_replicas(tx: Tx, caller: Caller, body: list[NewReplica]) -> list[R
     return await service.add_replicas(tx, caller, body)
 
 
-@routes.post("/api/files/replicas/remove", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/replicas/remove", scope=Scope.FILES_WRITE, once=True)
 async def remove_replicas(tx: Tx, caller: Caller, body: RemoveReplicas) -> Outcome:
     """Remove replicas, with their bytes or without; each refused one comes back with its reason."""
     return await service.remove_replicas(tx, caller, body)
@@ -51,7 +51,7 @@ async def set_replica_status(tx: Tx, caller: Caller, body: ReplicaStatusChange) 
     return await service.set_replica_status(tx, caller, body.replicas, body.status)
 
 
-@routes.post("/api/files/replicas/host", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/replicas/host", scope=Scope.FILES_WRITE, once=True)
 async def rehost_replicas(tx: Tx, caller: Caller, body: Rehosting) -> Changed:
     """Say that the bytes of replicas are on another storage element now, under the same PFNs."""
     return await service.rehost_replicas(tx, caller, body.replicas, body.to)
