@@ -1,4 +1,4 @@
-"""The server's verbs behind `spinor file fsck`: each change only where it is allowed, and where things are as it says."""
+"""The server's verbs behind `spinor file fsck`: each change only where it is allowed, and things are as it says."""
 
 from collections.abc import AsyncIterator, Sequence
 
