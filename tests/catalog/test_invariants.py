@@ -1,5 +1,7 @@
 """Each invariant of the catalog is silent while all is well, and speaks when the tables are damaged."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -158,6 +160,13 @@ async def proved(world: World, path: str | None = None) -> list[Violation]:
 
 def test_every_invariant_is_damaged_here() -> None:
     assert {name for name, _ in DAMAGES} == {*store.SLICED, *store.RANGED, *store.PARTED, *store.WHOLE}
+
+
+def test_every_invariant_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/catalog-invariants.md").read_text()
+    for name, statement in store.Q:
+        comment = " ".join(line[3:] for line in statement.splitlines() if line.startswith("-- "))
+        assert f"| `{name}` | {comment} |" in page
 
 
 @pytest.mark.parametrize(("invariant", "statements"), DAMAGES)

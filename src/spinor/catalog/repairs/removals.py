@@ -3,7 +3,8 @@
 import asyncio
 import io
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import pyarrow as pa
 
@@ -19,13 +20,14 @@ from spinor.db import Database, Tx
 from spinor.errors import SpinorError
 from spinor.resources import service as resources
 from spinor.search.expression import shown
+from spinor.streaming import Pieces
 
 ARROW = "application/vnd.apache.arrow.stream"
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 _BATCH_ROWS = 1 << 16
 
 
-async def replicas_on(db: Database, caller: Caller, se: str, path: str | None) -> AsyncIterator[bytes]:
+async def replicas_on(db: Database, caller: Caller, se: str, path: str | None) -> Pieces:
     """All replicas of the caller's VO on a storage element, at or below a path, as pieces of an Arrow stream.
 
     One statement reads them, so they are those of one moment. Raises UnknownStorageElement, UnknownDirectory.
@@ -34,26 +36,30 @@ async def replicas_on(db: Database, caller: Caller, se: str, path: str | None) -
         element = await resources.storage_element(tx, caller, se)
         top = (await required_directory(tx, caller, path)).path if path is not None else None
         await store.patiently(tx)
-        async for piece in _arrow(store.replicas_on(tx, caller, element.se_id, top), store.REPLICAS):
-            yield piece
+        async with aclosing(_arrow(store.replicas_on(tx, caller, element.se_id, top), store.REPLICAS)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
-async def removals_on(db: Database, caller: Caller, se: str) -> AsyncIterator[bytes]:
+async def removals_on(db: Database, caller: Caller, se: str) -> Pieces:
     """The PFNs that are to be deleted from a storage element for the caller's VO, as pieces of an Arrow stream."""
     async with db.transaction() as tx:
         element = await resources.storage_element(tx, caller, se)
         await store.patiently(tx)
-        async for piece in _arrow(store.removals_on(tx, caller, element.se_id), store.REMOVALS):
-            yield piece
+        async with aclosing(_arrow(store.removals_on(tx, caller, element.se_id), store.REMOVALS)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
-async def _arrow(tables: AsyncIterator[pa.Table], schema: pa.Schema) -> AsyncIterator[bytes]:
+async def _arrow(tables: AsyncGenerator[pa.Table, None], schema: pa.Schema) -> Pieces:
     sink = io.BytesIO()
-    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema, options=_LZ4) as writer:
+    writer = pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema, options=_LZ4)
+    async with aclosing(tables):
         async for table in tables:
             # Packing a piece takes a tenth of a second, in which the server answers others.
             await asyncio.to_thread(writer.write_table, table, _BATCH_ROWS)
             yield _emptied(sink)
+    writer.close()
     yield _emptied(sink)
 
 

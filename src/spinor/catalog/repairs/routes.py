@@ -8,7 +8,7 @@ from spinor.catalog.repairs import changing, removals
 from spinor.catalog.repairs.models import PFNs, QueueRemovals, Repaired, Repairs, ReplicasQuery
 from spinor.db import Database, Tx
 from spinor.http import Routes
-from spinor.streaming import joined, streamed
+from spinor.streaming import streamed
 
 routes = Routes("catalog")
 
@@ -16,13 +16,13 @@ routes = Routes("catalog")
 @routes.get("/api/storage-elements/{se}/replicas", scope=Scope.FILES_MANAGE)
 async def replicas_on(db: Database, caller: Caller, se: str, query: ReplicasQuery) -> Response:
     """All replicas of your VO on a storage element, as an Arrow stream: pfn, lfn, size, adler32, status, since when."""
-    return await streamed(joined(removals.replicas_on(db, caller, se, query.path)), removals.ARROW)
+    return await streamed(removals.replicas_on(db, caller, se, query.path), removals.ARROW)
 
 
 @routes.get("/api/storage-elements/{se}/removals", scope=Scope.FILES_MANAGE)
 async def removals_on(db: Database, caller: Caller, se: str) -> Response:
     """The PFNs that are to be deleted from a storage element, as an Arrow stream."""
-    return await streamed(joined(removals.removals_on(db, caller, se)), removals.ARROW)
+    return await streamed(removals.removals_on(db, caller, se), removals.ARROW)
 
 
 @routes.post("/api/storage-elements/{se}/removals", scope=Scope.FILES_MANAGE)

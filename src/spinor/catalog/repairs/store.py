@@ -1,6 +1,6 @@
 """The rows of repairs: one function per query."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -29,12 +29,12 @@ class Pending(msgspec.Struct, frozen=True):
     names: list[str]
 
 
-def replicas_on(tx: Tx, caller: Caller, se_id: int, path: str | None) -> AsyncIterator[pa.Table]:
+def replicas_on(tx: Tx, caller: Caller, se_id: int, path: str | None) -> AsyncGenerator[pa.Table, None]:
     values = {"vo_id": caller.vo_id, "se_id": se_id, "path": path}
     return stream_tables(tx, Q.replicas_on, values, REPLICAS)
 
 
-def removals_on(tx: Tx, caller: Caller, se_id: int) -> AsyncIterator[pa.Table]:
+def removals_on(tx: Tx, caller: Caller, se_id: int) -> AsyncGenerator[pa.Table, None]:
     return stream_tables(tx, Q.removals_on, {"vo_id": caller.vo_id, "se_id": se_id}, REMOVALS)
 
 
