@@ -268,6 +268,14 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "stream_listing",
         "read_changes",
         "stream_changes",
+        "check_invariants",  # For those who manage files only, or refused one by one: test_repairs.py, test_fsck*.py.
+        "recount",
+        "replicas_on",
+        "removals_on",
+        "queue_removals",
+        "cancel_removals",
+        "unnamed",
+        "make_repairs",
         "ask",  # Operations refuse path by path, too: test_operations.py tries them.
         "show",
         "search",

@@ -18,6 +18,8 @@ from spinor.catalog.dumps import service as dumps
 from spinor.catalog.dumps.models import DumpRequest, StreamedListing
 from spinor.catalog.feed import service as feed
 from spinor.catalog.feed.models import ChangesRequest
+from spinor.catalog.invariants.models import InvariantsRequest
+from spinor.catalog.invariants.service import check_slice
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -123,6 +125,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "rehost_replicas": lambda tx, c: replicas.rehost_replicas(tx, c, names(), "bio-se"),
     "set_file_status": lambda tx, c: replicas.set_file_status(tx, c, [LFN], FileStatus.SUSPECT),
     "fill_checksums": lambda tx, c: replicas.fill_checksums(tx, c, [Checksums(lfn=lfn(), adler32="00000001")]),
+    "check_invariants": lambda tx, c: check_slice(tx, c, InvariantsRequest(path=DIRECTORY)),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
@@ -136,6 +139,7 @@ APART = {
     "stream_changes",
 }
 APART |= {"show", "search", "refusals", "pause", "resume", "cancel"}  # Operations: test_operations.py tries them.
+APART |= {"recount", "replicas_on", "removals_on", "queue_removals", "cancel_removals", "unnamed", "make_repairs"}
 
 
 def everything(caller: Caller) -> Caller:
