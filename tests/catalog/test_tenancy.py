@@ -4,6 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from spinor import types
@@ -11,6 +12,9 @@ from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.access import service as access
 from spinor.catalog.access.models import AccessRequest
+from spinor.catalog.annotation import service as annotation
+from spinor.catalog.annotation.models import SelectionChange
+from spinor.catalog.errors import UnknownKey
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -24,6 +28,7 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
 from spinor.catalog.replicas import service as replicas
@@ -66,6 +71,12 @@ ATTEMPTS: dict[str, Attempt] = {
     "stat_files": lambda tx, c: service.stat_files(tx, c, [LFN]),
     "list_directory": lambda tx, c: service.list_directory(tx, c, ListRequest(path=DIRECTORY)),
     "find_files": lambda tx, c: service.find_files(tx, c, DIRECTORY, Search(fields=[])),
+    "count_files": lambda tx, c: service.count_files(tx, c, DIRECTORY, ""),
+    "facets": lambda tx, c: service.facets(tx, c, FacetQuery(path=DIRECTORY, keys=["owner"])),
+    "explain": lambda tx, c: service.explain(tx, c, Query(path=DIRECTORY)),
+    "describe_selection": lambda tx, c: annotation.describe_selection(
+        tx, c, SelectionChange(path=DIRECTORY, unset=["k"])
+    ),
     "move_files": lambda tx, c: service.move(tx, c, [Move(source=LFN, target="/bio/stolen")]),
     "set_metadata": lambda tx, c: service.set_metadata(tx, c, MetadataChange(paths=[LFN], set={"k": 1})),
     "show_metadata": lambda tx, c: service.show_metadata(tx, c, [LFN]),
@@ -89,7 +100,10 @@ ATTEMPTS: dict[str, Attempt] = {
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
-APART = {"remove_files", "metadata_keys", "declare_metadata_keys", "lfns_of_guids"}
+APART = {
+    "remove_files", "metadata_keys", "declare_metadata_keys", "undeclare_metadata_keys", "describe_batch",
+    "lfns_of_guids",
+}  # fmt: skip
 
 
 def everything(caller: Caller) -> Caller:
@@ -130,6 +144,27 @@ async def test_removal_refuses_each_path_of_another_vo(world: World) -> None:
             assert outcome.done == []
             assert [refusal.code for refusal in outcome.refused] == [*["path-outside-vo"] * 3, "bad-lfn"]
     await check_sums(world.db, files=1)
+
+
+async def test_a_batch_of_metadata_refuses_each_path_of_another_vo(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    table = pa.table({"lfn": [LFN, DIRECTORY, "/bio/../astro/secret"], "metadata": ['{"k": 1}'] * 3})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    async with world.db.transaction() as tx:
+        done = await annotation.describe_batch(tx, everything(world.bea), bytes(sink.getvalue()))
+    assert (done.changed, len(done.refused)) == (0, 3)
+    async with world.db.transaction() as tx:
+        (shown, _) = await service.show_metadata(tx, world.ada, [LFN, DIRECTORY])
+    assert shown.own == {}
+
+
+async def test_undeclaring_a_key_touches_ones_own_vo_only(world: World) -> None:
+    async with world.db.transaction() as tx:
+        await service.declare_keys(tx, world.ada, [MetadataKey(name="k", type=MetadataType.TEXT)])
+        with pytest.raises(UnknownKey):
+            await service.undeclare_keys(tx, everything(world.bea), ["k"])
 
 
 async def test_a_search_of_ones_own_vo_finds_ones_own_only(world: World) -> None:
