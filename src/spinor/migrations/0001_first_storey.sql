@@ -176,6 +176,7 @@ CREATE TABLE catalog.directory (
 CREATE INDEX directory_path ON catalog.directory USING hash (path);
 CREATE INDEX directory_tree ON catalog.directory ("left"(path, 512));
 CREATE INDEX directory_effective ON catalog.directory USING gin (effective jsonb_path_ops) WHERE effective IS NOT NULL;
+CREATE INDEX directory_annotated ON catalog.directory ("left"(path, 512)) WHERE annotated_files > 0;
 
 -- Whether a directory of this path lies below `top`; `top` itself does not. Inlined, and answered by directory_tree.
 CREATE FUNCTION catalog.is_below(path text, top text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -402,7 +403,9 @@ CREATE TABLE catalog.operation (
     arguments   jsonb NOT NULL,
     state       catalog.operation_state NOT NULL DEFAULT 'waiting',
     cursor      jsonb NOT NULL DEFAULT '{}',
-    total_files bigint,                                         -- As estimated at the start.
+    total_files bigint NOT NULL DEFAULT 0,                      -- As the counters said when it was asked for.
+    total_bytes numeric NOT NULL DEFAULT 0,
+    total_directories bigint NOT NULL DEFAULT 0,
     done_files  bigint NOT NULL DEFAULT 0,
     done_bytes  numeric NOT NULL DEFAULT 0,
     done_directories bigint NOT NULL DEFAULT 0,
@@ -412,7 +415,9 @@ CREATE TABLE catalog.operation (
     created_at  timestamptz NOT NULL DEFAULT now(),
     started_at  timestamptz,
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    ended_at    timestamptz
+    ended_at    timestamptz,
+    idempotency_key text,                                       -- The client's: asked twice, it is one operation.
+    CONSTRAINT operation_idempotency UNIQUE (user_id, vo_id, idempotency_key)
 );
 CREATE INDEX operation_of_vo ON catalog.operation (vo_id, operation_id);
 CREATE INDEX operation_open ON catalog.operation (operation_id) WHERE ended_at IS NULL;
