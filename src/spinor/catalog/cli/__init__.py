@@ -22,6 +22,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "descendants": ("spinor.catalog.cli.lineage:descendants", "Show which files were made from a file."),
     "set-ancestors": ("spinor.catalog.cli.lineage:set_ancestors", "Say from which files a file was made."),
     "changes": ("spinor.catalog.cli.feed:changes", "Show what happened to files, and go on showing it."),
+    "dataset": ("spinor.catalog.cli.datasets:dataset", "Keep queries under a name, and freeze what they find."),
     "dump": ("spinor.catalog.cli.dumping:dump", "Write all that lies on a storage element."),
     "replica": ("spinor.catalog.cli.replicas:replica", "Add, remove and judge single replicas."),
     "exists": ("spinor.catalog.cli.replicas:exists", "Tell files, directories and nothing apart."),

@@ -29,9 +29,9 @@ async def dump(db: Database, caller: Caller, se: str, request: DumpRequest) -> P
     async with db.transaction() as tx:
         await store.begin_streaming(tx)
         element = await resources.storage_element(tx, caller, se)
-        path = None if request.path is None else (await required_directory(tx, caller, request.path)).path
-        values = {"vo_id": caller.vo_id, "se_id": element.se_id, "path": path}
-        values |= store.sieve_values(await sieve(tx, caller))
+        top = None if request.path is None else await required_directory(tx, caller, request.path, listed=True)
+        values = {"vo_id": caller.vo_id, "se_id": element.se_id, "path": top and top.path}
+        values |= store.sieve_values(await sieve(tx, caller, top))
         yield (await feed.current_position(tx)).encode()
         async with aclosing(_written(tx, request.format, values)) as pieces:
             async for piece in pieces:
@@ -101,7 +101,7 @@ async def stream_listing(db: Database, caller: Caller, request: StreamedListing)
         await store.begin_streaming(tx)
         path = checked_path(request.path, caller.vo)
         top = await required_directory(tx, caller, path, listed=True)
-        mine = await sieve(tx, caller)
+        mine = await sieve(tx, caller, top)
         values = {
             "vo_id": caller.vo_id, "path": path, "directory_id": None if request.recursive else top.directory_id,
             "texts": await store.access_texts(tx, caller), **store.sieve_values(mine),
