@@ -268,6 +268,18 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "stream_listing",
         "read_changes",
         "stream_changes",
+        "create_datasets",  # Datasets run their query with the rights of who reads: test_datasets.py.
+        "search_datasets",
+        "show_datasets",
+        "check_datasets",
+        "update_datasets",
+        "freeze_datasets",
+        "dataset_versions",
+        "release_datasets",
+        "annotate_datasets",
+        "rename_dataset",
+        "remove_datasets",
+        "dataset_files",
         "check_invariants",  # For those who manage files only, or refused one by one: test_repairs.py, test_fsck*.py.
         "recount",
         "replicas_on",

@@ -14,6 +14,8 @@ from spinor.catalog.access import service as access
 from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.annotation import service as annotation
 from spinor.catalog.annotation.models import SelectionChange
+from spinor.catalog.datasets import service as datasets
+from spinor.catalog.datasets.models import NewDataset
 from spinor.catalog.dumps import service as dumps
 from spinor.catalog.dumps.models import DumpRequest, StreamedListing
 from spinor.catalog.errors import UnknownKey
@@ -108,6 +110,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
+    "create_datasets": lambda tx, c: datasets.create(tx, c, [NewDataset(name="d", path=DIRECTORY)]),
     "dump_storage_element": lambda tx, c: _dump(c),
     "stream_listing": lambda tx, c: _listing(c),
     "read_changes": lambda tx, c: feed.changes(tx, c, ChangesRequest(path=DIRECTORY)),
@@ -130,13 +133,24 @@ ATTEMPTS: dict[str, Attempt] = {
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
 APART = {
+    "stream_changes",
+    "search_datasets",
+    "show_datasets",
+    "check_datasets",
+    "update_datasets",
+    "freeze_datasets",
+    "dataset_versions",
+    "release_datasets",
+    "annotate_datasets",
+    "rename_dataset",
+    "remove_datasets",
+    "dataset_files",
     "remove_files",
     "metadata_keys",
     "declare_metadata_keys",
     "undeclare_metadata_keys",
     "lfns_of_guids",
     "describe_batch",
-    "stream_changes",
 }
 APART |= {"show", "search", "refusals", "pause", "resume", "cancel"}  # Operations: test_operations.py tries them.
 APART |= {"recount", "replicas_on", "removals_on", "queue_removals", "cancel_removals", "unnamed", "make_repairs"}

@@ -4,6 +4,7 @@ from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.annotation.routes import routes as annotation_routes
+from spinor.catalog.datasets.routes import routes as dataset_routes
 from spinor.catalog.dumps.routes import routes as dumps_routes
 from spinor.catalog.feed.routes import routes as feed_routes
 from spinor.catalog.invariants.routes import routes as invariant_routes
@@ -40,6 +41,7 @@ routes = Routes("catalog")
 for room in (
     access_routes,
     annotation_routes,
+    dataset_routes,
     dumps_routes,
     feed_routes,
     invariant_routes,
