@@ -19,6 +19,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "replicas": ("spinor.storage.cli:replicas", "Show where the bytes of files are."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
+    "shell": ("spinor.catalog.cli.shell:shell", "Work with a current directory, patterns and completion."),
 }
 
 
