@@ -8,6 +8,7 @@ from bench.figures import Report
 
 # Name -> its module, and what it measures.
 BENCHMARKS = {
+    "catalog-fsck": ("catalog_fsck", "compare the catalog with a storage's dump; peer: sort and comm by hand"),
     "catalog-register": (
         "catalog_register",
         "publish a tree of small files; peer: a bare binary COPY of the same rows",

@@ -69,12 +69,12 @@ def structs() -> tuple[Any, Any, Any]:
     import msgspec
 
     from spinor.jobs.models import SubmitJobs
-    from spinor.storage.models import FileReplicas, LFNs
+    from spinor.storage.models import FileReplicas, ReplicasRequest
 
     def found(lfns: list[str]) -> Any:
         return msgspec.convert([{**entry(lfn), "sha256": None} for lfn in lfns], list[FileReplicas])
 
-    return SubmitJobs, LFNs, found
+    return SubmitJobs, ReplicasRequest, found
 
 
 def starlette() -> Any:
@@ -166,7 +166,7 @@ def pydantic_models() -> tuple[Any, Any, Any, Any]:
     class Submit(BaseModel):
         specs: list[Spec] = Field(min_length=1)
 
-    class LFNs(BaseModel):
+    class ReplicasRequest(BaseModel):
         lfns: list[str]
 
     class Replica(BaseModel):
@@ -183,7 +183,7 @@ def pydantic_models() -> tuple[Any, Any, Any, Any]:
     class Size(BaseModel):
         size: int
 
-    return Submit, LFNs, File, Size
+    return Submit, ReplicasRequest, File, Size
 
 
 def fastapi() -> Any:

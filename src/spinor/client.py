@@ -133,6 +133,7 @@ class Client:
         """One exchange: the answer's headers and body, or the problem as an exception. Retries what is worth it."""
         if query:
             path = f"{path}?{urllib.parse.urlencode(query, doseq=True)}"
+        key = os.urandom(16).hex()
         renewed, gone, busy = False, iter(_GONE_DELAYS_S), iter(_BUSY_DELAYS_S)
         if not self.patient:
             gone, busy = iter(()), iter(())
@@ -140,6 +141,7 @@ class Client:
             given = {"user-agent": f"spinor/{__version__}", "accept": "application/json", **(headers or {})}
             if body is not None:
                 given.setdefault("content-type", "application/json")
+                given.setdefault("idempotency-key", key)  # The same each time: what was done is not done again.
             if signed:
                 given["authorization"] = f"Bearer {self.token()}"
             try:

@@ -24,6 +24,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from spinor import repeats
 from spinor.access import Caller, Scope
 from spinor.db import Database
 from spinor.errors import BadInput, BodyTooLarge
@@ -32,6 +33,7 @@ T = TypeVar("T")
 Verb = Callable[..., Awaitable[Any]]
 _PATH_NAME = re.compile(r"{(\w+)}")
 _NAMES = frozenset({"tx", "reads", "caller", "body", "query", "db", "request", "state"})
+_KEY = re.compile(r"[\w-]{8,128}")
 MAX_BODY_BYTES = 512 * 1024 * 1024
 
 
@@ -67,6 +69,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     asks: dict[str, Any]  # Parameter name -> annotation.
     answer: Any
     body_type: str  # The media type of the body, when there is one.
+    once: bool  # Whether a repeated request, by its Idempotency-Key, gets the first answer again.
 
     @property
     def path_names(self) -> list[str]:
@@ -88,9 +91,16 @@ class Routes:
         return self._add("GET", path, scope, 200, "")
 
     def post(
-        self, path: str, *, scope: Scope | Public, status: int = 200, body_type: str = "application/json"
+        self,
+        path: str,
+        *,
+        scope: Scope | Public,
+        status: int = 200,
+        body_type: str = "application/json",
+        once: bool = False,
     ) -> Callable[[Verb], Verb]:
-        return self._add("POST", path, scope, status, body_type)
+        """`once` is for a verb that cannot be done twice; it must ask for `tx` and `caller`."""
+        return self._add("POST", path, scope, status, body_type, once=once)
 
     def put(
         self, path: str, *, scope: Scope | Public, status: int = 200, body_type: str = "application/json"
@@ -98,7 +108,7 @@ class Routes:
         return self._add("PUT", path, scope, status, body_type)
 
     def _add(
-        self, method: str, path: str, scope: Scope | Public, status: int, body_type: str
+        self, method: str, path: str, scope: Scope | Public, status: int, body_type: str, *, once: bool = False
     ) -> Callable[[Verb], Verb]:
         def keep(verb: Verb) -> Verb:
             asks = typing.get_type_hints(verb)
@@ -109,7 +119,7 @@ class Routes:
             self.all.append(
                 Route(
                     system=self.system, method=method, path=path, verb=verb, scope=scope, status=status,
-                    asks=asks, answer=answer, body_type=body_type if "body" in asks else "",
+                    asks=asks, answer=answer, body_type=body_type if "body" in asks else "", once=once,
                 )
             )  # fmt: skip
             return verb
@@ -149,6 +159,9 @@ class Endpoint:
         for name, value in (("request", request), ("db", self.db), ("state", self.state)):
             if name in asks:
                 given[name] = value
+        key = request.headers.get("idempotency-key", "") if route.once else ""
+        if key:
+            return await self._once(caller, key, given)
         if "tx" in asks:
             async with self.db.transaction() as tx:
                 answer = await route.verb(tx=tx, **given)
@@ -158,6 +171,18 @@ class Endpoint:
         else:
             answer = await route.verb(**given)
         return self._respond(answer)
+
+    async def _once(self, caller: Caller, key: str, given: dict[str, Any]) -> Response:
+        """Carry the request out, or give the answer that it got before."""
+        if not _KEY.fullmatch(key):
+            raise BadParameter("The Idempotency-Key must have 8 to 128 letters, digits, and - or _.")
+        route = self.route
+        async with self.db.transaction() as tx:
+            body = await repeats.earlier_answer(tx, caller, key, route.path)
+            if body is None:
+                body = self.encode(await route.verb(tx=tx, **given))
+                await repeats.keep_answer(tx, caller, key, route.path, body)
+        return Response(body, status_code=route.status, media_type="application/json")
 
     def _body(self, raw: bytes) -> Any:
         if self.decode_body is None:

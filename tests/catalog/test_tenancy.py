@@ -6,24 +6,30 @@ from typing import Any
 
 import pytest
 
+from spinor import types
 from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
     DirectoryRequest,
+    FileStatus,
     ListRequest,
     MetadataChange,
     MetadataKey,
     MetadataType,
     Move,
     RemoveRequest,
+    ReplicaStatus,
 )
+from spinor.catalog.replicas import service as replicas
+from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
 from spinor.db import Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
 from spinor.storage import service as storage
+from spinor.storage.models import DirectoryReplicasRequest
 from spinor.storage.routes import routes as storage_routes
 from spinor.types import SEName
 
@@ -41,6 +47,14 @@ async def _batch(tx: Tx, caller: Caller) -> Any:
     )
 
 
+def lfn() -> types.LFN:
+    return types.LFN(LFN)
+
+
+def names() -> list[ReplicaName]:
+    return [ReplicaName(lfn=lfn(), se=SEName("bio-se"))]
+
+
 # Each route's verb, tried by a caller of the other VO on a path of this one.
 ATTEMPTS: dict[str, Attempt] = {
     "register_files": lambda tx, c: service.register_files(tx, c, [new_file(LFN, se="bio-se")]),
@@ -55,10 +69,18 @@ ATTEMPTS: dict[str, Attempt] = {
     "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
     "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
+    "directory_replicas": lambda tx, c: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=DIRECTORY)),
+    "exists": lambda tx, c: replicas.existing(tx, c, [LFN]),
+    "add_replicas": lambda tx, c: replicas.add_replicas(tx, c, [NewReplica(lfn=lfn(), se=SEName("bio-se"))]),
+    "remove_replicas": lambda tx, c: replicas.remove_replicas(tx, c, RemoveReplicas(replicas=names())),
+    "set_replica_status": lambda tx, c: replicas.set_replica_status(tx, c, names(), ReplicaStatus.SUSPECT),
+    "rehost_replicas": lambda tx, c: replicas.rehost_replicas(tx, c, names(), "bio-se"),
+    "set_file_status": lambda tx, c: replicas.set_file_status(tx, c, [LFN], FileStatus.SUSPECT),
+    "fill_checksums": lambda tx, c: replicas.fill_checksums(tx, c, [Checksums(lfn=lfn(), adler32="00000001")]),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
-APART = {"remove_files", "metadata_keys", "declare_metadata_keys"}
+APART = {"remove_files", "metadata_keys", "declare_metadata_keys", "lfns_of_guids"}
 
 
 def everything(caller: Caller) -> Caller:
@@ -140,3 +162,5 @@ async def test_the_same_guid_may_live_in_two_vos(world: World) -> None:
     await register(world.db, world.bea, "/bio/x", se="bio-se", guid=guid)
     async with world.db.transaction() as tx:
         assert len(await fetch_rows(tx, "SELECT FROM catalog.file")) == 2
+        for caller, name in ((world.ada, "/astro/x"), (everything(world.bea), "/bio/x")):
+            assert [each.lfn for each in await replicas.lfns_of_guids(tx, caller, [guid])] == [name]

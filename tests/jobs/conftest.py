@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from spinor.jobs.routes import routes
+from tests.asgi import Http, over_http
 from tests.conftest import World
 
-from .asgi import Http, jobs_over_http
 from .workbench import Workbench
 
 
@@ -16,5 +17,5 @@ async def bench(world: World) -> Workbench:
 
 @pytest.fixture
 async def http(bench: Workbench, tmp_path: Path) -> AsyncIterator[Http]:
-    async with jobs_over_http(bench.db, tmp_path) as http:
+    async with over_http(bench.db, tmp_path, routes) as http:
         yield http

@@ -8,8 +8,8 @@ from spinor.jobs import service
 from spinor.jobs.models import Assignment, LogChunk, LogPart, LogQuery, LogStream
 from spinor.jobs.service import logs
 from spinor.jobs.service.logs import LogGap
+from tests.asgi import Http
 
-from .asgi import Http
 from .workbench import Workbench
 
 

@@ -9,8 +9,8 @@ from spinor.errors import SpinorError
 from spinor.jobs import service
 from spinor.jobs.models import JobIds, LogChunk, LogStream, SummariseJobs
 from spinor.search.models import Search
+from tests.asgi import Http
 
-from .asgi import Http
 from .workbench import Workbench, echo
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from spinor.jobs import service
 from spinor.jobs.service import sandboxes
+from tests.asgi import Http
 
-from .asgi import Http
 from .test_tenancy import archive
 from .workbench import Workbench, echo
 

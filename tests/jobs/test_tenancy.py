@@ -9,8 +9,8 @@ from spinor.access import Caller, Scope
 from spinor.errors import SpinorError
 from spinor.jobs import service
 from spinor.jobs.models import CommandJobs, FinishReport, Held, JobStatus, LogChunk, LogStream
+from tests.asgi import Http
 
-from .asgi import Http
 from .workbench import Workbench, echo, pilot_of
 
 

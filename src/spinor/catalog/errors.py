@@ -121,3 +121,21 @@ class QuotaExceeded(Conflict):
     """A quota would be exceeded; nothing was changed."""
 
     code = "quota-exceeded"
+
+
+class UnknownReplica(NotFound):
+    """The file has no replica there."""
+
+    code = "unknown-replica"
+
+
+class LastReplica(Conflict):
+    """This is the last replica of the file."""
+
+    code = "last-replica"
+
+
+class PlaceTaken(Conflict):
+    """Another file has its bytes there."""
+
+    code = "place-taken"

@@ -124,7 +124,7 @@ SELECT nextval('catalog.file_id_blocks') FROM generate_series(1, %(count)s::inte
 -- name: add_replicas
 -- Give files one more replica each; their directories are locked.
 UPDATE catalog.file AS f
-SET se_ids = f.se_ids || w.se_id,
+SET se_ids = f.se_ids || w.se_id, replicas_at = now(),
     pfns = CASE WHEN f.pfns IS NOT NULL OR w.pfn IS NOT NULL
                 THEN COALESCE(f.pfns, array_fill(NULL::text, ARRAY[cardinality(f.se_ids)])) || w.pfn END,
     statuses = CASE WHEN f.statuses IS NOT NULL THEN f.statuses || 'available'::catalog.replica_status END

@@ -24,11 +24,13 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
 from spinor.search import Search
 
 routes = Routes("catalog")
+routes.all += replica_routes.all
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
@@ -67,13 +69,13 @@ async def find_files(tx: Tx, caller: Caller, body: FindRequest) -> FoundPage:
     return await service.find_files(tx, caller, body.path, search)
 
 
-@routes.post("/api/files/remove", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/remove", scope=Scope.FILES_WRITE, once=True)
 async def remove_files(tx: Tx, caller: Caller, body: RemoveRequest) -> Outcome:
     """Remove files, and directories if asked; each refused path comes back with its reason."""
     return await service.remove_files(tx, caller, body)
 
 
-@routes.post("/api/files/move", scope=Scope.FILES_WRITE)
+@routes.post("/api/files/move", scope=Scope.FILES_WRITE, once=True)
 async def move_files(tx: Tx, caller: Caller, body: list[Move]) -> list[Moved]:
     """Move or rename files and whole directories: all of them, or none. Bytes stay where they are."""
     return await service.move(tx, caller, body)

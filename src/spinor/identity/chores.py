@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from spinor import repeats
 from spinor.chores import Chore, ChoreContext, chore
 from spinor.identity import service
 
@@ -13,8 +14,14 @@ async def _delete_expired(context: ChoreContext, _: dict[str, Any]) -> None:
         context.log.info("expired refresh tokens deleted", extra={"deleted": deleted})
 
 
+async def _forget_old_answers(context: ChoreContext, _: dict[str, Any]) -> None:
+    async with context.db.transaction() as tx:
+        await repeats.forget_old_answers(tx)
+
+
 CHORES: list[Chore] = [
     chore(
         "identity.delete-expired-refresh-tokens", _delete_expired, every_s=3600, timeout_s=60, retries=3, concurrency=1
-    )
+    ),
+    chore("identity.forget-old-answers", _forget_old_answers, every_s=3600, timeout_s=60, retries=3, concurrency=1),
 ]

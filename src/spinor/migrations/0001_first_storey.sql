@@ -7,6 +7,7 @@ CREATE SCHEMA configuration;
 CREATE SCHEMA catalog;
 CREATE SCHEMA jobs;
 CREATE SCHEMA pilots;
+CREATE SCHEMA requests;
 
 ---------------------------------------------------------------------------------------------------- identity
 -- The tables vo, vo_group, user_account and membership mirror the newest configuration.revision: they give the rows of
@@ -223,6 +224,7 @@ CREATE TABLE catalog.file (
     sha256      bytea CHECK (octet_length(sha256) = 32),
     metadata    jsonb CHECK (metadata <> '{}'),                 -- Its own values, over those of its directory.
     modified_at timestamptz,                                    -- The last change of anything but its replicas.
+    replicas_at timestamptz,                                    -- The last change of its replicas.
     CONSTRAINT file_name_unique PRIMARY KEY (directory_id, name),
     CONSTRAINT file_guid_unique UNIQUE (guid, vo_id),
     CONSTRAINT file_replicas_distinct CHECK (cardinality(se_ids) < 2 OR catalog.are_distinct(se_ids)),
@@ -630,6 +632,20 @@ CREATE TABLE pilots.pilot_log (
     data        bytea NOT NULL,
     PRIMARY KEY (pilot_id, position)
 );
+
+---------------------------------------------------------------------------------------------------- requests
+-- What requests were answered that a client may send again, because its answer was lost; kept for a day.
+
+CREATE TABLE requests.answer (
+    vo_id       integer NOT NULL,
+    user_id     integer NOT NULL,
+    key         text NOT NULL,                                  -- The client's.
+    path        text NOT NULL,
+    body        bytea,                                          -- NULL: too large to be kept.
+    answered_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (vo_id, user_id, key, path)
+);
+CREATE INDEX answer_age ON requests.answer (answered_at);
 
 ---------------------------------------------------------------------------------------------------- chores
 -- Chores: Spinor's own background work. All but the table ticks belong to the task-queue library (PgQueuer 1.6, ADR 0004)

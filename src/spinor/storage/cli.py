@@ -129,15 +129,17 @@ def _print_fetched(file: FileReplicas, local: Path) -> None:
 
 @click.command()
 @click.argument("lfns", nargs=-1, required=True)
+@click.option("-a", "--all", "all_statuses", is_flag=True, help="Also replicas that cannot be read now.")
 @output_options
-def replicas(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def replicas(lfns: tuple[str, ...], all_statuses: bool, as_json: bool, quiet: bool) -> None:
     """Show the addresses of the bytes of LFNS (- reads them from stdin); -q prints the addresses alone."""
     from spinor.client import Client
     from spinor.storage.models import FileReplicas
     from spinor.terminal import cell, printable, read_words, show, table
 
     with Client.from_environment() as client:
-        found = client.post("/api/files/replicas", {"lfns": read_words(lfns)}, list[FileReplicas])
+        body = {"lfns": read_words(lfns), "all_statuses": all_statuses}
+        found = client.post("/api/files/replicas", body, list[FileReplicas])
     if as_json:
         show(found, [], id_field="lfn", as_json=True)
     elif quiet:
@@ -146,9 +148,9 @@ def replicas(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
                 click.echo(replica.url)
     else:
         rows = [
-            [printable(file.lfn), cell(file.size_bytes, "size_bytes"), replica.se, replica.url]
+            [printable(file.lfn), cell(file.size_bytes, "size_bytes"), replica.se, replica.status, replica.url]
             for file in found
             for replica in file.replicas
         ]
-        for line in table(["lfn", "size", "storage element", "address"], rows):
+        for line in table(["lfn", "size", "storage element", "status", "address"], rows):
             click.echo(line)

@@ -1,17 +1,21 @@
 """Addresses of bytes, as they travel."""
 
+from typing import Annotated
+
 import msgspec
 
+from spinor.catalog.models import ReplicaStatus
 from spinor.types import LFN, PFN, SEName
 
 
-class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     se: SEName
     url: str
+    status: ReplicaStatus = ReplicaStatus.AVAILABLE
 
 
 class FileReplicas(msgspec.Struct, frozen=True, kw_only=True):
-    """A file with the addresses of its readable replicas."""
+    """A file with the addresses of its readable replicas, or of all when that was asked."""
 
     lfn: LFN
     size_bytes: int
@@ -29,8 +33,25 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
-class LFNs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplicasRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without `all_statuses` only replicas that can be read are told."""
+
     lfns: list[str]
+    all_statuses: bool = False
+
+
+class DirectoryReplicasRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`after` is the page before's `next`."""
+
+    path: str
+    all_statuses: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
+    after: str | None = None
+
+
+class ReplicasPage(msgspec.Struct, frozen=True, kw_only=True):
+    rows: list[FileReplicas]
+    next: str | None = None
 
 
 class PlaceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

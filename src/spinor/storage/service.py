@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from spinor.access import Caller
 from spinor.catalog import rules
 from spinor.catalog import service as catalog
-from spinor.catalog.models import ReplicaStatus
+from spinor.catalog.models import ListRequest, ReplicaStatus
 from spinor.db import Tx
 from spinor.resources import service as resources
 from spinor.resources.models import StorageElement
-from spinor.storage.models import FileReplicas, Place, ReplicaAddress
+from spinor.storage.models import DirectoryReplicasRequest, FileReplicas, Place, ReplicaAddress, ReplicasPage
 from spinor.storage.plugin import StoragePlugin, StorageReadOnly
 from spinor.storage.registry import open_element
 from spinor.types import LFN, PFN, SEName
 
 
-async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileReplicas]:
-    """Each file with the addresses of its replicas that can be read, in the order asked. Raises UnknownLFN.
+async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str], *, all_statuses: bool = False) -> list[FileReplicas]:
+    """Each file with the addresses of its replicas that can be read, in the order asked. Raises UnknownLFN, FileDenied.
 
     Replicas on storage elements that were withdrawn from the VO are left out.
     """
@@ -31,13 +31,22 @@ async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileRepl
             adler32=file.adler32,
             sha256=file.sha256,
             replicas=[
-                ReplicaAddress(se=SEName(elements[r.se_id][0]), url=elements[r.se_id][1].url(r.pfn))
+                ReplicaAddress(se=SEName(elements[r.se_id][0]), url=elements[r.se_id][1].url(r.pfn), status=r.status)
                 for r in file.replicas
-                if r.status is ReplicaStatus.AVAILABLE and r.se_id in elements
+                if (all_statuses or r.status is ReplicaStatus.AVAILABLE) and r.se_id in elements
             ],
         )
         for file in await catalog.locate_files(tx, caller, lfns)
     ]
+
+
+async def directory_replicas(tx: Tx, caller: Caller, request: DirectoryReplicasRequest) -> ReplicasPage:
+    """One page of the files directly inside a directory, with their replicas. Raises UnknownDirectory, DirectoryDenied,
+    FileDenied."""
+    first = f"f{request.after or ''}"  # Files come after directories, which have no replicas.
+    page = await catalog.list_directory(tx, caller, ListRequest(path=request.path, limit=request.limit, after=first))
+    rows = await replicas(tx, caller, [entry.lfn for entry in page.rows], all_statuses=request.all_statuses)
+    return ReplicasPage(rows=rows, next=page.next[1:] if page.next else None)
 
 
 async def places(tx: Tx, caller: Caller, se: str, lfns: Sequence[str], suffix: str = "") -> list[Place]:

@@ -17,8 +17,13 @@ _VERBS: dict[str, tuple[str, str]] = {
     "find": ("spinor.catalog.cli.search:find", "Find files by their fields and metadata."),
     "metadata": ("spinor.catalog.cli.search:metadata", "Show, set and declare metadata."),
     "replicas": ("spinor.storage.cli:replicas", "Show where the bytes of files are."),
+    "replica": ("spinor.catalog.cli.replicas:replica", "Add, remove and judge single replicas."),
+    "exists": ("spinor.catalog.cli.replicas:exists", "Tell files, directories and nothing apart."),
+    "guid": ("spinor.catalog.cli.replicas:guid", "Find files by their guids."),
+    "set-status": ("spinor.catalog.cli.replicas:set_status", "Say whether files may be used."),
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
+    "register-manifest": ("spinor.catalog.cli.manifest:register_manifest", "Register what a table or a dump names."),
     "shell": ("spinor.catalog.cli.shell:shell", "Work with a current directory, patterns and completion."),
 }
 

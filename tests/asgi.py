@@ -1,4 +1,4 @@
-"""The jobs' addresses in this process: requests as a caller of one's choice, without sockets and tokens."""
+"""Addresses in this process: requests as a caller of one's choice, without sockets and tokens."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,7 @@ from starlette.requests import Request
 from spinor.access import Caller
 from spinor.app import Service
 from spinor.db import Database
-from spinor.http import State
-from spinor.jobs.routes import routes
+from spinor.http import Routes, State
 from spinor.jobs.service import Matcher
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -65,7 +64,7 @@ async def _caller_of(request: Request) -> Caller:
 
 
 @asynccontextmanager
-async def jobs_over_http(db: Database, folder: Path) -> AsyncIterator[Http]:
+async def over_http(db: Database, folder: Path, routes: Routes) -> AsyncIterator[Http]:
     settings = Settings.from_environment(
         {
             "SPINOR_DATABASE_URL": db.url,
