@@ -78,7 +78,9 @@ def run_verb(console: Console, words: Sequence[Word]) -> int:
     if console.reads_script and any(word.text == "-" for _, word in given.arguments):
         raise BadInput("`-` reads standard input, which is where these commands come from; run it with -f or -c.")
     found = words_of(given, console.here)
-    code = file.main(found, prog_name="spinor file", standalone_mode=False)
+    code = file.main(
+        found, prog_name="spinor file", standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=100
+    )
     return code if isinstance(code, int) else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spinor.errors import NotFound
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 _KEPT_S = 30
 _MOST_CANDIDATES = 1000
 FIELDS = ("lfn", "path", "name", "size", "owner", "group", "created", "modified", "se", "status", "adler32", "guid")
+
+
+@dataclass(frozen=True)
+class _Top:
+    """The one entry of `/`."""
+
+    name: str
+    lfn: str
+    kind: str = "directory"
 
 
 class Namespace:
@@ -45,17 +55,10 @@ class Namespace:
         return [entry for entry in found if entry.name.startswith(beginning)]
 
     def _entries(self, directory: str, glob: str, limit: int | None) -> Iterable[Named]:
-        from datetime import UTC, datetime
-
-        from spinor.catalog.models import Entry, EntryKind
+        from spinor.catalog.models import Entry
 
         if directory == "/":
-            return [
-                Entry(
-                    name=self.vo, lfn=self.top, kind=EntryKind.DIRECTORY, size_bytes=0, mode=0,
-                    created_at=datetime.now(UTC),
-                )
-            ]  # fmt: skip
+            return [_Top(self.vo, self.top)]
         return self.client.pages("/api/files/list", {"path": directory, "glob": glob}, Entry, limit)
 
     def require_directory(self, path: str) -> None:
