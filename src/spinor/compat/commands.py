@@ -59,12 +59,12 @@ def remove_directory(console: Console, words: Sequence[Word]) -> int:
         raise Conflict(f"{printable(path)} is a file; `rm` removes it.")
     inside = _usage(console, path)
     if inside.files and "f" not in flags:
-        raise Conflict(f"{printable(path)} holds {inside.files:,} files; `rmdir -rf` unregisters them too.")
+        raise Conflict(f"{printable(path)} has files in it ({inside.files:,}); `rmdir -rf` unregisters them too.")
     if inside.directories > 1 and "r" not in flags:
         raise Conflict(f"{printable(path)} has directories in it; `rmdir -r` removes them too.")
     code = run_verb(console, line("rm", "-r", "--catalog-only", path))
     if not code and inside.files:
-        say(f"{inside.files:,} files unregistered; their bytes stay on their storages. `rm -r` would delete them too.")
+        say(f"Unregistered ({inside.files:,} files); their bytes stay where they are. `rm -r` would delete them too.")
     return code
 
 

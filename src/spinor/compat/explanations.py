@@ -69,11 +69,11 @@ EXPLANATIONS: dict[str, tuple[list[str], str]] = {
         ["rmdir [-r] [-f] PATH"],
         "Take a directory out of the catalog, -r with directories, -f with files in it.",
     ),
-    "rmreplica": (["rmreplica LFN SE"], "Remove a replica, and its bytes in the background."),
+    "rmreplica": (["rmreplica LFN SE [--last]"], "Remove a replica, and its bytes in the background."),
     "size": (["size [-l] [-f] [PATH]"], "How large it is; -l on each storage element too."),
     "stats": (["stats"], "How much the catalog holds."),
     "unregister": (
-        ["unregister replica LFN SE", "unregister file LFN", "unregister dir PATH"],
+        ["unregister replica LFN SE [--last]", "unregister file LFN", "unregister dir PATH"],
         "Take out of the catalog, and leave the bytes where they are.",
     ),
     "user": (["user show"], "The users who have files in your VO."),

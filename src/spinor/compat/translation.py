@@ -81,8 +81,7 @@ def _unregister(words: Sequence[Word]) -> Lines:
     usage = "unregister replica LFN SE, unregister file LFN, or unregister dir PATH"
     what = words[0].text if words else ""
     if what == "replica":
-        lfn, se = _counted(words[1:], 2, 2, usage)
-        return [line("replica", "rm", lfn, "--se", se, "--catalog-only")]
+        return [_replica_rm(words[1:], usage) + line("--catalog-only")]
     if what == "file":
         return [line("rm", _counted(words[1:], 1, 1, usage), "--catalog-only")]
     if what in ("dir", "directory"):
@@ -101,9 +100,10 @@ def _get(words: Sequence[Word]) -> Lines:
     return [line("get", lfn, word_of(into[0].typed.rstrip("/") + "/") if into else ".")]
 
 
-def _rmreplica(words: Sequence[Word]) -> Lines:
-    lfn, se = _counted(words, 2, 2, "rmreplica LFN SE")
-    return [line("replica", "rm", lfn, "--se", se)]
+def _replica_rm(words: Sequence[Word], usage: str) -> list[Word]:
+    last = [word for word in words if word.text == "--last"]  # Spinor keeps the last replica unless told.
+    lfn, se = _counted([word for word in words if word not in last], 2, 2, usage)
+    return line("replica", "rm", lfn, "--se", se, last)
 
 
 def _ancestorset(words: Sequence[Word]) -> Lines:
@@ -187,7 +187,7 @@ TRANSLATIONS: dict[str, Callable[[Sequence[Word]], Lines]] = {
     "unregister": _unregister,
     "add": _add,
     "get": _get,
-    "rmreplica": _rmreplica,
+    "rmreplica": lambda words: [_replica_rm(words, "rmreplica LFN SE [--last]")],
     "replicas": _one("replicas", usage="replicas LFN"),
     "ancestorset": _ancestorset,
     "ancestor": _relatives("ancestors", "ancestor"),

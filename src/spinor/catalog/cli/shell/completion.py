@@ -57,6 +57,8 @@ def _keys(word: Word, place: Place, end: str) -> list[str]:
 
 def _paths(word: Word, place: Place) -> list[str]:
     above, slash, beginning = word.text.rpartition("/")
+    if beginning == "..":
+        return [typed_as(word.typed, word.text, "/")]
     directory = resolve(above or slash or ".", place.cwd, place.top)
     found = []
     for entry in place.first_entries(directory.rstrip("/") or "/", beginning):

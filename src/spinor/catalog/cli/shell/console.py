@@ -68,7 +68,8 @@ class Console:
         """Raises NotFound."""
         target = (self.previous or self.cwd) if text == "-" else resolve(text, self.cwd, self.names.top).rstrip("/")
         target = target or self.names.top
-        self.names.require_directory(target)
+        if target != self.names.top:  # Which is not made before the first file is.
+            self.names.require_directory(target)
         self.previous, self.cwd = self.cwd, target
 
     def run_line(self, line: str, where: str = "spinor") -> int:
