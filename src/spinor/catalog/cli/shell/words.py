@@ -87,7 +87,7 @@ def unfinished(line: str) -> tuple[list[Word], Word]:
         elif kind == "word":
             last = word_of(text, start)
         elif kind == "comment":
-            return [], Word("", "", "", len(line))
+            return [], Word("#", "#", "#", start)  # Nothing begins so.
         elif kind == "open":
             before = last.typed if last else ""
             begin = last.start if last else start
