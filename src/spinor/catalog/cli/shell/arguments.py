@@ -47,7 +47,7 @@ _ARGUMENTS = {
     "chown": "user lfn...",
     "chgrp": "group lfn...",
     "chmod": "word lfn...",
-    "setfacl": "word lfn...",
+    "setfacl": "lfn...",
     "getfacl": "lfn...=.",
 }
 _OPTIONS = {
@@ -145,7 +145,7 @@ def take_apart(command: click.Command, words: Sequence[Word]) -> Given:
     names, command, rest = _descend(command, words)
     takes_value = _value_options(command)
     wanted = arguments_of(names, command)
-    free = any(argument.kind is Kind.QUERY for argument in wanted)
+    free = any(argument.kind is Kind.QUERY for argument in wanted) or _takes_unknown_options(command)
     options: list[tuple[Kind | None, Word]] = []
     positional: list[Word] = []
     pending: Kind | None = None
@@ -163,6 +163,11 @@ def take_apart(command: click.Command, words: Sequence[Word]) -> Given:
             pending = _awaited(word.text, takes_value)
     found = list(zip(kinds(wanted, len(positional)), positional, strict=True))
     return Given(names, options, found, pending or _next_kind(wanted, len(positional)))
+
+
+def _takes_unknown_options(command: click.Command) -> bool:
+    """Such as `chmod -w PATH`, whose mode looks like an option."""
+    return bool(command.context_settings.get("ignore_unknown_options"))
 
 
 def wanted_by(command: click.Command, given: Given) -> list[Argument]:
@@ -206,7 +211,7 @@ def _value_options(command: click.Command) -> Mapping[str, Kind | None]:
 def _is_option(word: Word, known: Mapping[str, Kind | None], *, free: bool) -> bool:
     if not word.typed.startswith("-") or word.text == "-":
         return False
-    # `created > -1d`: in a query only the options that are known are options.
+    # `created > -1d`: here only the options that are known are options.
     return not free or word.text == "--" or word.text.partition("=")[0] in known or word.text[:2] in known
 
 
