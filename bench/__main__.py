@@ -1,4 +1,4 @@
-"""The door of the benchmarks: `python -m bench list`, `python -m bench run NAME [--size small|full]`."""
+"""The door of the benchmarks: `python -m bench list`, `python -m bench run NAME [--size trial|small|full]`."""
 
 import argparse
 import importlib
@@ -11,8 +11,11 @@ BENCHMARKS = {
     "catalog-fsck": ("catalog_fsck", "compare the catalog with a storage's dump; peer: sort and comm by hand"),
     "catalog-register": (
         "catalog_register",
-        "publish a tree of small files; peer: a bare binary COPY of the same rows",
+        "register files in bulk and as a tree; peer: a bare binary COPY of the same rows",
     ),
+    "catalog-replicas": ("catalog_replicas", "replicas of 1,000 LFNs over HTTPS; peer: the bare SQL look-up"),
+    "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
+    "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),
@@ -26,7 +29,9 @@ def main(words: list[str]) -> int:
     commands.add_parser("list", help="name the benchmarks")
     run = commands.add_parser("run", help="run one of them on servers that it starts itself")
     run.add_argument("name", choices=BENCHMARKS)
-    run.add_argument("--size", choices=("small", "full"), default="small", help="small ends within two minutes")
+    run.add_argument(
+        "--size", choices=("trial", "small", "full"), default="small", help="small ends within two minutes"
+    )
     given = parser.parse_args(words)
     if given.command == "list":
         for name, (_, about) in BENCHMARKS.items():

@@ -3,10 +3,11 @@
 Bodies for `register-batch`, the way to send them over several connections, and the bare COPY of the same rows.
 """
 
+import functools
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import LiteralString
 
 import numpy as np
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.service import Service
-from bench.wire import Wire
 from spinor.catalog import copying
 
 PER_DIRECTORY = 1000
@@ -52,6 +52,28 @@ def _batch(numbers: "np.typing.NDArray[np.int64]", per_directory: int) -> pa.Tab
     )
 
 
+def name_of(directory: int, n: int) -> str:
+    return f"run{directory:07d}-evt{n:05d}.raw"
+
+
+@functools.lru_cache(maxsize=64)
+def _first_of(number: int) -> pa.Table:
+    return _batch(np.arange(number, number + BATCH_ROWS // PER_DIRECTORY), PER_DIRECTORY)
+
+
+def known_file(directory: int, n: int) -> tuple[str, int, int]:
+    """Name, size and adler32 of a file that `load` has registered."""
+    first = directory - directory % (BATCH_ROWS // PER_DIRECTORY)
+    table, row = _first_of(first), (directory - first) * PER_DIRECTORY + n
+    return name_of(directory, n), table["size_bytes"][row].as_py(), table["adler32"][row].as_py()
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def guids(count: int) -> pa.Array:
     data = copying.new_guids(count)
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(data)])
@@ -69,7 +91,9 @@ def address(directory: str) -> str:
     return f"/api/files/register-batch?{query}"
 
 
-def send(service: Service, directory: str, bodies: Iterable[bytes], in_flight: int) -> float:
+def send(
+    service: Service, directory: str, bodies: Iterable[bytes], in_flight: int, answers: list[bytes] | None = None
+) -> float:
     """Register the bodies over so many connections, each with one request at a time; the seconds it took."""
     turn = threading.Lock()
     errors: list[BaseException] = []
@@ -86,7 +110,9 @@ def send(service: Service, directory: str, bodies: Iterable[bytes], in_flight: i
                             mine = next(queue, None)
                         if mine is None:
                             return
-                        wire.post(path, mine, ARROW)
+                        answer = wire.post(path, mine, ARROW)
+                        if answers is not None:
+                            answers.append(answer)
         except Exception as error:  # noqa: BLE001  Raised again by the thread that waits.
             errors.append(error)
 
@@ -123,10 +149,15 @@ class BareCopy:
         assert row is not None
         self.vo_id, self.access_id, self.se_id = (int(str(value)) for value in row)
 
-    def encoded(self, table: pa.Table) -> tuple[str, list[bytes]]:
+    def encoded(
+        self, table: pa.Table, directories: "np.typing.NDArray[np.int64] | None" = None
+    ) -> tuple[str, list[bytes]]:
+        """The rows of a batch, in these directories or in new ones."""
         count = table.num_rows
         codes = table["path"].combine_chunks().indices.to_numpy()
-        directories = self._next("pg_get_serial_sequence('catalog.directory', 'directory_id')", int(codes.max()) + 1)
+        if directories is None:
+            sequence: LiteralString = "pg_get_serial_sequence('catalog.directory', 'directory_id')"
+            directories = self._next(sequence, int(codes.max()) + 1)
         blocks = self._next("'catalog.file_id_blocks'", -(-count // 1000))
         files = pa.table(
             {
@@ -159,8 +190,3 @@ class BareCopy:
                 for part in parts:
                     copy.write(part)
         return time.perf_counter() - started
-
-
-def warm(wire: Wire, path: str, request: bytes, times: int = 5) -> None:
-    for _ in range(times):
-        wire.post(path, request)

@@ -1,204 +1,154 @@
-"""How fast a tree of small files is published, and how far that is from what PostgreSQL can take at all.
+"""How fast files are registered in bulk, and how far that is from what PostgreSQL can take at all.
 
-The peer is a COPY of the same rows, encoded beforehand, into the same tables with the same indexes and foreign keys, in
-one transaction, by one session: it scans nothing, checks nothing and asks nobody. Each round uses new directories, so
-that all ways find the tables alike; a checkpoint goes before each of them.
+The peer is a COPY of the same rows, encoded beforehand, into the same table with its indexes and constraints, one
+commit per batch, by one session: it checks nothing, counts nothing and asks nobody. Ways take turns, a checkpoint
+before each.
 """
 
-import json
-import random
-import threading
-import time
-import urllib.parse
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
-from typing import LiteralString
+from collections.abc import Iterator, Mapping
 
-import psycopg
+import msgspec
+import numpy as np
+import pyarrow as pa
 
+from bench import catalog_load, peers
+from bench.catalog_load import PER_DIRECTORY, BareCopy, batches, body, guids, load, send
+from bench.catalog_tree import measure_tree
 from bench.figures import Report, median
 from bench.service import Service, operations
-from spinor.catalog.cli.scanning import BATCH_ROWS, Chunk, encoded
 
-FILES = {"trial": 2000, "small": 20_000, "full": 200_000}
-PER_DIRECTORY = 1000
-ROUNDS = {"trial": 1, "small": 3, "full": 3}
-CONNECTIONS = 2  # As the command has them.
+LOADED = {"trial": 2_000, "small": 200_000, "full": 10_000_000}  # Before anything is measured.
+FILES = {"trial": 2_000, "small": 100_000, "full": 400_000}  # Per way and round.
+ROUNDS = {"trial": 1, "small": 3, "full": 5}
 COPY = "bare binary COPY of the same rows in this run"
+DIRAC, RUCIO = "DIRAC 9.1 in process, in this run", "Rucio 41 over REST, in this run"
 
-Connection = psycopg.Connection[tuple[object, ...]]
+Rates = dict[str, list[float]]
 
 
 def measure(report: Report, service: Service, size: str) -> None:
-    count = FILES[size]
     service.apply(operations(service, max_pilots=0))
-    tree = service.storage_root / "published"
-    took = _timed(lambda: make_tree(tree, count))
-    report.say(f"{count:,} files of 64 to 1,024 bytes are written in {took:.1f} s; they are in the page cache now")
-    chunks = _chunks(tree)
-    rates: dict[str, list[float]] = defaultdict(list)
-    used: dict[str, list[float]] = defaultdict(list)
-    for n in range(ROUNDS[size]):
-        report.say(f"round {n + 1} of {ROUNDS[size]}")
-        _round(service, tree, chunks, n, rates, used)
-    _tell(report, count, rates, used)
+    report.say(f"filling the catalog with {LOADED[size]:,} files")
+    took = catalog_load.timed(lambda: load(service, "/demo/base", LOADED[size]))
+    report.figure(f"{LOADED[size]:,} files loaded over HTTPS, two connections", LOADED[size] / took, "files/s")
+    rates, used = _bulk(report, service, size)
+    _tell(report, rates, used, peers.figures("dirac", size), peers.figures("rucio", size))
+    _scattered(report, service, size)
+    _opposite(report, service)
+    measure_tree(report, service, size)
 
 
-def _round(
-    service: Service, tree: Path, chunks: list[Chunk], n: int,
-    rates: dict[str, list[float]], used: dict[str, list[float]],
-) -> None:  # fmt: skip
-    count = sum(len(chunk.names) for chunk in chunks)
-    token = service.token()
-    bodies = [encoded(batch) for batch in _batches(chunks)]
+def _bulk(report: Report, service: Service, size: str) -> tuple[Rates, Rates]:
+    """New directories of a thousand files each."""
+    rates: Rates = defaultdict(list)
+    used: Rates = defaultdict(list)
+    count = FILES[size]
     with service.connect() as conn:
-        for way, work in (
-            ("plain", lambda: _command(service, tree, f"plain{n}", count)),
-            ("again", lambda: _command(service, tree, f"plain{n}", 0)),
-            ("adler32", lambda: _command(service, tree, f"checked{n}", count, "--checksum", "adler32")),
-            ("batches", lambda: _post_batches(service, token, bodies, f"batches{n}")),
-        ):
+        copy = BareCopy(service, conn)
+        numbers = _numbers(LOADED[size] // PER_DIRECTORY, count // PER_DIRECTORY)
+        for n in range(ROUNDS[size]):
+            report.say(f"new directories, round {n + 1} of {ROUNDS[size]}")
+            rows = [catalog_load.BATCH_ROWS, 5 * catalog_load.BATCH_ROWS]
+            encoded = [copy.encoded(table) for table in batches(next(numbers), count // PER_DIRECTORY)]
             conn.execute("CHECKPOINT")
-            before = service.used_s()
-            rates[way].append(count / _timed(work))
-            for process, start, end in zip(("server", "PostgreSQL"), before, service.used_s(), strict=True):
-                used[f"{way}, {process}"].append((end - start) * 1e6 / count)
-        rates["copy"].append(count / _copy(service, conn, token, f"/demo/batches{n}", f"/demo/copied{n}"))
+            rates["copy"].append(count / copy.run(encoded))
+            for in_flight, batch in ((1, rows[0]), (2, rows[0]), (1, rows[1]), (2, rows[1])):
+                bodies = [body(table) for table in batches(next(numbers), count // PER_DIRECTORY, batch)]
+                conn.execute("CHECKPOINT")
+                before = service.used_s()
+                way = f"{in_flight} in flight, {batch:,} per batch"
+                rates[way].append(count / send(service, "/demo/base", bodies, in_flight))
+                for process, start, end in zip(("server", "PostgreSQL"), before, service.used_s(), strict=True):
+                    used[f"{way}: {process}'s processor time"].append((end - start) * 1e6 / count)
+    return rates, used
 
 
-def _tell(report: Report, count: int, rates: dict[str, list[float]], used: dict[str, list[float]]) -> None:
-    files = f"{count:,} files"
+def _numbers(start: int, step: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += step
+
+
+def _tell(
+    report: Report, rates: Rates, used: Rates, dirac: Mapping[str, float] | None, rucio: Mapping[str, float] | None
+) -> None:
     copied = median(rates["copy"])
-    report.figure(f"{files}, {COPY}", copied, "files/s")
-    for way, words in (
-        ("plain", f"{files}, register-directory, the whole command"),
-        ("adler32", f"{files}, register-directory --checksum adler32, the whole command"),
-        ("again", f"{files}, register-directory a second time: nothing new"),
-        ("batches", f"{files}, batches of {BATCH_ROWS:,} over HTTPS, without scanning"),
-    ):
-        report.figure(words, median(rates[way]), "files/s", COPY, copied)
-        for process in ("server", "PostgreSQL"):
-            report.figure(f"{words}: {process}'s processor time", median(used[f"{way}, {process}"]), "us/file")
+    report.figure(f"new directories: {COPY}", copied, "files/s")
+    ways = [way for way in rates if way != "copy"]
+    for way in ways:
+        # Round by round, since the machine is faster in one than in another.
+        ratio = median([ours / theirs for ours, theirs in zip(rates[way], rates["copy"], strict=True)])
+        report.figure(f"new directories, {way}", ratio * copied, "files/s", COPY, copied)
+    for what, values in used.items():
+        report.figure(f"new directories, {what}", median(values), "us/file")
+    best = max(median(rates[way]) for way in ways)
+    for peer, figures in ((DIRAC, dirac), (RUCIO, rucio)):
+        if figures:
+            report.figure("new directories, the best way", best, "files/s", peer, figures["register_files_per_s"])
 
 
-def make_tree(tree: Path, count: int) -> None:
-    """Real files with real content, some of them equal in size, in directories of a thousand."""
-    chance = random.Random(20261123)
-    content = chance.randbytes(1 << 16)
-    for start in range(0, count, PER_DIRECTORY):
-        directory = tree / f"run{start // PER_DIRECTORY:05d}"
-        directory.mkdir(parents=True)
-        for n in range(start, min(start + PER_DIRECTORY, count)):
-            at = chance.randrange(len(content) - 1024)
-            (directory / f"event-{n:08d}.dat").write_bytes(content[at : at + chance.randint(64, 1024)])
+def _scattered(report: Report, service: Service, size: str) -> None:
+    """Batches over a thousand directories that are there, a hundredth of the files already registered."""
+    directories = min(1000, LOADED[size] // PER_DIRECTORY)
+    count = catalog_load.BATCH_ROWS if size != "trial" else 1000
+    ours, theirs = [], []
+    with service.connect() as conn:
+        copy = BareCopy(service, conn)
+        ids = [
+            row[0]
+            for row in conn.execute(
+                """SELECT d.directory_id FROM catalog.directory AS d JOIN catalog.directory AS p
+                   ON p.directory_id = d.parent_id WHERE p.path = '/demo/base' ORDER BY d.path LIMIT %s""",
+                (directories,),
+            )
+        ]
+        for n in range(3 * ROUNDS[size]):
+            table = _spread(directories, count, n)
+            encoded = [copy.encoded(_spread(directories, count, -1 - n), np.array(ids))]
+            conn.execute("CHECKPOINT")
+            theirs.append(count / copy.run(encoded))
+            conn.execute("CHECKPOINT")
+            answers: list[bytes] = []
+            ours.append(count / send(service, "/demo/base", [body(table)], 1, answers))
+            counts = msgspec.json.decode(answers[0])
+            if (counts["already"], counts["registered"]) != (count // 100, count - count // 100):
+                raise AssertionError(f"the answer is not exact: {counts}")
+    ratio = median([a / b for a, b in zip(ours, theirs, strict=True)])
+    metric = f"{count:,} files scattered over {directories:,} directories, 1 % there already"
+    report.figure(metric, median(theirs) * ratio, "files/s", COPY, median(theirs))
 
 
-def _chunks(tree: Path) -> list[Chunk]:
-    """What a scan finds, directory by directory."""
-    chunks = []
-    for directory in sorted(tree.iterdir()):
-        files = sorted(directory.iterdir())
-        sizes = [file.stat().st_size for file in files]
-        nothing: list[None] = [None] * len(files)
-        chunks.append(Chunk(directory.name, [file.name for file in files], sizes, [*nothing], [*nothing]))
-    return chunks
+def _spread(directories: int, count: int, n: int) -> pa.Table:
+    """New names in every directory, and one in a hundred that `load` has registered with the same size and checksum."""
+    codes = np.arange(count, dtype=np.int32) % directories
+    runs = pa.array([f"run{d:07d}" for d in range(directories)])
+    chance = np.random.default_rng(abs(n) + 7)
+    names = [f"late{n:+05d}-{k:09d}.raw" for k in range(count)]
+    sizes, sums = (chance.integers(0, 1 << 32, count, dtype=np.int64) for _ in range(2))
+    if n >= 0:
+        for k in range(0, count, 100):
+            known = catalog_load.known_file(int(codes[k]), (k // directories + n) % PER_DIRECTORY)
+            names[k], sizes[k], sums[k] = known
+    return pa.table(
+        {
+            "path": pa.DictionaryArray.from_arrays(pa.array(codes), runs),
+            "name": names, "size_bytes": sizes, "adler32": sums, "guid": guids(count),
+        }
+    )  # fmt: skip
 
 
-def _batches(chunks: list[Chunk]) -> list[list[Chunk]]:
-    size = BATCH_ROWS // PER_DIRECTORY
-    return [chunks[n : n + size] for n in range(0, len(chunks), size)]
-
-
-def _timed(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _command(service: Service, tree: Path, name: str, expected: int, *words: str) -> None:
-    out = service.spinor("file", "register-directory", str(tree), f"/demo/{name}", "--se", "local", "--json", *words)
-    sums = json.loads(out.splitlines()[-1])
-    if sums["registered"] != expected:
-        raise AssertionError(f"{expected:,} files should be new, and {sums['registered']:,} were")
-
-
-def _post_batches(service: Service, token: str, bodies: list[bytes], name: str) -> None:
-    query = urllib.parse.urlencode({"directory": f"/demo/{name}", "se": "local", "prefix": "published"})
-    errors: list[Exception] = []
-
-    def post(mine: list[bytes]) -> None:
-        try:
-            with service.wire(token) as wire:
-                for body in mine:
-                    wire.post(f"/api/files/register-batch?{query}", body, "application/vnd.apache.arrow.stream")
-        except Exception as error:  # noqa: BLE001  Raised again by the thread that waits.
-            errors.append(error)
-
-    threads = [threading.Thread(target=post, args=(bodies[n::CONNECTIONS],)) for n in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def _copy(service: Service, conn: Connection, token: str, source: str, target: str) -> float:
-    """Put the rows of one tree there again below another one. Only the two COPYs and the commit are timed."""
-    _make_directories(service, conn, token, source, target)
-    names = {"source": source, "target": target, "first": _first_file_id(conn, source)}
-    files = _encoded(conn, _FILES, names)
-    conn.execute("CHECKPOINT")
-    started = time.perf_counter()
-    with conn.transaction(), conn.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for part in files:
-            copy.write(part)
-    return time.perf_counter() - started
-
-
-def _make_directories(service: Service, conn: Connection, token: str, source: str, target: str) -> None:
-    rows = conn.execute("SELECT path FROM catalog.directory WHERE path LIKE %s", (f"{source}/%",)).fetchall()
-    paths = [target + str(path).removeprefix(source) for (path,) in rows]
-    with service.wire(token) as wire:
-        wire.post("/api/directories", json.dumps({"paths": paths}).encode())
-
-
-def _first_file_id(conn: Connection, source: str) -> object:
-    """Reserve as many ids as the tree has files; blocks of a thousand follow each other when nobody else asks."""
-    row = conn.execute(
-        """SELECT min(block) FROM (
-               SELECT nextval('catalog.file_id_blocks') AS block FROM generate_series(1, (
-                   SELECT sum(file_count)::bigint / 1000 + 1 FROM catalog.directory WHERE path LIKE %s))) AS blocks""",
-        (f"{source}/%",),
-    ).fetchone()
-    assert row is not None
-    return row[0]
-
-
-# The rows of one tree as those of the other: new ids in the same order, and GUIDs that are new and ascend as the old.
-_SAME = """
-    FROM catalog.directory AS old
-    JOIN catalog.directory AS new ON new.path = %(target)s::text || substr(old.path, length(%(source)s::text) + 1)
-    JOIN catalog.file AS f ON f.directory_id = old.directory_id
-   WHERE old.path LIKE %(source)s::text || '/%%'
-"""
-_NUMBERED = "%(first)s::bigint + row_number() OVER (ORDER BY f.file_id) - 1"
-_COLUMNS = "file_id, directory_id, size_bytes, guid, access_id, vo_id, se_ids, name, adler32"
-_COPY: LiteralString = f"COPY catalog.file ({_COLUMNS}) FROM STDIN (FORMAT binary)"
-_FILES: LiteralString = f"""
-  SELECT {_NUMBERED}, new.directory_id, f.size_bytes, overlay(f.guid::text PLACING 'f' FROM 1 FOR 1)::uuid, f.access_id,
-         f.vo_id, f.se_ids, f.name, f.adler32 {_SAME} ORDER BY f.file_id
-"""
-
-
-def _encoded(conn: Connection, select: LiteralString, names: dict[str, object]) -> list[bytes]:
-    """The rows as PostgreSQL itself encodes them, in parts of about 256 kB."""
-    parts, part = [], bytearray()
-    with conn.cursor() as cursor, cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)", names) as copy:
-        for data in copy:
-            part += data
-            if len(part) > 1 << 18:
-                parts.append(bytes(part))
-                part.clear()
-    return [*parts, bytes(part)]
+def _opposite(report: Report, service: Service) -> None:
+    """Two clients register the same files in opposite orders: both get exact answers."""
+    for turn in range(3):
+        table = next(batches(0, 20))
+        count = table.num_rows
+        names = pa.array([f"both{turn}-{k:013d}.raw" for k in range(count)])
+        orders = (np.arange(count), np.arange(count)[::-1])
+        bodies = [body(table.set_column(1, "name", names).take(pa.array(order))) for order in orders]
+        answers: list[bytes] = []
+        send(service, "/demo/base", bodies, 2, answers)
+        counts = [msgspec.json.decode(answer) for answer in answers]
+        if any(c["registered"] + c["already"] != count for c in counts) or sum(c["already"] for c in counts) != count:
+            raise AssertionError(f"the answers are not exact: {counts}")
+    report.say(f"two clients registered the same {count:,} LFNs in opposite orders, 3 times: exact, and no deadlock")

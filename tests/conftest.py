@@ -21,6 +21,8 @@ from spinor.embedded.postgres import Cluster
 from spinor.identity import service as identity
 from spinor.migrations import migrate
 
+pytest_plugins = ["tests.peers"]
+
 _numbers = itertools.count(1)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 # Name -> its module, and what it does.
 RUNS = {
+    "catalog": ("catalog", "kill server, database and clients while trees are registered, moved and removed"),
     "first-storey": ("first_storey", "kill every part of a service while jobs run and files are registered"),
 }
 
@@ -20,6 +21,9 @@ def main(words: list[str]) -> int:
     run.add_argument("name", choices=RUNS)
     run.add_argument("--seed", type=int, default=1)
     run.add_argument("--minutes", type=float, default=1.0, help="how long faults are made; quiet comes after that")
+    run.add_argument(
+        "--times", type=int, default=10, help="catalog: how often it strikes, each time followed by a check"
+    )
     given = parser.parse_args(words)
     if given.command == "list":
         for name, (_, about) in RUNS.items():
@@ -27,7 +31,7 @@ def main(words: list[str]) -> int:
         return 0
     module = importlib.import_module(f"bench.chaos.{RUNS[given.name][0]}")
     try:
-        outcome = module.run(given.seed, given.minutes)
+        outcome = module.run(given.seed, given.times if given.name == "catalog" else given.minutes)
     except KeyboardInterrupt:
         print("interrupted; what was started is stopped", file=sys.stderr)
         return 130

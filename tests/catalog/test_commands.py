@@ -196,23 +196,25 @@ async def test_files_that_vanish_or_cannot_be_read_are_refused(
     world: World, spinor: Commands, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(root / "tree", 20)
-    facts = scanning.Scan._facts
+    facts, sized = scanning.Scan._facts, scanning.Scan._sized
 
-    def vanishing(self: scanning.Scan, path: str) -> Any:
-        if path.endswith("/f3"):
-            Path(path).unlink()
-        if path.endswith("/f4"):
-            raise PermissionError(13, "Permission denied", path)
-        return facts(self, path)
+    def vanishing(self: scanning.Scan, path: str, found: list[os.DirEntry[str]]) -> scanning.Chunk:
+        if path == "d3/sub":
+            (root / "tree/d3/sub/f3").unlink()
+        return sized(self, path, found)
 
-    monkeypatch.setattr(scanning.Scan, "_facts", vanishing)
-    for checksum in ("none", "sha256"):
-        code, sums, problems = await publish(spinor, world, root / "tree", capsys, "--checksum", checksum)
-        assert code == 1
-        assert problems.pop("d4/f4") == "it cannot be read: Permission denied"
-        if checksum == "none":
-            assert (sums["registered"], problems) == (18, {"d3/sub/f3": "it vanished meanwhile"})
-    await check_sums(world.db, files=18)
+    def unreadable(self: scanning.Scan, directory: int, name: str, buffer: memoryview) -> Any:
+        if name == "f4":
+            raise PermissionError(13, "Permission denied", name)
+        return facts(self, directory, name, buffer)
+
+    monkeypatch.setattr(scanning.Scan, "_sized", vanishing)
+    monkeypatch.setattr(scanning.Scan, "_facts", unreadable)
+    code, sums, problems = await publish(spinor, world, root / "tree", capsys)
+    assert (code, sums["registered"], problems) == (1, 19, {"d3/sub/f3": "it vanished meanwhile"})
+    code, sums, problems = await publish(spinor, world, root / "tree", capsys, "--checksum", "sha256")
+    assert (code, sums["already"], problems) == (1, 18, {"d4/f4": "it cannot be read: Permission denied"})
+    await check_sums(world.db, files=19)
 
 
 class Killed(BaseException):

@@ -119,8 +119,9 @@ def _adler32(column: pa.Array) -> pa.Array:
 def _created_at(column: pa.Array) -> pa.Array:
     records = np.empty(len(column), np.dtype([("length", ">i4"), ("value", ">i8")]))
     records["length"] = 8
-    records["value"] = _numbers(pc.fill_null(column.cast(pa.int64()), 0)) - _EPOCH_US
-    return _or_null(column, _records(records))
+    # The column takes no NULL: what has no time of its own is made now.
+    records["value"] = _numbers(pc.fill_null(column.cast(pa.int64()), time.time_ns() // 1000)) - _EPOCH_US
+    return _records(records)
 
 
 def _bytes(column: pa.Array, prefix: Sequence[tuple[str, int]] = (), extra: bytes = b"") -> pa.Array:

@@ -165,6 +165,8 @@ async def directories_with_children(tx: Tx, caller: Caller, directory_ids: Seque
 
 async def find_names(tx: Tx, caller: Caller, directory_ids: Sequence[int], names: Sequence[str]) -> list[KnownFile]:
     """Those of the (directory, name) pairs that are files."""
+    if not names:
+        return []
     values = {"vo_id": caller.vo_id, "directory_ids": list(directory_ids), "names": list(names)}
     return await fetch(tx, KnownFile, Q.find_names, values)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from spinor.catalog.cli.bulk_metadata import extract, import_values
 from spinor.terminal import output_options
 
 
@@ -48,6 +49,10 @@ def find(path: str, query: tuple[str, ...], as_json: bool, quiet: bool, **option
 @click.group()
 def metadata() -> None:
     """Metadata: typed keys on directories (holding for all below) and on files."""
+
+
+metadata.add_command(import_values)
+metadata.add_command(extract)
 
 
 @metadata.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import sys
 import threading
 from pathlib import Path
@@ -14,9 +13,8 @@ import click
 if TYPE_CHECKING:
     from spinor.catalog.cli.scanning import Batch, Scan
     from spinor.catalog.cli.summing import Tally
+    from spinor.client import Client
     from spinor.resources.models import PublicStorageElement
-
-_IN_FLIGHT = 2  # Two database sessions are half as fast again as one; more wait for each other.
 
 
 @click.command("register-directory")
@@ -108,41 +106,13 @@ def _nothing() -> bytes:
 
 
 def _send(scan: Scan, where: dict[str, str], tally: Tally, progress: Any) -> None:
-    """Several batches in flight, each on its own connection; whatever goes wrong in one stops all."""
-    batches = iter(scan)
-    turn = threading.Lock()
-    results: queue.Queue[tuple[Batch, bytes] | BaseException | None] = queue.Queue()
+    """Several batches in flight; whatever goes wrong in one stops all."""
+    from spinor.catalog.cli.scanning import encoded
+    from spinor.catalog.manifests.sending import CONNECTIONS, in_order
 
-    def work() -> None:
-        from spinor.catalog.cli.scanning import encoded
-        from spinor.client import Client
+    def send(client: Client, batch: Batch) -> tuple[Batch, bytes]:
+        return batch, client.request("POST", "/api/files/register-batch", encoded(batch), query=where)[1]
 
-        try:
-            with Client.from_environment() as client:
-                while True:
-                    with turn:
-                        batch = next(batches, None)
-                    if batch is None or scan.stop.is_set():
-                        break
-                    answer = client.request("POST", "/api/files/register-batch", encoded(batch), query=where)[1]
-                    results.put((batch, answer))
-            results.put(None)
-        except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
-            scan.stop.set()
-            results.put(error)
-
-    for number in range(_IN_FLIGHT):
-        threading.Thread(target=work, name=f"send-{number}", daemon=True).start()
-    open_senders = _IN_FLIGHT
-    try:
-        while open_senders:
-            result = results.get()
-            if result is None:
-                open_senders -= 1
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                tally.count(*result)
-                progress.set(tally.sums["files"])
-    finally:
-        scan.stop.set()
+    for batch, answer in in_order(scan, send, connections=CONNECTIONS, stop=scan.stop):
+        tally.count(batch, answer)
+        progress.set(tally.sums["files"])

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MOST_BYTES = 2**63 - 1
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # The years 1 to 9999.
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _ADLER32 = re.compile(r"(?:adler32:|0x)?([0-9a-f]{1,8})", re.IGNORECASE)
 
@@ -124,6 +125,14 @@ def _one_bytes(size: int) -> Callable[[str], bytes]:
 
 
 def _instants(values: Any) -> Any:
+    found = _with_zone(values)
+    least, most = (edge.as_py() for edge in pc.min_max(found.cast(pa.int64())).values())
+    if least is not None and (least < _FIRST_US or most > _LAST_US):
+        raise ValueError
+    return found
+
+
+def _with_zone(values: Any) -> Any:
     if pa.types.is_timestamp(values.type) and values.type.tz is None:
         return values.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     try:

@@ -38,7 +38,8 @@ _ENDINGS = {
 }  # fmt: skip
 _COMPRESSION = {".gz", ".zst", ".zstd", ".bz2", ".lz4"}
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_HEX = re.compile(rb"(?:adler32:)?[0-9a-fA-F]{8}|-|N/A|None|null")
+_HEX = re.compile(rb"(?:adler32:)?[0-9a-fA-F]{1,8}|-|N/A|None|null|", re.IGNORECASE)
+_EIGHT = re.compile(rb"(?:adler32:)?[0-9a-f]{8}|-|N/A|None|null", re.IGNORECASE)
 # `xrdfs HOST ls -l -R PATH` of XRootD 5 and 4.
 LONG_LISTINGS = (
     r"^[-d]\S*\s+\S+\s+\S+\s+(?P<size_bytes>\d+)\s+\d{4}-\d\d-\d\d\s+\d\d:\d\d:\d\d\s+(?P<path>.+)$",
@@ -159,7 +160,7 @@ def dump_layout(head: bytes, wanted: Mapping[str, str], name: str) -> Layout:
 def _blank_separated(line: bytes) -> list[bytes]:
     """A path, which may have blanks inside, then maybe a size, then maybe a checksum."""
     words = line.rsplit(None, 2)
-    if len(words) == 3 and _HEX.fullmatch(words[2]) and _NUMBER.fullmatch(words[1]):
+    if len(words) == 3 and _EIGHT.fullmatch(words[2]) and _NUMBER.fullmatch(words[1]):
         return words
     return line.rsplit(None, 1)
 

@@ -65,8 +65,6 @@ def register_manifest(manifest: Manifest, run: Run, tell: Tell, progressed: Prog
     behind the last acknowledged batch.
     """
     with Source(manifest.path) as source:
-        if not (run.skip_broken and manifest.path == "-"):
-            source.keep()
         layout = manifest_layout(source, manifest)
         with Client.from_environment() as client:
             place, where, layout = _place(client, manifest, layout, source)
@@ -184,9 +182,9 @@ def _place(client: Client, manifest: Manifest, layout: Layout, source: Source) -
         strip=strip,
         root=f"{element.root}, the root of {element.name}" if element else "",
     )
-    # Bytes lie where the path on the element says; that is the LFN's own place, unless the list hangs elsewhere.
-    prefix = "" if below and "lfn" not in layout.columns else directory.removeprefix("/")
-    where = {"directory": directory, "prefix": prefix, **({"se": manifest.se} if manifest.se else {})}
+    where = {"directory": directory, **({"se": manifest.se} if manifest.se else {})}
+    if below and "lfn" not in layout.columns:
+        where["prefix"] = ""  # The list hangs elsewhere in the catalog; without a prefix bytes lie at the LFN's place.
     return place, where, layout
 
 

@@ -59,12 +59,6 @@ class Source:
         if self._kept:
             self._kept.close()
 
-    def keep(self) -> None:
-        """Copy standard input to an unnamed temporary file, since it is read more than once."""
-        if self.path == "-" and self._kept is None:
-            self._kept = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-            shutil.copyfileobj(sys.stdin.buffer, self._kept, 1 << 20)
-
     def identity(self) -> Identity:
         with self.raw() as raw:
             head = raw.read(_HEAD_BYTES)
@@ -80,10 +74,14 @@ class Source:
     def raw(self) -> Iterator[IO[bytes]]:
         """The file's own bytes, which can be sought in."""
         if self.path == "-":
-            self.keep()
-            assert self._kept
-            self._kept.seek(0)
-            yield self._kept
+            if self._kept is None:  # It is read more than once, so it is copied to an unnamed file first.
+                self._kept = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+                shutil.copyfileobj(sys.stdin.buffer, self._kept, 1 << 20)
+                self._kept.flush()
+            # A file of its own each time, since whoever reads it closes it.
+            with os.fdopen(os.dup(self._kept.fileno()), "rb") as file:
+                file.seek(0)
+                yield file
         else:
             with open(self.path, "rb") as file:
                 yield file
@@ -100,7 +98,6 @@ class Source:
             if kind is None:
                 yield raw
                 return
-            # Not closed: that would close the kept copy of standard input too.
             yield pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind)
 
     def head(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -97,18 +97,30 @@ class _Delimited:
                 text = _decoded(line.removesuffix(b"\r"))
                 yield number, _NOT_UTF8 if text is None else self._fields(text)
             return
-        texts = (line.decode(errors="surrogateescape") + "\n" for line in _lines(block.data))
+        lines = _lines(block.data)
+        at = 0
+        while at < len(lines):
+            # Begun anew behind a record of several lines that is none, lest a quote that is not closed eats good ones.
+            at = yield from self._quoted_records(lines, at, block.first_line)
+
+    def _quoted_records(
+        self, lines: list[bytes], at: int, first_line: int
+    ) -> Generator[tuple[int, Sequence[str] | str], None, int]:
+        texts = (lines[n].decode(errors="surrogateescape") + "\n" for n in range(at, len(lines)))
         reader = csv.reader(texts, delimiter=self.layout.separator, strict=True)
         while True:
-            number = block.first_line + reader.line_num
+            begin = at + reader.line_num
+            number = first_line + begin
             try:
                 fields = next(reader)
             except StopIteration:
-                return
+                return len(lines)
             except csv.Error as error:
                 yield number, f"is not CSV: {error}; a quote inside a quoted field is written twice"
-                continue
+                return begin + 1
             yield number, fields if all(_is_utf8(text) for text in fields) else _NOT_UTF8
+            if at + reader.line_num > begin + 1 and len(fields) != len(self.layout.names):
+                return begin + 1
 
     def _fields(self, text: str) -> Sequence[str]:
         if not text.strip() or text.startswith("# "):
@@ -197,10 +209,11 @@ class _Objects:
         return pa.array([str(v) if isinstance(v, int) else v for v in values], pa.string())
 
 
-def parquet_layout(source: Source, wanted: dict[str, str]) -> Layout:
+def parquet_layout(source: Source, wanted: dict[str, str] | None) -> Layout:
+    """By the names of its columns. Without `wanted` there is no need for any of them."""
     with source.raw() as raw:
         names = _parquet_file(raw, source.name).schema_arrow.names
-    columns = named_columns(names, wanted, source.name)
+    columns = {} if wanted is None else named_columns(names, wanted, source.name)
     return Layout(Format.PARQUET, columns, names, unused=[name for name in names if name not in columns.values()])
 
 

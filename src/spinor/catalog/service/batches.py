@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
-from spinor.catalog.errors import BadBatch, BadPFN
+from spinor.catalog.errors import BadBatch, BadPFN, DirectoryDenied, LFNExists
 from spinor.catalog.models import BatchCounts, BatchRefusal, BatchRequest, Difference
 from spinor.catalog.service import ingest
 from spinor.catalog.service.directories import refused_directories, writable_directories
 from spinor.catalog.service.ingest import Finding, Plan
+from spinor.catalog.store import Directory
 from spinor.db import Tx
 from spinor.resources import service as resources
 
@@ -63,12 +64,10 @@ async def register_batch(tx: Tx, caller: Caller, request: BatchRequest, batch: B
     one, other batches wait for the parents of those that it makes.
     """
     se_ids = await _storage_elements(tx, caller, request, batch)
-    await _refuse_directories(tx, caller, batch)
     await _check_metadata(tx, caller, batch)
-    used = pc.unique(batch.entries["directory"]).to_pylist()
-    if not used:
+    directories = await _directories(tx, caller, batch)
+    if not directories:
         return BatchCounts(registered=0, already=0, differing=[], refused=batch.refused)
-    directories = await writable_directories(tx, caller, {batch.paths[n] for n in used})
     ids = pa.array([directories[p].directory_id if p in directories else None for p in batch.paths], pa.int64())
     columns = {"directory_id": pc.take(ids, batch.entries["directory"]), "se_id": _se_ids(batch, se_ids)}
     entries = pa.table(
@@ -112,9 +111,24 @@ def _placed(batch: Batch, entries: pa.Table) -> set[tuple[int, int]]:
 
 async def make_batch_directories(tx: Tx, caller: Caller, batch: Batch) -> None:
     """Make the directories of a batch, and refuse the entries of those that cannot be made."""
-    await _refuse_directories(tx, caller, batch)
-    if used := pc.unique(batch.entries["directory"]).to_pylist():
-        await writable_directories(tx, caller, {batch.paths[n] for n in used})
+    wanted = _wanted(batch)
+    if wanted and wanted - (await store.find_directories(tx, caller, wanted)).keys():
+        await _directories(tx, caller, batch)
+
+
+def _wanted(batch: Batch) -> set[str]:
+    return {batch.paths[n] for n in pc.unique(batch.entries["directory"]).to_pylist()}
+
+
+async def _directories(tx: Tx, caller: Caller, batch: Batch) -> dict[str, Directory]:
+    """Make and lock the directories of a batch. The usual case is that none is refused; else it is found out which."""
+    wanted = _wanted(batch)
+    try:
+        return await writable_directories(tx, caller, wanted) if wanted else {}
+    except (DirectoryDenied, LFNExists):
+        await _refuse_directories(tx, caller, batch)
+        wanted = _wanted(batch)
+        return await writable_directories(tx, caller, wanted) if wanted else {}
 
 
 async def _refuse_directories(tx: Tx, caller: Caller, batch: Batch) -> None:

@@ -1,0 +1,69 @@
+"""The peers give figures of everything that is compared with them, and leave nothing behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import peers
+from bench.catalog_peers import WORDS
+from bench.peers.workplace import Workplace, workplace
+from spinor.embedded import processes
+
+FAST = {"files", "bytes_per_file", "register_files_per_s", "replicas_lfns_per_s", "stat_ms", "list_10000_ms"}
+FAST |= {"remove_files_per_s"}
+PLAIN = {"files", "register_files_per_s", "metadata_hits", "metadata_ms"}
+RUCIO = {"files", "bytes_per_file", "register_files_per_s", "replicas_lfns_per_s", "stat_ms", "ping_ms"}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        pytest.param("dirac", FAST, id="dirac", marks=pytest.mark.peer("dirac")),
+        pytest.param("dirac-plain", PLAIN, id="dirac-plain", marks=pytest.mark.peer("dirac")),
+        pytest.param("rucio", RUCIO, id="rucio", marks=pytest.mark.peer("rucio")),
+    ],
+)
+def test_a_peer_gives_its_figures(name: str, keys: set[str]) -> None:
+    found = peers.figures(name, "trial")
+    assert found is not None
+    assert set(found) == keys
+    assert all(value > 0 for value in found.values())
+    assert keys <= set(WORDS)
+
+
+def test_a_peer_that_is_not_installed_has_no_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "ENVIRONMENTS", tmp_path)
+    peers.figures.cache_clear()
+    assert peers.figures("rucio", "trial") is None
+    assert "run scripts/peers rucio" in capsys.readouterr().err
+    peers.figures.cache_clear()
+
+
+@pytest.fixture
+def work() -> Iterator[Workplace]:
+    with workplace("rucio") as made:
+        yield made
+
+
+def test_an_interrupted_workplace_stops_its_servers() -> None:
+    with pytest.raises(KeyboardInterrupt), workplace("rucio") as work:
+        server = work.serve(["sleep", "1000"], lambda: True)
+        assert processes.process(server) is not None
+        raise KeyboardInterrupt
+    assert processes.process(server) is None
+    assert not work.root.exists()
+
+
+def test_a_server_that_does_not_start_says_why(work: Workplace) -> None:
+    with pytest.raises(peers.PeerFailed, match="cannot be found") as failure:
+        work.serve(["sh", "-c", "echo error: the thing cannot be found; exit 1"], lambda: False)
+    assert "sh did not start" in str(failure.value)
+
+
+def test_every_peer_has_its_line_in_the_script() -> None:
+    script = (peers.ROOT / "scripts" / "peers").read_text()
+    for name in peers.PEERS:
+        assert f"\n    {name}) " in script
