@@ -12,7 +12,7 @@ from spinor.catalog.cli.shell.builtin import source
 from spinor.catalog.cli.shell.language import file_verbs, run_verb
 from spinor.catalog.cli.shell.paths import resolve
 from spinor.catalog.cli.shell.words import Word
-from spinor.compat.translation import NotInSpinor, line
+from spinor.compat.translation import NotInSpinor, line, where
 from spinor.errors import Conflict, NotFound
 from spinor.terminal import cell, printable, say
 
@@ -150,6 +150,26 @@ def replicate(console: Console, words: Sequence[Word]) -> int:
     return run_verb(console, line("replicate", words[1], "--to", words[2], source_se))
 
 
+def find(console: Console, words: Sequence[Word]) -> int:
+    """find [-q] [-D] PATH KEY=VALUE...: files with these metadata; -D their directories."""
+    flags = [word.text for word in words[1:3] if word.text in ("-q", "-D")]
+    rest = words[1 + len(flags) :]
+    if not rest:
+        raise click.UsageError("Usage: find [-q] [-D] PATH KEY=VALUE...")
+    condition = where(rest[1:])
+    if "-q" not in flags:
+        say(f"Query: {condition[1] if condition else 'everything'}")
+    if "-D" not in flags:
+        return run_verb(console, line("find", rest[0], *condition))
+    body = {"path": _path(console, rest[:1]), "where": "".join(condition[1:]), "fields": ["path"]}
+    seen: set[str] = set()
+    for row in console.names.client.pages("/api/files/find", body, dict):
+        if row["path"] not in seen:
+            seen.add(row["path"])
+            click.echo(printable(row["path"]))
+    return 0
+
+
 def local_directory(console: Console, words: Sequence[Word]) -> int:
     """lcd LOCAL_DIRECTORY: change the directory on this machine."""
     from pathlib import Path
@@ -165,6 +185,7 @@ def remove(console: Console, words: Sequence[Word]) -> int:
 
 
 COMMANDS: dict[str, Run] = {
+    "find": find,
     "rm": remove,
     "rmdir": remove_directory,
     "size": size,

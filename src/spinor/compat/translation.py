@@ -5,9 +5,11 @@ The commands and their arguments are those that `help` of dirac-dms-filecatalog-
 
 from __future__ import annotations
 
+import ast
 import getopt
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -159,6 +161,8 @@ def _meta(words: Sequence[Word]) -> Lines:
             return [line("metadata", "unset", path, keys)]
         case "show":
             return [line("metadata", "keys")]
+        case "tag" | "tags":
+            return [_tags(rest)]
         case "metaset":
             raise NotInSpinor("Spinor has no metadata sets; `dataset add NAME KEY=VALUE ...` keeps a query by a name.")
     raise click.UsageError("Usage: meta index, set, get, remove, tags or show; see `help meta`.")
@@ -167,7 +171,7 @@ def _meta(words: Sequence[Word]) -> Lines:
 def _index(words: Sequence[Word]) -> list[Word]:
     rest = [word for word in words if word.text.lower() not in ("-d", "-f")]  # A key is for both here.
     if rest and rest[0].text == "-r":
-        return line("metadata", "undeclare", _counted(rest[1:], 1, 1, "meta index -r KEY"))
+        raise NotInSpinor("A declared key stays declared; `meta remove PATH KEY` takes its values away.")
     name, kind = _counted(rest, 2, 2, "meta index [-d|-f] KEY TYPE")
     if kind.text.lower() == "metaset":
         raise NotInSpinor("Spinor has no metadata sets; `dataset add NAME KEY=VALUE ...` keeps a query by a name.")
@@ -176,6 +180,47 @@ def _index(words: Sequence[Word]) -> list[Word]:
         if beginning == known or (known == "int" and beginning.startswith("int")):
             return line("metadata", "declare", f"{name.text}={ours}")
     raise click.UsageError(f"{printable(kind.text)} is no type; types are int, float, string, varchar(n) and date.")
+
+
+def _tags(words: Sequence[Word]) -> list[Word]:
+    path, key, *rest = _counted(words, 2, None, "meta tags PATH KEY [where KEY=VALUE ...]")
+    if rest and rest[0].text.lower() != "where":
+        raise click.UsageError("After KEY comes `where`, and then KEY=VALUE words.")
+    return line("find", path, "--facet", key, *where(rest[1:]))
+
+
+def where(words: Sequence[Word]) -> list[str]:
+    """The condition of a search, from DIRAC's words or from a dictionary as Python writes it. Raises BadQuery."""
+    from spinor.catalog.dirac_find import parse_dirac
+    from spinor.search import BadQuery
+
+    typed = " ".join(word.typed for word in words)
+    if not typed.startswith("{"):
+        text = str(parse_dirac([word.typed for word in words]))
+        return ["--where", text] if text else []
+    try:
+        query = ast.literal_eval(typed)
+        words_of = [word for key, value in query.items() for word in _conditions(str(key), value)]
+    except (ValueError, SyntaxError, AttributeError, MemoryError, RecursionError):
+        raise BadQuery(f"{printable(typed)} is no dictionary of keys and values") from None
+    text = str(parse_dirac(words_of))
+    return ["--where", text] if text else []
+
+
+def _conditions(key: str, value: Any) -> list[str]:
+    """{'run': 5}, {'run': [1, 2]}, {'run': {'>=': 5, '<': 9}}, {'site': {'in': [...]}}, {'site': {'nin': [...]}}."""
+    if isinstance(value, dict):
+        return [word for operator, operand in value.items() for word in _condition(key, str(operator), operand)]
+    return _condition(key, "in" if isinstance(value, list | tuple) else "=", value)
+
+
+def _condition(key: str, operator: str, value: Any) -> list[str]:
+    if operator in ("in", "nin"):
+        sign, values = ("=" if operator == "in" else "!="), value if isinstance(value, list | tuple) else [value]
+        return [f"{key}{sign}{item}" for item in values]
+    if operator not in ("=", "!=", "<", "<=", ">", ">="):
+        raise ValueError(operator)
+    return [f"{key}{operator}{value}"]
 
 
 def _one(*ours: str, usage: str) -> Callable[[Sequence[Word]], Lines]:

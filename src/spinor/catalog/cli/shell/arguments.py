@@ -236,11 +236,11 @@ def _awaited(text: str, known: Mapping[str, Kind | None]) -> Kind | None:
     return None
 
 
-def query_of(words: Sequence[Word]) -> str:
+def query_words(words: Sequence[Word]) -> list[str]:
     """The query as its own language reads it: its quotes stay, but for those around whole conditions."""
     parts: list[str] = []
     for word in words:
         quoted_whole = word.typed[:1] in "'\"" and word.typed[-1:] == word.typed[:1] and " " in word.text
         is_value = bool(parts) and _OPERATOR_END.search(parts[-1]) is not None
         parts.append(word.text if quoted_whole and not is_value else word.typed)
-    return " ".join(parts)
+    return parts

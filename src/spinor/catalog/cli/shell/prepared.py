@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinor.catalog.cli.shell.arguments import Given, Kind, query_of
+from spinor.catalog.cli.shell.arguments import Given, Kind, query_words
 from spinor.catalog.cli.shell.paths import Listing, expand, resolve
 from spinor.catalog.cli.shell.words import Word
 from spinor.errors import BadInput, NotFound
@@ -36,8 +36,7 @@ def words_of(given: Given, here: Here) -> list[str]:
             found.append(word.text)
     arguments = [text for kind, word in given.arguments if kind is not Kind.QUERY
                  for text in _resolved(kind, word, given, here)]  # fmt: skip
-    query = query_of([word for kind, word in given.arguments if kind is Kind.QUERY])
-    arguments += [query] if query else []
+    arguments += query_words([word for kind, word in given.arguments if kind is Kind.QUERY])
     if any(text.startswith("-") and text != "-" for text in arguments):
         found.append("--")
     return found + arguments
