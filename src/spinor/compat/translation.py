@@ -171,7 +171,7 @@ def _meta(words: Sequence[Word]) -> Lines:
 def _index(words: Sequence[Word]) -> list[Word]:
     rest = [word for word in words if word.text.lower() not in ("-d", "-f")]  # A key is for both here.
     if rest and rest[0].text == "-r":
-        raise NotInSpinor("A declared key stays declared; `meta remove PATH KEY` takes its values away.")
+        return line("metadata", "undeclare", _counted(rest[1:], 1, 1, "meta index -r KEY"))
     name, kind = _counted(rest, 2, 2, "meta index [-d|-f] KEY TYPE")
     if kind.text.lower() == "metaset":
         raise NotInSpinor("Spinor has no metadata sets; `dataset add NAME KEY=VALUE ...` keeps a query by a name.")

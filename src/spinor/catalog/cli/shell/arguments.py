@@ -55,6 +55,7 @@ _OPTIONS = {
     "--to": Kind.SE,
     "--path": Kind.LFN,
     "--below": Kind.LFN,
+    "--directory": Kind.LFN,
     "--from": Kind.LOCAL,
     "--report": Kind.LOCAL,
     "--output": Kind.LOCAL,
@@ -93,9 +94,7 @@ def arguments_of(names: Sequence[str], command: click.Command) -> list[Argument]
     found = []
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
-            name = parameter.name or ""
-            kind = Kind.LFN if re.search("lfn|path|ancestor|director", name) else _kind_called(name)
-            found.append(Argument(kind, repeats=parameter.nargs == -1))
+            found.append(Argument(_kind_called(parameter.name or ""), repeats=parameter.nargs == -1))
     return found
 
 
@@ -105,9 +104,11 @@ def _argument(text: str) -> Argument:
 
 
 def _kind_called(name: str) -> Kind:
-    return {"se": Kind.SE, "key": Kind.KEY, "keys": Kind.KEY, "user": Kind.USER, "group": Kind.GROUP}.get(
-        name, Kind.WORD
-    )
+    if re.search("lfn|path|ancestor|director", name):
+        return Kind.LFN
+    if name in ("table", "manifest", "tree", "local"):
+        return Kind.LOCAL
+    return next((kind for kind in (Kind.SE, Kind.KEY, Kind.USER, Kind.GROUP) if name.rstrip("s") == kind), Kind.WORD)
 
 
 def kinds(arguments: Sequence[Argument], count: int) -> list[Kind]:
