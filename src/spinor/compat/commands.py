@@ -137,6 +137,11 @@ def stats(console: Console, _words: Sequence[Word]) -> int:
     return 0
 
 
+def rebuild(console: Console, _words: Sequence[Word]) -> int:
+    """rebuild: count again what directories hold."""
+    return run_verb(console, line("operation", "rebuild-usage", console.names.top))
+
+
 def replicate(console: Console, words: Sequence[Word]) -> int:
     """replicate LFN SE [SOURCE_SE]: copy a file to another storage element."""
     if "replicate" not in file_verbs():
@@ -194,6 +199,7 @@ COMMANDS: dict[str, Run] = {
     "user": people,
     "group": people,
     "stats": stats,
+    "rebuild": rebuild,
     "replicate": replicate,
     "lcd": local_directory,
     "execfile": source,

@@ -66,6 +66,7 @@ _OPTIONS = {
     "--user": Kind.USER,
     "--group": Kind.GROUP,
 }
+_OPTIONS_OF = {"operation rehost": {"--from": Kind.SE}}  # Where an option means something else than elsewhere.
 _OPERATOR_END = re.compile(r"([=<>,(]|\b(like|in))$", re.IGNORECASE)
 
 
@@ -144,7 +145,7 @@ def defaults(arguments: Sequence[Argument], count: int) -> list[tuple[Kind, str]
 def take_apart(command: click.Command, words: Sequence[Word]) -> Given:
     """Tell options, their values and arguments apart as click will."""
     names, command, rest = _descend(command, words)
-    takes_value = _value_options(command)
+    takes_value = _value_options(names, command)
     wanted = arguments_of(names, command)
     free = any(argument.kind is Kind.QUERY for argument in wanted) or _takes_unknown_options(command)
     options: list[tuple[Kind | None, Word]] = []
@@ -198,13 +199,14 @@ def _descend(command: click.Command, words: Sequence[Word]) -> tuple[list[str], 
     return names, command, words
 
 
-def _value_options(command: click.Command) -> Mapping[str, Kind | None]:
+def _value_options(names: Sequence[str], command: click.Command) -> Mapping[str, Kind | None]:
     """Each option's spelling, and the kind of its value; None for a flag."""
     found: dict[str, Kind | None] = {"--help": None}
+    known = _OPTIONS | _OPTIONS_OF.get(" ".join(names), {})
     for option in command.params:
         if isinstance(option, click.Option):
             spellings = [*option.opts, *option.secondary_opts]
-            kind = next((_OPTIONS[name] for name in spellings if name in _OPTIONS), Kind.WORD)
+            kind = next((known[name] for name in spellings if name in known), Kind.WORD)
             found |= dict.fromkeys(spellings, None if option.is_flag or option.count else kind)
     return found
 
