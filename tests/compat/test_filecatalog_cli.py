@@ -12,42 +12,10 @@ from spinor.errors import SpinorError
 
 # Those that `help` of DIRAC's console lists (9.1).
 DIRACS = [
-    "add",
-    "ancestor",
-    "ancestorset",
-    "cd",
-    "chgrp",
-    "chmod",
-    "chown",
-    "dataset",
-    "descendent",
-    "execfile",
-    "exit",
-    "find",
-    "get",
-    "group",
-    "guid",
-    "help",
-    "id",
-    "lcd",
-    "ls",
-    "meta",
-    "mkdir",
-    "pwd",
-    "quit",
-    "rebuild",
-    "register",
-    "repair",
-    "replicas",
-    "replicate",
-    "rm",
-    "rmdir",
-    "rmreplica",
-    "size",
-    "stats",
-    "unregister",
-    "user",
-]
+    "add", "ancestor", "ancestorset", "cd", "chgrp", "chmod", "chown", "dataset", "descendent", "execfile", "exit",
+    "find", "get", "group", "guid", "help", "id", "lcd", "ls", "meta", "mkdir", "pwd", "quit", "rebuild", "register",
+    "repair", "replicas", "replicate", "rm", "rmdir", "rmreplica", "size", "stats", "unregister", "user",
+]  # fmt: skip
 
 
 def words_of(line: str) -> list[Word]:
@@ -128,7 +96,8 @@ def test_a_command_becomes_spinors(line: str, expected: str) -> None:
     "line",
     [
         "register", "register file a None 5", "register x a", "register file a None 5 SE1 None z",
-        "register replica a",         "unregister a", "add a b", "get", "rmreplica a", "ancestor", "ancestorset a", "replicas", "ls -z", "chmod 755",
+        "register replica a",
+        "unregister a", "add a b", "get", "rmreplica a", "ancestor", "ancestorset a", "replicas", "ls -z", "chmod 755",
         "meta", "meta set d run", "meta set d run 5 site", "meta index run", "meta index run blob", "meta tags d",
         "meta tags d site run=5", "mkdir",
     ],
