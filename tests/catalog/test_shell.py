@@ -3,21 +3,24 @@
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
 
 from spinor.catalog.cli import file
-from spinor.catalog.cli.shell import arguments, completion, editing
+from spinor.catalog.cli.shell import arguments, editing
 from spinor.catalog.cli.shell.arguments import Kind, defaults, kinds, take_apart, wanted_by
+from spinor.catalog.cli.shell.console import Console
 from spinor.catalog.cli.shell.language import SpinorVerbs
+from spinor.catalog.cli.shell.namespace import Namespace
 from spinor.catalog.cli.shell.paths import expand, resolve
 from spinor.catalog.cli.shell.prepared import Here, words_of
-from spinor.catalog.cli.shell.words import Word, quoted, split_line, unfinished, word_of
-from spinor.errors import BadInput, NotFound, SpinorError
+from spinor.catalog.cli.shell.words import quoted, split_line, unfinished, word_of
+from spinor.errors import BadInput, NotFound, SpinorError, Unavailable
 
 from .direct import Commands
 from .workbench import World, check_sums, register
@@ -48,17 +51,30 @@ def listing(directory: str, glob: str = "") -> Iterable[Thing]:
         yield Thing(plain, f"{directory}/{plain}", "directory" if name.endswith("/") else "file")
 
 
-def first_entries(directory: str, beginning: str) -> list[Thing]:
-    try:
-        return [entry for entry in listing(directory) if entry.name.startswith(beginning)]
-    except NotFound:
-        return []
-
-
 HERE = Here("/astro/d1", "/astro", listing)
-PLACE = completion.Place(
-    "/astro/d1", "/astro", first_entries, {Kind.SE: ["disk", "tape"], Kind.KEY: ["run", "size", "my key"]}.__getitem__
-)
+
+
+class Names:
+    """What the shell asks its server for, to complete."""
+
+    top = "/astro"
+
+    def first_entries(self, directory: str, beginning: str) -> list[Thing]:
+        if directory == "/astro/broken":
+            raise Unavailable
+        return [entry for entry in listing(directory) if entry.name.startswith(beginning)]
+
+    def storage_elements(self) -> list[str]:
+        return ["disk", "tape"]
+
+    def keys(self) -> list[str]:
+        return ["run", "size", "my key"]
+
+    def users(self) -> list[str]:
+        return ["ada", "alan"]
+
+    def groups(self) -> list[str]:
+        return ["astro_prod"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +265,13 @@ def test_every_verb_can_be_taken_apart() -> None:
         ('stat "my f', ['file" ']),
         ("stat nope", []),
         ("pwd; stat c", ["c.txt "]),
+        ("stat ../broken/", []),
         ("put --se d", ["disk "]),
+        ("put --se=t", ["--se=tape "]),
+        ("ls .. --s", []),
+        ("put x ./ --s", ["--se "]),
+        ("find . se = x --sort=-r", []),
+        ("find . --sort r", ["run "]),
         ("find . r", ["run "]),
         ("find . m", [r"my\ key "]),
         ("metadata set a.dat r", ["run="]),
@@ -258,21 +280,14 @@ def test_every_verb_can_be_taken_apart() -> None:
         ("stat a.dat # x", []),
         ("l", ["lcd ", "lls ", "lpwd ", "ls "]),
         ("help set-s", ["set-status "]),
+        ("help metadata se", ["set "]),
+        ("cd ../d1/s", ["sub/"]),
     ],
 )
 def test_completion(line: str, expected: list[str]) -> None:
-    language = SpinorVerbs()
-
-    def candidates(words: Sequence[Word], word: Word) -> list[str]:
-        if not words:
-            return completion.verbs(word, sorted(language.verbs()))
-        found = language.expected(words, word)
-        if isinstance(found, list):
-            return [text for text in found if text.startswith(word.text)]
-        return completion.candidates(word, found, PLACE)
-
+    console = Console(SpinorVerbs(), cast(Namespace, Names()), "/astro/d1")
     begin = max(line.rfind(mark) for mark in " /;") + 1
-    assert completion.complete(line, begin, candidates) == expected
+    assert console.complete(line, begin) == expected
 
 
 def test_the_word_under_the_cursor() -> None:

@@ -13,7 +13,7 @@ from spinor.catalog.cli.shell import completion
 from spinor.catalog.cli.shell.arguments import Kind
 from spinor.catalog.cli.shell.paths import resolve
 from spinor.catalog.cli.shell.prepared import Here
-from spinor.catalog.cli.shell.words import Word, split_line
+from spinor.catalog.cli.shell.words import Word, split_line, word_of
 from spinor.errors import NotFound, SpinorError
 from spinor.terminal import printable
 
@@ -147,6 +147,10 @@ class Console:
     def _candidates(self, words: Sequence[Word], word: Word) -> list[str]:
         if not words:
             return completion.verbs(word, sorted(self.language.verbs()))
+        if word.typed.startswith("--") and "=" in word.typed:
+            name, _, value = word.typed.partition("=")
+            inner = Word(value, value, value, word.start)
+            return [f"{name}={text}" for text in self._candidates([*words, word_of(name)], inner)]
         expected = self.language.expected(words, word)
         if isinstance(expected, list):
             return sorted(text for text in expected if text.startswith(word.text))

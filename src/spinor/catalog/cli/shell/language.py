@@ -48,8 +48,11 @@ class SpinorVerbs:
 
     def expected(self, words: Sequence[Word], word: Word) -> Kind | list[str]:
         name = words[0].text
-        if name == "help":
+        if name == "help" and len(words) == 1:
             return [f"{verb} " for verb in self.verbs()]
+        if name == "help":
+            subcommands = expected_by_verb(words[1:], word)
+            return subcommands if isinstance(subcommands, list) else Kind.WORD
         if name in BUILTINS:
             return BUILTINS[name][1]
         return expected_by_verb(words, word)
