@@ -74,7 +74,7 @@ SESSION: list[tuple[str, str]] = [
     ("unregister dir sub", ""),
     ("cd -", ""),
     ("rmdir -rf /demo/dirac", ""),
-    ("help", "~register unregister replicate"),
+    ("help", "~register replicate unregister"),
     ("quit", ""),
 ]
 REFUSED: list[tuple[str, int, str]] = [
