@@ -126,7 +126,7 @@ def _ls(words: Sequence[Word]) -> Lines:
     try:
         options, rest = getopt.gnu_getopt([word.text for word in words], "ltrnSHq", names)
     except getopt.GetoptError as error:
-        raise click.UsageError(f"{error}.".capitalize()) from None
+        raise click.UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
     spelt = {"--long": "-l", "--timeorder": "-t", "--reverse": "-r", "--sizeorder": "-S", "--quiet": "-q"}
     given = [spelt.get(name, name) for name, _ in options]
     kept = [name for name in given if name in ("-l", "-t", "-r", "-S", "-q", "--json")]
