@@ -109,7 +109,7 @@ def test_what_is_wrong_is_a_usage_error(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["meta metaset m run=5", "meta index m metaset"])
 def test_what_spinor_has_not_is_said_with_what_it_has(line: str) -> None:
-    with pytest.raises(NotInSpinor, match="dataset add"):
+    with pytest.raises(NotInSpinor, match="no sets of metadata"):
         translated(line)
 
 

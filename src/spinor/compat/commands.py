@@ -142,13 +142,30 @@ def rebuild(console: Console, _words: Sequence[Word]) -> int:
     return run_verb(console, line("operation", "rebuild-usage", console.names.top))
 
 
+def repair(console: Console, words: Sequence[Word]) -> int:
+    """repair: compare the catalog with itself."""
+    _require("fsck", "Spinor has no command yet that compares the catalog with itself; `rebuild` counts again.")
+    return run_verb(console, line("fsck", words[1:]))
+
+
+def dataset(_console: Console, _words: Sequence[Word]) -> int:
+    """dataset ...: queries that have a name."""
+    raise NotInSpinor("Spinor keeps no datasets yet: `find PATH KEY=VALUE...` asks the query itself.")
+
+
+def _require(verb: str, otherwise: str) -> None:
+    """Raises NotInSpinor when this Spinor has not the verb."""
+    if verb not in file_verbs():
+        raise NotInSpinor(otherwise)
+
+
 def replicate(console: Console, words: Sequence[Word]) -> int:
     """replicate LFN SE [SOURCE_SE]: copy a file to another storage element."""
-    if "replicate" not in file_verbs():
-        raise NotInSpinor(
-            "Spinor does not copy between storage elements yet: copy the bytes with your own tool, "
-            "then `register replica LFN PFN SE` tells the catalog of them."
-        )
+    _require(
+        "replicate",
+        "Spinor does not copy between storage elements yet: copy the bytes with your own tool, "
+        "then `register replica LFN PFN SE` tells the catalog of them.",
+    )
     if len(words) not in (3, 4):
         raise click.UsageError("Usage: replicate LFN SE [SOURCE_SE].")
     source_se = line("--from", words[3]) if len(words) == 4 else []
@@ -199,7 +216,9 @@ COMMANDS: dict[str, Run] = {
     "user": people,
     "group": people,
     "stats": stats,
+    "dataset": dataset,
     "rebuild": rebuild,
+    "repair": repair,
     "replicate": replicate,
     "lcd": local_directory,
     "execfile": source,

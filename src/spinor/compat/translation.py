@@ -20,6 +20,7 @@ from spinor.terminal import printable
 Lines = list[list[Word]]
 _NOTHING = {"None", "", "''", '""'}
 _TYPES = {"int": "integer", "float": "float", "string": "text", "varchar": "text", "date": "timestamp"}
+_NO_METASETS = "Spinor has no sets of metadata; `find` and `meta set` take the KEY=VALUE words themselves."
 
 
 class NotInSpinor(SpinorError):
@@ -164,7 +165,7 @@ def _meta(words: Sequence[Word]) -> Lines:
         case "tag" | "tags":
             return [_tags(rest)]
         case "metaset":
-            raise NotInSpinor("Spinor has no metadata sets; `dataset add NAME KEY=VALUE ...` keeps a query by a name.")
+            raise NotInSpinor(_NO_METASETS)
     raise click.UsageError("Usage: meta index, set, get, remove, tags or show; see `help meta`.")
 
 
@@ -174,7 +175,7 @@ def _index(words: Sequence[Word]) -> list[Word]:
         return line("metadata", "undeclare", _counted(rest[1:], 1, 1, "meta index -r KEY"))
     name, kind = _counted(rest, 2, 2, "meta index [-d|-f] KEY TYPE")
     if kind.text.lower() == "metaset":
-        raise NotInSpinor("Spinor has no metadata sets; `dataset add NAME KEY=VALUE ...` keeps a query by a name.")
+        raise NotInSpinor(_NO_METASETS)
     beginning = (re.match("[a-z]+", kind.text.lower()) or [""])[0]
     for known, ours in _TYPES.items():
         if beginning == known or (known == "int" and beginning.startswith("int")):
@@ -243,5 +244,4 @@ TRANSLATIONS: dict[str, Callable[[Sequence[Word]], Lines]] = {
     "chgrp": _access("chgrp", "GROUP"),
     "chmod": _access("chmod", "MODE"),
     "meta": _meta,
-    "repair": lambda _words: [line("fsck")],
 }
