@@ -140,7 +140,7 @@ CREATE TABLE catalog.access (
     owner_id    integer REFERENCES identity.user_account,       -- NULL: belongs to the VO (directories only).
     group_id    integer REFERENCES identity.vo_group,           -- NULL: every group of the VO.
     mode        smallint NOT NULL CHECK (mode BETWEEN 0 AND 4095),  -- POSIX bits; 493 = 0755.
-    acl         text COLLATE "C" NOT NULL DEFAULT '',           -- Named entries and mask; catalog/rules.py writes it.
+    acl         text COLLATE "C" NOT NULL DEFAULT '',           -- With it the mode's group bits are its mask: catalog/rules.py.
     default_acl text COLLATE "C" NOT NULL DEFAULT '',           -- Of a directory: what new entries get.
     CONSTRAINT access_unique UNIQUE NULLS NOT DISTINCT (vo_id, owner_id, group_id, mode, acl, default_acl)
 );

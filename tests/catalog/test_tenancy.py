@@ -9,6 +9,8 @@ import pytest
 from spinor import types
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access import service as access
+from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -22,6 +24,8 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.quotas import service as quotas
+from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
 from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
@@ -68,6 +72,11 @@ ATTEMPTS: dict[str, Attempt] = {
     "usage": lambda tx, c: service.usage(tx, c, [DIRECTORY]),
     "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
     "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
+    "show_access": lambda tx, c: access.show_access(tx, c, [LFN]),
+    "change_access": lambda tx, c: access.change_access(tx, c, AccessRequest(paths=[LFN], mode="0777")),
+    "find_quotas": lambda tx, c: quotas.find_quotas(tx, c, QuotaSubject(directory=DIRECTORY)),
+    "set_quotas": lambda tx, c: quotas.set_quotas(tx, c, [QuotaSetting(directory=DIRECTORY, max_files=1)]),
+    "remove_quotas": lambda tx, c: quotas.remove_quotas(tx, c, [QuotaSubject(directory=DIRECTORY)]),
     "replicas": lambda tx, c: storage.replicas(tx, c, [LFN]),
     "directory_replicas": lambda tx, c: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=DIRECTORY)),
     "exists": lambda tx, c: replicas.existing(tx, c, [LFN]),

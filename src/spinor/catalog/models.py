@@ -83,6 +83,7 @@ class FileStat(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     group: str
     mode: int
+    acl: bool  # Whether more than the mode says who may do what.
     created_at: datetime
     modified_at: datetime
     status: FileStatus
@@ -127,6 +128,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     group: str | None = None
     mode: int
+    acl: bool  # Whether more than the mode says who may do what.
     created_at: datetime
 
 

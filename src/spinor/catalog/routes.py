@@ -2,6 +2,7 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.models import (
     BatchCounts,
     BatchRequest,
@@ -24,6 +25,7 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.quotas.routes import routes as quota_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
@@ -31,6 +33,7 @@ from spinor.search import Search
 
 routes = Routes("catalog")
 routes.all += replica_routes.all
+routes.all.extend([*access_routes.all, *quota_routes.all])
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

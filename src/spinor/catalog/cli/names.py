@@ -96,7 +96,7 @@ class _Line:
         import stat
 
         is_directory = entry.kind == "directory"
-        self.mode = stat.filemode(entry.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG))
+        self.mode = stat.filemode(entry.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG)) + "+" * entry.acl
         self.owner, self.group = entry.owner, entry.group
         self.size_bytes, self.size, self.created_at = entry.size_bytes, str(entry.size_bytes), entry.created_at
         self.name = entry.name + ("/" if is_directory else "")

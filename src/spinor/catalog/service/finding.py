@@ -17,7 +17,7 @@ from spinor.catalog.models import (
     ListRequest,
     Usage,
 )
-from spinor.catalog.service.directories import denied, required_directory
+from spinor.catalog.service.directories import refusal, required_directory
 from spinor.catalog.service.permissions import permissions, sieve
 from spinor.catalog.service.reading import stat_files
 from spinor.db import Tx
@@ -37,7 +37,7 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
         return EntryPage(rows=[await _itself(tx, caller, path)])
     mine = await permissions(tx, caller, [directory])
     if not mine.may_list(directory):
-        raise denied(mine, directory, "list")
+        raise await refusal(tx, mine, directory, "list")
     values: dict[str, Any] = {
         "vo_id": caller.vo_id, "directory_id": directory.directory_id,
         "pattern": _like(request.glob), "limit": request.limit + 1, "after": after,
@@ -58,7 +58,7 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
 def _token(after: str | None) -> tuple[str, str]:
     if after is None:
         return _FIRST, ""
-    if after[:1] not in (_FIRST, _SECOND) or rules.name_fault(after[1:]):
+    if after[:1] not in (_FIRST, _SECOND) or (after[1:] and rules.name_fault(after[1:])):
         raise BadQuery("`after` is not a page token; take it from the page before, unchanged", field="after")
     return after[0], after[1:]
 
@@ -93,11 +93,11 @@ async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> Found
     A metadata key means a file's own value, else that of the nearest directory above. Raises BadQuery,
     UnknownDirectory.
     """
-    directory = await required_directory(tx, caller, path)
+    directory = await required_directory(tx, caller, path, listed=True)
     fields = await _fields(tx, caller, search)
     asked = ["lfn", "size_bytes", *(search.fields or [])]
     page = compile_page(msgspec.structs.replace(search, fields=asked), fields, "lfn", datetime.now(UTC))
-    mine = await sieve(tx, caller)
+    mine = await sieve(tx, caller, directory)
     values: dict[str, Any] = {
         "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable, **page.params,
     }  # fmt: skip
@@ -117,22 +117,23 @@ async def _fields(tx: Tx, caller: Caller, search: Search) -> finding.FileFields:
 
 async def directories_below(tx: Tx, caller: Caller, request: DirectoryRequest) -> DirectoryPage:
     """One page of the directories at and below a path, with how many files are directly inside each."""
-    path = (await required_directory(tx, caller, request.path)).path
-    gates = (await sieve(tx, caller)).gates
+    top = await required_directory(tx, caller, request.path, listed=True)
+    gates = (await sieve(tx, caller, top)).gates
     rows = await store.directories_below(
-        tx, caller, path, after=request.after or "", limit=request.limit + 1, gates=gates
+        tx, caller, top.path, after=request.after or "", limit=request.limit + 1, gates=gates
     )
     after = rows[request.limit - 1].path if len(rows) > request.limit else None
     return DirectoryPage(rows=rows[: request.limit], next=after)
 
 
 async def usage(tx: Tx, caller: Caller, paths: list[str]) -> list[Usage]:
-    """What lies at and below each path, in the order asked; exact. Raises UnknownDirectory."""
+    """What lies at and below each path, as far as the caller may list it; exact. Raises UnknownDirectory."""
     found = []
     for path in [rules.checked_path(path, caller.vo) for path in paths]:
-        await required_directory(tx, caller, path, listed=True)
-        counts = await store.usage_of_tree(tx, caller, path)
-        elements = await store.usage_by_storage_element(tx, caller, path)
-        owners = await store.usage_by_owner(tx, caller, path)
+        top = await required_directory(tx, caller, path, listed=True)
+        gates = (await sieve(tx, caller, top)).gates
+        counts = await store.usage_of_tree(tx, caller, path, gates)
+        elements = await store.usage_by_storage_element(tx, caller, path, gates)
+        owners = await store.usage_by_owner(tx, caller, path, gates)
         found.append(Usage(path=path, **counts, storage_elements=elements, owners=owners))
     return found

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
-from spinor.catalog.errors import BadMetadata, BytesLeaving, FileDiffers, LFNExists
+from spinor.catalog.errors import BadMetadata, BytesLeaving, FileDenied, FileDiffers, LFNExists
 from spinor.catalog.models import MetadataType, NewFile, Registered, RegisterOutcome
 from spinor.catalog.service import ingest
 from spinor.catalog.service.directories import writable_directories
@@ -105,6 +105,12 @@ def _refuse(made: Plan, files: Sequence[NewFile]) -> None:
         )  # fmt: skip
     for row in made.rows(Finding.DIRECTORY).tolist():
         raise LFNExists(f"{shown(files[row].lfn)} is a directory; nothing was registered.", lfn=files[row].lfn)
+    for row in made.rows(Finding.CLOSED).tolist():
+        raise FileDenied(
+            f"{shown(files[row].lfn)} is there, and you may not read it, or not give it another replica; nothing was "
+            "registered. See `spinor file getfacl`, or ask its owner.",
+            lfn=files[row].lfn,
+        )  # fmt: skip
     for row in made.rows(Finding.LEAVING).tolist():
         raise BytesLeaving(
             f"The bytes of {shown(files[row].lfn)} on {files[row].se} are about to be deleted with a file that was "
