@@ -159,17 +159,12 @@ def _require(verb: str, otherwise: str) -> None:
         raise NotInSpinor(otherwise)
 
 
-def replicate(console: Console, words: Sequence[Word]) -> int:
+def replicate(_console: Console, _words: Sequence[Word]) -> int:
     """replicate LFN SE [SOURCE_SE]: copy a file to another storage element."""
-    _require(
-        "replicate",
+    raise NotInSpinor(
         "Spinor does not copy between storage elements yet: copy the bytes with your own tool, "
-        "then `register replica LFN PFN SE` tells the catalog of them.",
+        "then `register replica LFN PFN SE` tells the catalog of them."
     )
-    if len(words) not in (3, 4):
-        raise click.UsageError("Usage: replicate LFN SE [SOURCE_SE].")
-    source_se = line("--from", words[3]) if len(words) == 4 else []
-    return run_verb(console, line("replicate", words[1], "--to", words[2], source_se))
 
 
 def find(console: Console, words: Sequence[Word]) -> int:
