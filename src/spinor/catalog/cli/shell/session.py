@@ -26,6 +26,8 @@ class Input:
 
 def run_session(language: Language, given: Input, *, prompt: str, greeting: str = "") -> int:
     """The exit code: of a script that of the last command that failed, of a conversation 0."""
+    if given.commands is not None and given.script is not None:
+        raise click.UsageError("Give commands or a file with commands, not both.")
     from spinor.catalog.cli.shell.namespace import Namespace
     from spinor.client import one_connection
 
