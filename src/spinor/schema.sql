@@ -176,6 +176,7 @@ CREATE TABLE catalog.directory (
 CREATE INDEX directory_path ON catalog.directory USING hash (path);
 CREATE INDEX directory_tree ON catalog.directory ("left"(path, 512));
 CREATE INDEX directory_effective ON catalog.directory USING gin (effective jsonb_path_ops) WHERE effective IS NOT NULL;
+CREATE INDEX directory_annotated ON catalog.directory ("left"(path, 512)) WHERE annotated_files > 0;
 
 -- Whether a directory of this path lies below `top`; `top` itself does not. Inlined, and answered by directory_tree.
 CREATE FUNCTION catalog.is_below(path text, top text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE

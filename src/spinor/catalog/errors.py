@@ -123,6 +123,12 @@ class QuotaExceeded(Conflict):
     code = "quota-exceeded"
 
 
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"
+
+
 class UnknownReplica(NotFound):
     """The file has no replica there."""
 

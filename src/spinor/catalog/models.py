@@ -138,8 +138,10 @@ class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`where` is a text of the query language, or its JSON form."""
+
     path: str
-    where: str = ""
+    where: str | dict[str, Any] = ""
     sort: list[str] = []
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
     after: str | None = None

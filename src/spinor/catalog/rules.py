@@ -27,6 +27,13 @@ BUILT_IN_FIELDS = (
     "lfn", "path", "name", "size", "size_bytes", "owner", "group", "mode", "created", "modified", "se", "replicas",
     "status", "adler32", "sha256", "guid",
 )  # fmt: skip
+# What DIRAC calls them. A metadata key may be named so too, and is meant then.
+DIRAC_NAMES = {
+    "Name": "name", "FileName": "name", "LFN": "lfn", "Path": "path", "Size": "size", "User": "owner", "Owner": "owner",
+    "OwnerName": "owner", "Group": "group", "OwnerGroup": "group", "CreationDate": "created",
+    "ModificationDate": "modified", "SE": "se", "Status": "status", "CheckSum": "adler32", "Checksum": "adler32",
+    "GUID": "guid", "Mode": "mode",
+}  # fmt: skip
 _KEY = re.compile(r"[^\W\d]\w*(?:[.:-]\w+)*")
 
 

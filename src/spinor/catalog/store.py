@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-from psycopg import AsyncCursor, sql
+from psycopg import AsyncCursor
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -442,10 +442,6 @@ async def list_subdirectories(tx: Tx, values: dict[str, Any]) -> list[dict[str, 
 
 async def list_files(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
     return await _dicts(tx, Q.list_files, values)
-
-
-async def find_files(tx: Tx, statement: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return await fetch_rows(tx, statement, values)
 
 
 async def directories_below(

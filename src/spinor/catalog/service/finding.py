@@ -1,19 +1,15 @@
-"""Lists: one directory, a whole tree by a filter, what a tree uses."""
+"""Lists: one directory, the directories of a tree, what a tree uses."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from spinor.access import Caller
-from spinor.catalog import finding, rules, store
+from spinor.catalog import rules, store
 from spinor.catalog.models import (
     DirectoryPage,
     DirectoryRequest,
     Entry,
     EntryKind,
     EntryPage,
-    FoundPage,
     ListRequest,
     Usage,
 )
@@ -21,9 +17,7 @@ from spinor.catalog.service.directories import refusal, required_directory
 from spinor.catalog.service.permissions import permissions, sieve
 from spinor.catalog.service.reading import stat_files
 from spinor.db import Tx
-from spinor.search import Search
 from spinor.search.expression import BadQuery
-from spinor.search.page import compile_page
 
 _FIRST, _SECOND = "d", "f"  # The kind that a page token continues with: directories come before files.
 
@@ -85,34 +79,6 @@ async def _itself(tx: Tx, caller: Caller, path: str) -> Entry:
     (stat,) = await stat_files(tx, caller, [path])
     known = {name: getattr(stat, name) for name in Entry.__struct_fields__ if hasattr(stat, name)}
     return Entry(name=path.rpartition("/")[2], kind=EntryKind.FILE, **known)
-
-
-async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> FoundPage:
-    """One page of the files at or below a path that the filter names, by LFN unless sorted otherwise.
-
-    A metadata key means a file's own value, else that of the nearest directory above. Raises BadQuery,
-    UnknownDirectory.
-    """
-    directory = await required_directory(tx, caller, path, listed=True)
-    fields = await _fields(tx, caller, search)
-    asked = ["lfn", "size_bytes", *(search.fields or [])]
-    page = compile_page(msgspec.structs.replace(search, fields=asked), fields, "lfn", datetime.now(UTC))
-    mine = await sieve(tx, caller, directory)
-    values: dict[str, Any] = {
-        "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable, **page.params,
-    }  # fmt: skip
-    rows = await store.find_files(tx, finding.FIND.format(**page.parts), values)
-    found, after = page.split(rows)
-    return FoundPage(rows=found, next=after)
-
-
-async def _fields(tx: Tx, caller: Caller, search: Search) -> finding.FileFields:
-    keys = await store.metadata_keys(tx, caller)
-    undeclared = []
-    for name in sorted(finding.unknown_names(search, keys)):
-        for value in await store.values_of_key(tx, caller, name, 1):
-            undeclared.append(finding.undeclared_key(name, value))
-    return finding.FileFields(keys, undeclared)
 
 
 async def directories_below(tx: Tx, caller: Caller, request: DirectoryRequest) -> DirectoryPage:
