@@ -67,6 +67,7 @@ _OPTIONS = {
     "--group": Kind.GROUP,
 }
 _OPTIONS_OF = {"operation rehost": {"--from": Kind.SE}}  # Where an option means something else than elsewhere.
+_CONDITION = re.compile(r"[=<>({]|\b(not|like|in|exists|missing)\b", re.IGNORECASE)
 _OPERATOR_END = re.compile(r"([=<>,(]|\b(like|in))$", re.IGNORECASE)
 
 
@@ -243,7 +244,8 @@ def query_words(words: Sequence[Word]) -> list[str]:
     """The query as its own language reads it: its quotes stay, but for those around whole conditions."""
     parts: list[str] = []
     for word in words:
-        quoted_whole = word.typed[:1] in "'\"" and word.typed[-1:] == word.typed[:1] and " " in word.text
+        quoted_whole = word.typed[:1] in "'\"" and word.typed[-1:] == word.typed[:1]
+        is_condition = len(words) == 1 or _CONDITION.search(word.text) is not None
         is_value = bool(parts) and _OPERATOR_END.search(parts[-1]) is not None
-        parts.append(word.text if quoted_whole and not is_value else word.typed)
+        parts.append(word.text if quoted_whole and is_condition and not is_value else word.typed)
     return parts
