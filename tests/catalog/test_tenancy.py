@@ -4,6 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from spinor import types
@@ -11,6 +12,8 @@ from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.access import service as access
 from spinor.catalog.access.models import AccessRequest
+from spinor.catalog.annotation import service as annotation
+from spinor.catalog.annotation.models import SelectionChange
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -24,11 +27,15 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.operations import service as operations
+from spinor.catalog.operations.models import Remove
+from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
 from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
+from spinor.catalog.service.explaining import explain
 from spinor.db import Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
@@ -66,6 +73,13 @@ ATTEMPTS: dict[str, Attempt] = {
     "stat_files": lambda tx, c: service.stat_files(tx, c, [LFN]),
     "list_directory": lambda tx, c: service.list_directory(tx, c, ListRequest(path=DIRECTORY)),
     "find_files": lambda tx, c: service.find_files(tx, c, DIRECTORY, Search(fields=[])),
+    "count_files": lambda tx, c: service.count_files(tx, c, DIRECTORY, ""),
+    "facets": lambda tx, c: service.facets(tx, c, FacetQuery(path=DIRECTORY, keys=["owner"])),
+    "explain": lambda tx, c: explain(tx, c, Query(path=DIRECTORY)),
+    "describe_selection": lambda tx, c: annotation.describe_selection(
+        tx, c, SelectionChange(path=DIRECTORY, set={"k": 1})
+    ),
+    "ask": lambda tx, c: operations.ask(tx, c, Remove(paths=[DIRECTORY])),
     "move_files": lambda tx, c: service.move(tx, c, [Move(source=LFN, target="/bio/stolen")]),
     "set_metadata": lambda tx, c: service.set_metadata(tx, c, MetadataChange(paths=[LFN], set={"k": 1})),
     "show_metadata": lambda tx, c: service.show_metadata(tx, c, [LFN]),
@@ -89,7 +103,14 @@ ATTEMPTS: dict[str, Attempt] = {
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
-APART = {"remove_files", "metadata_keys", "declare_metadata_keys", "lfns_of_guids"}
+APART = {
+    "remove_files",
+    "metadata_keys",
+    "declare_metadata_keys",
+    "lfns_of_guids",
+    "undeclare_metadata_keys",
+    "describe_batch",
+}
 
 
 def everything(caller: Caller) -> Caller:
@@ -129,6 +150,18 @@ async def test_removal_refuses_each_path_of_another_vo(world: World) -> None:
                 outcome = await service.remove_files(tx, everything(world.bea), request)
             assert outcome.done == []
             assert [refusal.code for refusal in outcome.refused] == [*["path-outside-vo"] * 3, "bad-lfn"]
+    await check_sums(world.db, files=1)
+
+
+async def test_metadata_in_bulk_refuses_each_path_of_another_vo(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    table = pa.table({"lfn": [LFN, DIRECTORY], "metadata": ['{"k": 1}', '{"k": 1}']})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    async with world.db.transaction() as tx:
+        told = await annotation.describe_batch(tx, everything(world.bea), bytes(sink.getvalue()))
+    assert (told.changed, {refusal.lfn for refusal in told.refused}) == (0, {LFN, DIRECTORY})
     await check_sums(world.db, files=1)
 
 

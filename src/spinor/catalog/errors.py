@@ -82,7 +82,7 @@ class KeyDeclaredOtherwise(Conflict):
 
 
 class DirectoryTooLarge(Conflict):
-    """The directory holds too many files for one removal; remove its subdirectories one after the other."""
+    """The directory holds too many files for one request; a file operation removes it in the background."""
 
     code = "directory-too-large"
 
@@ -121,12 +121,6 @@ class QuotaExceeded(Conflict):
     """A quota would be exceeded; nothing was changed."""
 
     code = "quota-exceeded"
-
-
-class UnknownKey(NotFound):
-    """There is no such declared metadata key."""
-
-    code = "unknown-key"
 
 
 class UnknownReplica(NotFound):
@@ -187,3 +181,9 @@ class UnknownQuota(NotFound):
     """There is no such quota."""
 
     code = "unknown-quota"
+
+
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"

@@ -24,6 +24,7 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.operations.routes import routes as operation_routes
 from spinor.catalog.query.routes import routes as query_routes
 from spinor.catalog.quotas.routes import routes as quota_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
@@ -31,9 +32,15 @@ from spinor.db import Database, Tx
 from spinor.http import Routes
 
 routes = Routes("catalog")
-routes.all += query_routes.all + annotation_routes.all
-routes.all += replica_routes.all
-routes.all.extend([*access_routes.all, *quota_routes.all])
+for room in (
+    access_routes,
+    annotation_routes,
+    operation_routes,
+    query_routes,
+    quota_routes,
+    replica_routes,
+):
+    routes.all.extend(room.all)
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

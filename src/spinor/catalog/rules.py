@@ -16,7 +16,7 @@ from spinor.search.expression import shown
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
-MAX_REMOVED_FILES = 200_000
+MAX_REMOVED_FILES = 10_000  # By one request; file operations remove any number.
 ROOT_MODE = 0o1775  # All of the VO may put things there, and each may take away their own.
 STICKY, SETGID = 0o1000, 0o2000
 _BIGGEST = 2**63 - 1

@@ -403,7 +403,9 @@ CREATE TABLE catalog.operation (
     arguments   jsonb NOT NULL,
     state       catalog.operation_state NOT NULL DEFAULT 'waiting',
     cursor      jsonb NOT NULL DEFAULT '{}',
-    total_files bigint,                                         -- As estimated at the start.
+    total_files bigint NOT NULL DEFAULT 0,                      -- As the counters said when it was asked for.
+    total_bytes numeric NOT NULL DEFAULT 0,
+    total_directories bigint NOT NULL DEFAULT 0,
     done_files  bigint NOT NULL DEFAULT 0,
     done_bytes  numeric NOT NULL DEFAULT 0,
     done_directories bigint NOT NULL DEFAULT 0,
@@ -413,7 +415,9 @@ CREATE TABLE catalog.operation (
     created_at  timestamptz NOT NULL DEFAULT now(),
     started_at  timestamptz,
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    ended_at    timestamptz
+    ended_at    timestamptz,
+    idempotency_key text,                                       -- The client's: asked twice, it is one operation.
+    CONSTRAINT operation_idempotency UNIQUE (user_id, vo_id, idempotency_key)
 );
 CREATE INDEX operation_of_vo ON catalog.operation (vo_id, operation_id);
 CREATE INDEX operation_open ON catalog.operation (operation_id) WHERE ended_at IS NULL;

@@ -13,16 +13,25 @@ def _json(command: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Print how many entries changed, as JSON.")(command)
 
 
-def _change(paths: tuple[str, ...], recursive: bool, as_json: bool, **change: Any) -> None:
+def _change(kind: str, paths: tuple[str, ...], recursive: bool, as_json: bool, **change: Any) -> int:
+    """Trees that are too large for one request go by an operation in the background, which is followed."""
     from spinor.catalog.access.models import AccessChanged
-    from spinor.client import Client
+    from spinor.catalog.cli.following import start
+    from spinor.client import Client, RemoteError
     from spinor.terminal import read_words, show_one
 
     body = {"paths": read_words(paths), "recursive": recursive, **change}
     with Client.from_environment() as client:
-        changed = client.post("/api/files/access", body, AccessChanged)
+        try:
+            changed = client.post("/api/files/access", body, AccessChanged)
+        except RemoteError as error:
+            if error.code != "tree-too-large":
+                raise
+            wanted = {"kind": kind, "paths": body["paths"], **change}
+            return start(client, wanted, wait=True, as_json=as_json, quiet=False)
     if as_json:
         show_one(changed, as_json=True)
+    return 0
 
 
 # A mode may begin with a minus: `chmod -w PATH` is as good as `chmod a-w PATH`.
@@ -31,9 +40,9 @@ def _change(paths: tuple[str, ...], recursive: bool, as_json: bool, **change: An
 @_json
 @click.argument("mode")
 @click.argument("paths", nargs=-1, required=True)
-def chmod(mode: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> None:
+def chmod(mode: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     """Change the MODE of PATHS (- reads them from stdin): octal (0755) or changes (u+w,go-r,a+X)."""
-    _change(paths, recursive, as_json, mode=mode)
+    return _change("chmod", paths, recursive, as_json, mode=mode)
 
 
 @click.command()
@@ -41,13 +50,13 @@ def chmod(mode: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> 
 @_json
 @click.argument("owner", metavar="USER[:GROUP]")
 @click.argument("paths", nargs=-1, required=True)
-def chown(owner: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> None:
+def chown(owner: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     """Give PATHS to another owner, and to a group; only who manages files may (`files:manage`)."""
     user, _, group = owner.partition(":")
     given = {name: value for name, value in (("owner", user), ("group", group)) if value}
     if not given:
         raise click.UsageError("Give USER, USER:GROUP or :GROUP.")
-    _change(paths, recursive, as_json, **given)
+    return _change("chown", paths, recursive, as_json, **given)
 
 
 @click.command()
@@ -55,9 +64,9 @@ def chown(owner: str, paths: tuple[str, ...], recursive: bool, as_json: bool) ->
 @_json
 @click.argument("group")
 @click.argument("paths", nargs=-1, required=True)
-def chgrp(group: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> None:
+def chgrp(group: str, paths: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     """Give PATHS to another GROUP, of which you are a member."""
-    _change(paths, recursive, as_json, group=group)
+    return _change("chgrp", paths, recursive, as_json, group=group)
 
 
 @click.command()
@@ -107,7 +116,7 @@ def _lines(access: Any) -> list[str]:
 @click.option("-k", "--remove-default", is_flag=True, help="Drop the default entries.")
 @click.option("-d", "--default", "as_default", is_flag=True, help="Entries are default ones: what new entries get.")
 @click.argument("paths", nargs=-1, required=True)
-def setfacl(paths: tuple[str, ...], recursive: bool, as_json: bool, **options: Any) -> None:
+def setfacl(paths: tuple[str, ...], recursive: bool, as_json: bool, **options: Any) -> int:
     """Change the access control lists of PATHS (- reads them from stdin).
 
     \b
@@ -132,4 +141,4 @@ def setfacl(paths: tuple[str, ...], recursive: bool, as_json: bool, **options: A
         change.setdefault("default_acl", [])
     if not change:
         raise click.UsageError("Say what to change: -m, -x, --set, -b or -k.")
-    _change(paths, recursive, as_json, **change)
+    return _change("setfacl", paths, recursive, as_json, **change)

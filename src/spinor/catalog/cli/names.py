@@ -1,4 +1,4 @@
-"""Commands on names: list, look up, remove, move, register."""
+"""Commands on names: list, look up, move, register."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import click
 
 from spinor.terminal import output_options
-
-_REFUSED_EXIT = {"unknown-lfn": 3, "directory-denied": 4, "path-outside-vo": 4, "bad-lfn": 2}
 
 
 @click.command()
@@ -119,34 +117,7 @@ def stat(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     for number, row in enumerate(found):
         if number:
             click.echo()
-        show_one(row)
-
-
-@click.command()
-@click.argument("paths", nargs=-1, required=True)
-@click.option("-r", "--recursive", is_flag=True, help="Remove directories with all that is below them.")
-@click.option("--catalog-only", is_flag=True, help="Remove the names, and keep the bytes on their storages.")
-@output_options
-def rm(paths: tuple[str, ...], recursive: bool, catalog_only: bool, as_json: bool, quiet: bool) -> int:
-    """Remove PATHS (- reads them from stdin). Bytes are deleted in the background, and retried until they are gone."""
-    from spinor.catalog.models import Outcome
-    from spinor.client import Client
-    from spinor.terminal import printable, read_words, say, show_one
-
-    body = {
-        "paths": read_words(paths), "recursive": recursive, "bytes": "keep" if catalog_only else "delete",
-    }  # fmt: skip
-    with Client.from_environment() as client:
-        outcome = client.post("/api/files/remove", body, Outcome)
-    if as_json:
-        show_one(outcome, as_json=True)
-    elif quiet:
-        for path in outcome.done:
-            click.echo(printable(path))
-    if not as_json:
-        for refusal in outcome.refused:
-            say(f"spinor: {printable(refusal.reason)}")
-    return _REFUSED_EXIT.get(outcome.refused[0].code, 1) if outcome.refused else 0
+        show_one(row, skip=() if row.acl else ("acl",))
 
 
 @click.command()

@@ -63,7 +63,11 @@ class Permissions:
         return [access_id for access_id in self._gates[gate_id] if not self.bits(access_id) & rules.READ]
 
     def readable(self) -> list[int]:
-        return [access_id for access_id in list(self._accesses) if self.bits(access_id) & rules.READ]
+        return self.with_bits(rules.READ)
+
+    def with_bits(self, bits: int) -> list[int]:
+        """The known accesses that let the caller do this."""
+        return [access_id for access_id in list(self._accesses) if self.bits(access_id) & bits]
 
     def access(self, access_id: int) -> Access:
         return self._accesses[access_id]

@@ -93,7 +93,7 @@ async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> Sp
     if count > rules.MAX_REMOVED_FILES:
         return DirectoryTooLarge(
             f"{shown(path)} holds {count:,} files; one removal takes up to {rules.MAX_REMOVED_FILES:,}. "
-            "Remove its subdirectories one after the other."
+            "A file operation removes it in the background (`spinor file rm -r`; POST /api/file-operations)."
         )
     if problem := await _not_writable(tx, caller, path, directories):
         return problem

@@ -1,0 +1,6 @@
+"""The catalog's background work."""
+
+from spinor.catalog.operations.chores import CHORES as OPERATIONS
+from spinor.chores import Chore
+
+CHORES: list[Chore] = [*OPERATIONS]
