@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -93,7 +94,6 @@ def test_names_are_completed_and_the_session_survives_interrupts(terminal: Termi
     terminal.until("/demo/term> ")
     terminal.type("sta\t")
     terminal.until("stat ")
-    time.sleep(0.5)  # An interrupt while names are asked for ends that, and not the line.
     terminal.type("\x03")  # Forgets the line.
     terminal.until("/demo/term> ")
     terminal.type("stat -\n")  # Waits for paths.
@@ -110,6 +110,22 @@ def test_names_are_completed_and_the_session_survives_interrupts(terminal: Termi
     assert terminal.close() == 0
     history = Path(service.work / "config" / "shell-history").read_text().splitlines()
     assert history[-3:] == ["stat -", "ls nowhere", "pwd"]
+
+
+def test_an_interrupt_while_names_are_asked_for_is_not_lost(service: Service) -> None:
+    code = (
+        "import time, sys; from pathlib import Path; from spinor.catalog.cli.shell.editing import Editor\n"
+        "def slow(line, begin):\n    print('<asking>', flush=True); time.sleep(60); return []\n"
+        "try: Editor(Path('nowhere/history'), slow).read('> ')\n"
+        "except KeyboardInterrupt: print('<interrupted>')"
+    )
+    opened = Terminal(service, sys.executable, "-c", code)
+    opened.until("> ")
+    opened.type("ls x\t")
+    opened.until("<asking>")
+    opened.type("\x03")
+    opened.until("<interrupted>")
+    assert opened.close() == 0
 
 
 def test_history_comes_back_in_the_next_session(terminal: Terminal, service: Service) -> None:

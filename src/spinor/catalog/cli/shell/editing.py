@@ -1,9 +1,11 @@
 """The line editor: GNU readline or libedit by the standard library, with a history that outlives the session."""
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 Complete = Callable[[str, int], list[str]]  # The line up to the cursor, and where its last part begins.
 _MOST_LINES = 10_000
@@ -39,7 +41,12 @@ class Editor:
         assert self._readline
         if state == 0:
             line = self._readline.get_line_buffer()[: self._readline.get_endidx()]
-            self._candidates = self.complete(line, self._readline.get_begidx())
+            try:
+                self._candidates = self.complete(line, self._readline.get_begidx())
+            except KeyboardInterrupt:
+                # The editor forgets what is raised here, so the interrupt comes again when it reads on.
+                self._candidates = []
+                Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
         return self._candidates[state] if state < len(self._candidates) else None
 
     def close(self) -> None:
