@@ -9,7 +9,7 @@ import click
 
 from spinor.catalog.cli.shell.builtin import lcd as change_local_directory
 from spinor.catalog.cli.shell.builtin import source
-from spinor.catalog.cli.shell.language import file_verbs, run_verb
+from spinor.catalog.cli.shell.language import run_verb
 from spinor.catalog.cli.shell.paths import resolve
 from spinor.catalog.cli.shell.words import Word
 from spinor.compat.translation import NotInSpinor, line, where
@@ -143,20 +143,13 @@ def rebuild(console: Console, _words: Sequence[Word]) -> int:
 
 
 def repair(console: Console, words: Sequence[Word]) -> int:
-    """repair: compare the catalog with itself."""
-    _require("fsck", "Spinor has no command yet that compares the catalog with itself; `rebuild` counts again.")
-    return run_verb(console, line("fsck", words[1:]))
+    """repair: prove that the catalog agrees with itself, and report where it does not."""
+    return run_verb(console, line("fsck", "--invariants", words[1:]))
 
 
 def dataset(_console: Console, _words: Sequence[Word]) -> int:
     """dataset ...: queries that have a name."""
     raise NotInSpinor("Spinor keeps no datasets yet: `find PATH KEY=VALUE...` asks the query itself.")
-
-
-def _require(verb: str, otherwise: str) -> None:
-    """Raises NotInSpinor when this Spinor has not the verb."""
-    if verb not in file_verbs():
-        raise NotInSpinor(otherwise)
 
 
 def replicate(_console: Console, _words: Sequence[Word]) -> int:

@@ -30,7 +30,7 @@ def words_of(given: Given, here: Here) -> list[str]:
     """The command's words: options first, then arguments. Raises NotFound for a pattern that is like nothing."""
     found = [*given.names]
     for kind, word in given.options:
-        if kind in (Kind.LFN, Kind.LOCAL):
+        if kind in (Kind.LFN, Kind.NAME, Kind.LOCAL):
             found.append(_only(word, list(_resolved(kind, word, given, here))))
         else:
             found.append(word.text)
