@@ -14,6 +14,10 @@ from spinor.catalog.access import service as access
 from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.annotation import service as annotation
 from spinor.catalog.annotation.models import SelectionChange
+from spinor.catalog.dumps import service as dumps
+from spinor.catalog.dumps.models import DumpRequest, StreamedListing
+from spinor.catalog.feed import service as feed
+from spinor.catalog.feed.models import ChangesRequest
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -29,6 +33,8 @@ from spinor.catalog.models import (
 )
 from spinor.catalog.operations import service as operations
 from spinor.catalog.operations.models import Remove
+from spinor.catalog.provenance import service as provenance
+from spinor.catalog.provenance.models import LineageRequest, SetAncestors
 from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
@@ -36,18 +42,20 @@ from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
 from spinor.catalog.service.explaining import explain
-from spinor.db import Tx, fetch_rows
+from spinor.db import Database, Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
 from spinor.storage import service as storage
 from spinor.storage.models import DirectoryReplicasRequest
 from spinor.storage.routes import routes as storage_routes
+from spinor.types import LFN as LFN_
 from spinor.types import SEName
 
 from .test_batches import body, row
 from .workbench import World, check_sums, new_file, register
 
 LFN, DIRECTORY = "/astro/secret/x", "/astro/secret"
+DB: list[Database] = []  # That of the running test.
 Attempt = Callable[[Tx, Caller], Awaitable[Any]]
 
 
@@ -56,6 +64,15 @@ async def _batch(tx: Tx, caller: Caller) -> Any:
     return await service.register_batch(
         tx, caller, request, await service.read_batch(caller, request, body([row("", "x")]))
     )
+
+
+async def _dump(caller: Caller) -> Any:
+    """In a transaction of its own."""
+    return [piece async for piece in dumps.dump(DB[0], caller, "bio-se", DumpRequest(path=DIRECTORY))]
+
+
+async def _listing(caller: Caller) -> Any:
+    return [piece async for piece in dumps.stream_listing(DB[0], caller, StreamedListing(path=DIRECTORY))]
 
 
 def lfn() -> types.LFN:
@@ -86,6 +103,12 @@ ATTEMPTS: dict[str, Attempt] = {
     "usage": lambda tx, c: service.usage(tx, c, [DIRECTORY]),
     "make_directories": lambda tx, c: service.make_directories(tx, c, [f"{DIRECTORY}/d"]),
     "directories_below": lambda tx, c: service.directories_below(tx, c, DirectoryRequest(path=DIRECTORY)),
+    "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
+    "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
+    "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
+    "dump_storage_element": lambda tx, c: _dump(c),
+    "stream_listing": lambda tx, c: _listing(c),
+    "read_changes": lambda tx, c: feed.changes(tx, c, ChangesRequest(path=DIRECTORY)),
     "show_access": lambda tx, c: access.show_access(tx, c, [LFN]),
     "change_access": lambda tx, c: access.change_access(tx, c, AccessRequest(paths=[LFN], mode="0777")),
     "find_quotas": lambda tx, c: quotas.find_quotas(tx, c, QuotaSubject(directory=DIRECTORY)),
@@ -107,10 +130,12 @@ APART = {
     "remove_files",
     "metadata_keys",
     "declare_metadata_keys",
-    "lfns_of_guids",
     "undeclare_metadata_keys",
+    "lfns_of_guids",
     "describe_batch",
+    "stream_changes",
 }
+APART |= {"show", "search", "refusals", "pause", "resume", "cancel"}  # Operations: test_operations.py tries them.
 
 
 def everything(caller: Caller) -> Caller:
@@ -128,6 +153,7 @@ def test_every_verb_with_an_address_is_tried() -> None:
 async def test_a_verb_neither_shows_nor_touches_another_vo(
     world: World, verb: str, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    DB[:] = [world.db]
     await register(world.db, world.ada, LFN)
     monkeypatch.setattr(sys.modules[__name__], "LFN", f"{top}/secret/x")
     monkeypatch.setattr(sys.modules[__name__], "DIRECTORY", f"{top}/secret")
@@ -173,6 +199,26 @@ async def test_a_search_of_ones_own_vo_finds_ones_own_only(world: World) -> None
         page = await service.find_files(tx, bea, "/bio", Search(where='lfn like "*" or se exists', fields=[]))
         assert [found["lfn"] for found in page.rows] == ["/bio/x"]
         assert (await service.usage(tx, bea, ["/bio"]))[0].files == 1
+
+
+async def test_a_feed_tells_of_ones_own_vo_only(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    await register(world.db, world.bea, "/bio/x", se="bio-se")
+    async with world.db.transaction() as tx:
+        page = await feed.changes(tx, everything(world.bea), ChangesRequest(since="start", expand=True))
+    assert {row.path for row in page.rows} == {"/bio"}
+
+
+async def test_a_dump_of_a_shared_storage_tells_of_ones_own_vo_only(world: World) -> None:
+    await register(world.db, world.ada, LFN)
+    await register(world.db, world.bea, "/bio/x", se="bio-se")
+    async with world.db.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO resources.storage_access "
+            "SELECT se_id, 2 FROM resources.storage_element WHERE name = 'local-se'"
+        )
+    pieces = [piece async for piece in dumps.dump(world.db, everything(world.bea), "local-se", DumpRequest())]
+    assert b"secret" not in b"".join(pieces)
 
 
 async def test_keys_belong_to_a_vo(world: World) -> None:

@@ -1,5 +1,6 @@
 """Commands on names: list, look up, move, register."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,30 @@ def _sections(client: Any, wanted: list[str]) -> tuple[list[tuple[str | None, An
     return sections, [row.path for row in found if row.kind is None]
 
 
-def _listed(client: Any, path: str) -> Any:
-    from spinor.catalog.models import Entry
-
+def _listed(client: Any, path: str) -> Iterator[Any]:
     body = {"path": path}
     above, _, last = path.rpartition("/")
     if above and any(mark in last for mark in "*?"):
         body = {"path": above, "glob": last}
-    return client.pages("/api/files/list", body, Entry)
+    return _entries(client, body)
+
+
+def _entries(client: Any, body: dict[str, Any]) -> Iterator[Any]:
+    """Page by page for a person; into a pipe, where a directory may be of any size, in one stream."""
+    import sys
+
+    from spinor.catalog.cli.dumping import streamed_entries
+    from spinor.catalog.models import Entry
+    from spinor.errors import SpinorError
+
+    if "glob" not in body and not sys.stdout.isatty():
+        try:
+            yield from streamed_entries(client, body["path"])
+            return
+        except SpinorError as error:
+            if error.code != "unknown-directory":  # A file lists itself.
+                raise
+    yield from client.pages("/api/files/list", body, Entry)
 
 
 def _ordered(rows: Any, order: str | None, reverse: bool) -> Any:
