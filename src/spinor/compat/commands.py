@@ -147,11 +147,6 @@ def repair(console: Console, words: Sequence[Word]) -> int:
     return run_verb(console, line("fsck", "--invariants", words[1:]))
 
 
-def dataset(_console: Console, _words: Sequence[Word]) -> int:
-    """dataset ...: queries that have a name."""
-    raise NotInSpinor("Spinor keeps no datasets yet: `find PATH KEY=VALUE...` asks the query itself.")
-
-
 def replicate(_console: Console, _words: Sequence[Word]) -> int:
     """replicate LFN SE [SOURCE_SE]: copy a file to another storage element."""
     raise NotInSpinor(
@@ -204,7 +199,6 @@ COMMANDS: dict[str, Run] = {
     "user": people,
     "group": people,
     "stats": stats,
-    "dataset": dataset,
     "rebuild": rebuild,
     "repair": repair,
     "replicate": replicate,

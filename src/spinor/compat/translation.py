@@ -20,7 +20,7 @@ from spinor.terminal import printable
 Lines = list[list[Word]]
 _NOTHING = {"None", "", "''", '""'}
 _TYPES = {"int": "integer", "float": "float", "string": "text", "varchar": "text", "date": "timestamp"}
-_NO_METASETS = "Spinor has no sets of metadata; `find` and `meta set` take the KEY=VALUE words themselves."
+_NO_METASETS = "Spinor has no sets of metadata; `dataset add NAME KEY=VALUE ...` keeps a query under a name."
 
 
 class NotInSpinor(SpinorError):
@@ -224,6 +224,25 @@ def _condition(key: str, operator: str, value: Any) -> list[str]:
     return [f"{key}{operator}{value}"]
 
 
+def _dataset(words: Sequence[Word]) -> Lines:
+    what, rest = (words[0].text, list(words[1:])) if words else ("", [])
+    if what == "add":
+        name, *query = _counted(rest, 1, None, "dataset add NAME KEY=VALUE ...")
+        return [line("dataset", "create", name, "/", *where(query)[1:])]
+    if what == "annotate":
+        name, *said = _counted(rest, 2, None, "dataset annotate NAME TEXT")
+        return [line("dataset", "annotate", name, " ".join(word.text for word in said))]
+    if what == "show":
+        names = [word for word in rest if word.text not in ("-l", "*")]
+        long = line("-l") if len(names) < len(rest) and any(word.text == "-l" for word in rest) else []
+        return [line("dataset", "show", long, names)] if names else [line("dataset", "list")]
+    if what == "status":
+        return [line("dataset", "show", "-l", _counted(rest, 1, 1, "dataset status NAME"))]
+    if what in ("files", "rm", "check", "update", "freeze", "release"):
+        return [line("dataset", what, _counted(rest, 1, 1, f"dataset {what} NAME"))]
+    raise click.UsageError("Usage: dataset add, annotate, show, status, files, rm, check, update, freeze or release.")
+
+
 def _one(*ours: str, usage: str) -> Callable[[Sequence[Word]], Lines]:
     return lambda words: [line(*ours, _counted(words, 1, 1, usage))]
 
@@ -244,4 +263,5 @@ TRANSLATIONS: dict[str, Callable[[Sequence[Word]], Lines]] = {
     "chgrp": _access("chgrp", "GROUP"),
     "chmod": _access("chmod", "MODE"),
     "meta": _meta,
+    "dataset": _dataset,
 }

@@ -45,6 +45,7 @@ _ARGUMENTS = {
     "metadata show": "lfn...=.",
     "metadata set": "lfn lfn-or-pair...",
     "metadata unset": "lfn lfn-or-key...",
+    "dataset create": "word lfn query...",
     "chown": "user lfn...",
     "chgrp": "group lfn...",
     "chmod": "word lfn...",

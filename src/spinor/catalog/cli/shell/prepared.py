@@ -14,7 +14,7 @@ from spinor.errors import BadInput, NotFound
 from spinor.terminal import printable
 
 # Verbs for which `/` is the top of one's VO: they only look.
-_LOOKING = {"ls", "find", "usage"}
+_LOOKING = {"ls", "find", "usage", "dataset"}
 
 
 @dataclass(frozen=True, slots=True)
