@@ -8,7 +8,6 @@ import pytest
 
 from spinor.catalog import rules
 from spinor.catalog.access import service as access
-from spinor.catalog.cli import following
 from spinor.catalog.operations import routes
 from spinor.catalog.operations.runner import run_slice
 
@@ -20,6 +19,12 @@ from .workbench import World, check_sums, register
 @pytest.fixture
 def spinor(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(world.db, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs here, so all is done by the request itself, however slow the machine is."""
+    monkeypatch.setattr(routes, "_AT_ONCE_S", 60.0)
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ async def test_ctrl_c_leaves_the_operation_running(
         pressed.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following.time, "sleep", press)
+    monkeypatch.setattr("spinor.catalog.cli.following.time.sleep", press)
     assert await spinor(world.ada, "file", "rm", "-r", "--where", "size > 1", "/astro/t") == 130
     monkeypatch.undo()
     assert pressed.is_set()
