@@ -10,11 +10,12 @@ second.
 
 import contextlib
 import http.client
+import io
 import os
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -69,6 +70,34 @@ class RemoteError(SpinorError):
             self.facts = msgspec.json.decode(body, type=dict)
 
 
+class BrokenOff(ServerUnreachable):
+    """The answer broke off in the middle; ask again."""
+
+    code = "answer-broken-off"
+
+
+class Body(io.BufferedReader):
+    """The body of an answer, to be read piece by piece. Raises BrokenOff when it ends before its end."""
+
+    def __init__(self, answer: Any, headers: Mapping[str, str]) -> None:
+        super().__init__(_Pieces(answer), 1 << 18)
+        self.headers = headers
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return int(self._answer.readinto(buffer))
+        except (OSError, http.client.HTTPException) as error:
+            raise BrokenOff(f"The answer broke off ({error or type(error).__name__}); ask again.") from None
+
+
 class Client:
     """A connection to one server, as one person."""
 
@@ -117,6 +146,25 @@ class Client:
     def put(self, path: str, body: bytes, answer: type[T]) -> T:
         return _decoded(self.request("PUT", path, body)[1], answer)
 
+    @contextlib.contextmanager
+    def stream(self, path: str, query: Mapping[str, Any] | None = None, *, body: Any = None) -> Iterator[Body]:
+        """The body of a large answer as a binary file, which holds no more than a piece of it in memory.
+
+            with client.stream("/api/storage-elements/my-se/dump", {"format": "csv"}) as body:
+                for line in body: ...
+
+        A GET, or with `body` a POST of it as JSON. It has a connection of its own, so that the client can be used
+        meanwhile. Once the body has begun nothing is asked again: one that breaks off raises BrokenOff.
+        """
+        data = None if body is None else msgspec.json.encode(body)
+        beside = type(self).__new__(type(self))
+        beside.__dict__.update(self.__dict__, _connection=None)
+        with contextlib.closing(beside):
+            method = "GET" if data is None else "POST"
+            headers, answer = beside._asked(method, path, data, query=query, exchange=beside._begin)
+            with Body(answer, headers) as opened:
+                yield opened
+
     def request(
         self,
         method: str,
@@ -128,6 +176,19 @@ class Client:
         signed: bool = True,
     ) -> tuple[Mapping[str, str], bytes]:
         """One exchange: the answer's headers and body, or the problem as an exception. Retries what is worth it."""
+        return self._asked(method, path, body, query=query, headers=headers, signed=signed, exchange=self._exchange)
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+        signed: bool = True,
+        exchange: Callable[..., tuple[int, Mapping[str, str], Any]],
+    ) -> tuple[Mapping[str, str], Any]:
         if query:
             path = f"{path}?{urllib.parse.urlencode(query, doseq=True)}"
         key = os.urandom(16).hex()
@@ -140,7 +201,7 @@ class Client:
             if signed:
                 given["authorization"] = f"Bearer {self.token()}"
             try:
-                status, answer_headers, data = self._exchange(method, path, body, given)
+                status, answer_headers, data = exchange(method, path, body, given)
             except ServerUnreachable:
                 if not self._answered or (delay_s := next(gone, None)) is None:
                     raise
@@ -222,14 +283,29 @@ class Client:
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
+        return self._sent(method, path, body, headers, lambda answer: answer.read())
+
+    def _begin(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """The body of a good answer is not read yet; that of a problem is."""
+        return self._sent(method, path, body, headers, lambda answer: answer if answer.status < 400 else answer.read())
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        read: Callable[[http.client.HTTPResponse], T],
+    ) -> tuple[int, Mapping[str, str], T]:
         for fresh in (False, True):
             kept = self._connection is not None
             try:
                 connection = self._connected()
                 connection.request(method, path, body, dict(headers))
                 answer = connection.getresponse()
-                data = answer.read()
-                return answer.status, {k.lower(): v for k, v in answer.getheaders()}, data
+                return answer.status, {k.lower(): v for k, v in answer.getheaders()}, read(answer)
             except ssl.SSLCertVerificationError as error:
                 self.close()
                 raise ServerNotTrusted(

@@ -311,9 +311,9 @@ CREATE TYPE catalog.change_kind AS ENUM (
     'directory-changed'     -- its access; detail: access
 );
 
--- The change feed: what happened, in an order that no reader can miss anything of. A row speaks of one directory and
--- many files. A position is (transaction, change_id); rows of transactions that may still commit before others are not
--- shown yet.
+-- The change feed. A row speaks of one directory and many files. A reader's position is a snapshot: what follows are the
+-- rows of transactions that it did not see. Rows are numbered while their directory is locked, so that the numbers of
+-- one directory's rows have the order in which things happened, which those of the transactions need not have.
 CREATE TABLE catalog.change (
     vo_id       integer NOT NULL,
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),

@@ -1,6 +1,7 @@
 """The command line against the application in this process: the client's wire is replaced, and nothing else."""
 
 import asyncio
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from spinor.cli import run
 from spinor.client import Client
 from spinor.db import Database
 from spinor.http import State
+from spinor.signals import Signals
 
 Disturb = Callable[[str, str], None]  # Called with method and path before and after each exchange.
 
@@ -34,6 +36,12 @@ class DirectClient(Client):
         self.disturb(method, f"after {path}")
         return answer
 
+    def _begin(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], Any]:
+        status, answered, data = self._exchange(method, path, body, headers)
+        return status, answered, io.BytesIO(data) if status < 400 else data
+
     async def _call(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
@@ -43,9 +51,12 @@ class DirectClient(Client):
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }  # fmt: skip
         sent: list[Message] = []
+        asked: list[Message] = [{"type": "http.request", "body": body or b"", "more_body": False}]
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": body or b"", "more_body": False}
+            if not asked:
+                await asyncio.Event().wait()  # The client stays.
+            return asked.pop()
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -68,7 +79,7 @@ class Commands:
         async def authenticate(_request: Any) -> Caller:
             return caller
 
-        service.open(all_routes(), self.db, State(), authenticate)
+        service.open(all_routes(), self.db, State(Signals(self.db.url)), authenticate)
         loop = asyncio.get_running_loop()
 
         def client() -> Client:

@@ -1,5 +1,6 @@
 """Every verb of the catalog against what closes a file or directory to a caller."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,11 +24,15 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.provenance import service as provenance
+from spinor.catalog.provenance.models import LineageRequest, SetAncestors
+from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSubject
 from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
+from spinor.catalog.service.explaining import explain
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.search import Search
@@ -108,6 +113,9 @@ FILE_VERBS: dict[str, Attempt] = {
     "replica host": lambda tx, c, path: replicas.rehost_replicas(tx, c, local(path), "second-se"),
     "set-status": lambda tx, c, path: replicas.set_file_status(tx, c, [path], FileStatus.SUSPECT),
     "checksums": lambda tx, c, path: replicas.fill_checksums(tx, c, [Checksums(lfn=LFN(path), adler32="00000001")]),
+    "ancestors": lambda tx, c, path: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN(path)])),
+    "descendants": lambda tx, c, path: provenance.descendants(tx, c, LineageRequest(lfns=[LFN(path)])),
+    "set-ancestors": lambda tx, c, path: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN(path), ancestors=[])]),
     "remove": remove,
     "move out": lambda tx, c, path: service.move(tx, c, [Move(source=path, target=f"{HOME}/taken")]),
     "chmod": lambda tx, c, path: access.change_access(tx, c, AccessRequest(paths=[path], mode="0777")),
@@ -125,6 +133,9 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
     "add replica": ("directory-denied", "directory-denied", "directory-denied", "file-denied", "file-denied"),
     "metadata set": ("directory-denied",) * 5,
     "exists": ("", "", "directory-denied", "", ""),
+    "ancestors": ("", "", "directory-denied", "file-denied", ""),
+    "descendants": ("", "", "directory-denied", "file-denied", ""),
+    "set-ancestors": ("directory-denied", "directory-denied", "directory-denied", "file-denied", "directory-denied"),
     **dict.fromkeys(
         ("replica add", "replica rm", "replica status", "replica host", "set-status", "checksums"),
         ("file-denied", "file-denied", "directory-denied", "file-denied", "file-denied"),
@@ -137,6 +148,9 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
 DIRECTORY_VERBS: dict[str, Attempt] = {
     "list": lambda tx, c, path: service.list_directory(tx, c, ListRequest(path=path)),
     "find": lambda tx, c, path: service.find_files(tx, c, path, Search(fields=[])),
+    "count": lambda tx, c, path: service.count_files(tx, c, path, ""),
+    "facets": lambda tx, c, path: service.facets(tx, c, FacetQuery(path=path, keys=["owner"])),
+    "explain": lambda tx, c, path: explain(tx, c, Query(path=path)),
     "directories/search": lambda tx, c, path: service.directories_below(tx, c, DirectoryRequest(path=path)),
     "usage": on(service.usage),
     "replicas in": lambda tx, c, path: storage.directory_replicas(tx, c, DirectoryReplicasRequest(path=path)),
@@ -158,7 +172,7 @@ DIRECTORY_VERBS: dict[str, Attempt] = {
 DENIED = "directory-denied"
 DIRECTORY_CASES: dict[str, tuple[str, str, str, str, str]] = {
     "list": ("", DENIED, DENIED, "", ""),
-    "find": ("", DENIED, DENIED, "", ""),
+    **dict.fromkeys(("find", "count", "facets", "explain"), ("", DENIED, DENIED, "", "")),
     "directories/search": ("", DENIED, DENIED, "", ""),
     "usage": ("", DENIED, DENIED, "", ""),
     "replicas in": ("", DENIED, DENIED, "file-denied", ""),
@@ -239,6 +253,7 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "set_metadata", "remove_files", "move_files", "change_access", "find_files", "directories_below", "usage",
         "find_quotas", "make_directories", "places", "directory_replicas", "exists", "add_replicas", "remove_replicas",
         "set_replica_status", "rehost_replicas", "set_file_status", "fill_checksums",
+        "count_files", "facets", "explain", "find_ancestors", "find_descendants", "set_ancestors",
     }  # fmt: skip
     apart = {
         "metadata_keys",
@@ -246,8 +261,30 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "set_quotas",
         "remove_quotas",
         "lfns_of_guids",
+        "undeclare_metadata_keys",
+        "describe_batch",  # This and the next refuse path by path: test_query_annotation.py tries them.
+        "describe_selection",
+        "dump_storage_element",  # What is streamed passes the same sieve as a search: test_dumps.py, test_feed.py.
+        "stream_listing",
+        "read_changes",
+        "stream_changes",
+        "ask",  # Operations refuse path by path, too: test_operations.py tries them.
+        "show",
+        "search",
+        "refusals",
+        "pause",
+        "resume",
+        "cancel",
     }  # They name no path of files.
     assert {route.verb.__name__ for route in [*routes.all, *storage_routes.all]} == tried | apart
+
+
+async def test_a_guid_tells_the_name_of_a_readable_file_only(furnished: World) -> None:
+    lfns = [f"/astro/ada/{name}/f" for name in MODES]
+    async with furnished.db.transaction() as tx:
+        guids = [found.guid for found in await service.stat_files(tx, furnished.ada, lfns)]
+        told = [owner.lfn for owner in await replicas.lfns_of_guids(tx, furnished.alan, guids)]
+    assert [lfn is not None for lfn in told] == [True, True, False, False, True]
 
 
 async def found_by(world: World, caller: Caller, path: str) -> list[str]:
@@ -400,3 +437,23 @@ async def test_new_entries_inherit_default_acls_and_groups(world: World) -> None
     assert (await code_of(world, roles.grace, DIRECTORY_VERBS["register in"], "/astro/run/new"))[0] == DENIED
     assert (await code_of(world, roles.grace_prod, DIRECTORY_VERBS["register in"], "/astro/run/new"))[0] == ""
     await check_sums(world.db)
+
+
+async def test_accesses_change_while_names_come_in(world: World) -> None:
+    await register(world.db, world.ada, *(f"/astro/t/s{n}/first" for n in range(4)))
+
+    async def fill(session: int) -> None:
+        for n in range(6):
+            await register(world.db, world.ada, f"/astro/t/s{session}/new{n}/f", f"/astro/t/s{session}/g{n}")
+
+    async def close() -> None:
+        for n in range(8):
+            await change(world.db, world.ada_admin, "/astro/t", mode="u=rwX,go=" if n % 2 else "a+rX", recursive=True)
+            await change(world.db, world.ada_admin, "/astro/t/s0", owner=("ada", "alan")[n % 2 == 0], recursive=True)
+
+    async def chown_one() -> None:
+        for n in range(10):
+            await change(world.db, world.ada_admin, "/astro/t/s1/first", owner=("ada", "alan")[n % 2])
+
+    await asyncio.gather(fill(1), fill(2), fill(3), close(), chown_one())
+    await check_sums(world.db, files=4 + 3 * 12)

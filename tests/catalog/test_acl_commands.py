@@ -13,6 +13,7 @@ from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.access.text import read_entries, read_names
 from spinor.catalog.errors import AccessDenied, BadAccess, TreeTooLarge
 from spinor.db import fetch_rows
+from spinor.errors import NotFound
 
 from .direct import Commands
 from .roles import Roles, add_roles, change, entries, shown
@@ -319,3 +320,19 @@ async def test_the_root_changes_for_managers_only(world: World) -> None:
     assert posix.filemode(posix.S_IFDIR | 0o1775) == "drwxrwxr-t"
     await register(world.db, world.alan, "/astro/y")
     await check_sums(world.db, files=2)
+
+
+async def test_who_has_left_can_be_dropped_and_not_be_added(world: World, roles: Roles) -> None:
+    await register(world.db, world.ada, "/astro/d/x")
+    await change(world.db, world.ada, "/astro/d", acl_set=entries("u:grace:rwx,g:astro_guests:rwx"))
+    before = await shown(world.db, world.ada, "/astro/d")
+    async with world.db.transaction() as tx:
+        await tx.execute("DELETE FROM identity.membership WHERE user_id = (SELECT user_id FROM identity.user_account"
+                         " WHERE name = 'grace')")  # fmt: skip
+        await tx.execute("UPDATE identity.vo_group SET retired_at = now() WHERE name = 'astro_guests'")
+    assert await shown(world.db, world.ada, "/astro/d") == before
+    for text in ("u:grace:r", "g:astro_guests:r"):
+        with pytest.raises(NotFound):
+            await change(world.db, world.ada, "/astro/d/x", acl_set=entries(text))
+    await change(world.db, world.ada, "/astro/d", acl_drop=read_names("u:grace,g:astro_guests")[0])
+    assert await shown(world.db, world.ada, "/astro/d") == "0755 user::rwx,group::r-x,other::r-x"

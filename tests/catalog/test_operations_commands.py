@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ async def test_ctrl_c_leaves_the_operation_running(
         pressed.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spinor.catalog.cli.following.time.sleep", press)
+    monkeypatch.setattr(time, "sleep", press)
     assert await spinor(world.ada, "file", "rm", "-r", "--where", "size > 1", "/astro/t") == 130
     monkeypatch.undo()
     assert pressed.is_set()

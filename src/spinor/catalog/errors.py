@@ -123,12 +123,6 @@ class QuotaExceeded(Conflict):
     code = "quota-exceeded"
 
 
-class UnknownKey(NotFound):
-    """There is no such declared metadata key."""
-
-    code = "unknown-key"
-
-
 class UnknownReplica(NotFound):
     """The file has no replica there."""
 
@@ -187,3 +181,9 @@ class UnknownQuota(NotFound):
     """There is no such quota."""
 
     code = "unknown-quota"
+
+
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"

@@ -65,6 +65,7 @@ class NewFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     guid: UUID | None = None
     pfn: PFN | None = None
     metadata: dict[str, MetadataValue] = {}  # Of a new file; one that is there keeps its own.
+    ancestors: list[LFN] = []  # The files it was made from, which may be in the same call; of a new file, too.
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):

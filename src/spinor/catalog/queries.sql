@@ -564,25 +564,33 @@ SELECT DISTINCT value FROM (
 LIMIT %(limit)s::integer;
 
 -- name: record_changes
--- Write into the change feed what happened to each of some directories.
-INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, first_file_id, last_file_id, names, detail)
-SELECT %(vo_id)s::integer, w.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, w.files,
-       w.first_file_id, w.last_file_id, NULL, %(detail)s::jsonb
-FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(first_file_ids)s::bigint[], %(last_file_ids)s::bigint[])
-     AS w (directory_id, files, first_file_id, last_file_id)
-JOIN catalog.directory AS d ON d.directory_id = w.directory_id AND d.vo_id = %(vo_id)s::integer;
+-- Write into the change feed what happened to each of some directories, and wake who follows it.
+WITH told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, first_file_id, last_file_id, names, detail)
+    SELECT %(vo_id)s::integer, w.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, w.files,
+           w.first_file_id, w.last_file_id, NULL, %(detail)s::jsonb
+    FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(first_file_ids)s::bigint[], %(last_file_ids)s::bigint[])
+         AS w (directory_id, files, first_file_id, last_file_id)
+    JOIN catalog.directory AS d ON d.directory_id = w.directory_id AND d.vo_id = %(vo_id)s::integer
+    RETURNING vo_id
+)
+SELECT pg_notify('spinor', 'changes:' || vo_id) FROM (SELECT vo_id FROM told LIMIT 1) AS one;
 
 -- name: record_files
--- Write into the change feed what is about to happen, or just happened, to these files.
-INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names, detail)
-SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, f.files, f.names, %(detail)s::jsonb
-FROM (
-    SELECT directory_id, count(*) AS files, array_agg(name ORDER BY name) AS names
-    FROM catalog.file
-    WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
-    GROUP BY directory_id
-) AS f
-JOIN catalog.directory AS d USING (directory_id);
+-- Write into the change feed what is about to happen, or just happened, to these files, and wake who follows it.
+WITH told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names, detail)
+    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, f.files, f.names, %(detail)s::jsonb
+    FROM (
+        SELECT directory_id, count(*) AS files, array_agg(name ORDER BY name) AS names
+        FROM catalog.file
+        WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
+        GROUP BY directory_id
+    ) AS f
+    JOIN catalog.directory AS d USING (directory_id)
+    RETURNING vo_id
+)
+SELECT pg_notify('spinor', 'changes:' || vo_id) FROM (SELECT vo_id FROM told LIMIT 1) AS one;
 
 -- name: any_quotas
 -- Whether the VO has any quota.

@@ -4,6 +4,8 @@ from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.annotation.routes import routes as annotation_routes
+from spinor.catalog.dumps.routes import routes as dumps_routes
+from spinor.catalog.feed.routes import routes as feed_routes
 from spinor.catalog.models import (
     BatchCounts,
     BatchRequest,
@@ -25,6 +27,7 @@ from spinor.catalog.models import (
     Usage,
 )
 from spinor.catalog.operations.routes import routes as operation_routes
+from spinor.catalog.provenance.routes import routes as provenance_routes
 from spinor.catalog.query.routes import routes as query_routes
 from spinor.catalog.quotas.routes import routes as quota_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
@@ -32,10 +35,18 @@ from spinor.db import Database, Tx
 from spinor.http import Routes
 
 routes = Routes("catalog")
-routes.all += operation_routes.all
-routes.all += query_routes.all + annotation_routes.all
-routes.all += replica_routes.all
-routes.all.extend([*access_routes.all, *quota_routes.all])
+for room in (
+    access_routes,
+    annotation_routes,
+    dumps_routes,
+    feed_routes,
+    operation_routes,
+    provenance_routes,
+    query_routes,
+    quota_routes,
+    replica_routes,
+):
+    routes.all.extend(room.all)
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)

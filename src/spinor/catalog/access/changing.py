@@ -51,10 +51,11 @@ async def prepare_change(tx: Tx, caller: Caller, change: AccessChange) -> Change
     for drop in drops:
         if not drop.name and drop.kind is not AclKind.MASK:
             raise BadAccess(f"The entry {drop.kind}:: is in every ACL; it can be set, and not be dropped.")
-    users, groups = names_in([*entries, *drops])
+    users, groups = names_in(entries)
     users |= set() if change.owner is None else {change.owner}
     groups |= set() if change.group is None else {change.group}
     ids = await Ids.of(tx, caller, users, groups)
+    leaving = await Ids.of_known(tx, caller, *names_in(drops))
     manages = caller.may(Scope.FILES_MANAGE)
     return Change(
         owner_id=None if change.owner is None else ids.users[change.owner],
@@ -62,11 +63,11 @@ async def prepare_change(tx: Tx, caller: Caller, change: AccessChange) -> Change
         mode=change.mode,
         acl=Edit(
             None if change.acl is None else ids.permissions(change.acl),
-            ids.permissions(change.acl_set), frozenset(map(ids.who, change.acl_drop)),
+            ids.permissions(change.acl_set), frozenset(map(leaving.who, change.acl_drop)),
         ),
         default_acl=Edit(
             None if change.default_acl is None else ids.permissions(change.default_acl),
-            ids.permissions(change.default_acl_set), frozenset(map(ids.who, change.default_acl_drop)),
+            ids.permissions(change.default_acl_set), frozenset(map(leaving.who, change.default_acl_drop)),
         ),
         giveable=None if manages or change.group is None else await store.groups_of_user(tx, caller),
     )  # fmt: skip

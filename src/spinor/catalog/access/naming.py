@@ -62,16 +62,30 @@ class Ids:
 
     @classmethod
     async def of(cls, tx: Tx, caller: Caller, users: set[str], groups: set[str]) -> "Ids":
+        """Of members: for what gives somebody something."""
         known_users = await store.users_of_vo(tx, caller, users) if users else {}
         known_groups = await store.groups_of_vo(tx, caller, groups) if groups else {}
-        for name in sorted(users - known_users.keys()):
+        return cls._checked(caller, users, groups, (known_users, known_groups))
+
+    @classmethod
+    async def of_known(cls, tx: Tx, caller: Caller, users: set[str], groups: set[str]) -> "Ids":
+        """Also of those who have left: for what takes something away, or only looks."""
+        known_users = await store.users_known_to_vo(tx, caller, users) if users else {}
+        known_groups = await store.groups_known_to_vo(tx, caller, groups) if groups else {}
+        return cls._checked(caller, users, groups, (known_users, known_groups))
+
+    @classmethod
+    def _checked(
+        cls, caller: Caller, users: set[str], groups: set[str], known: tuple[dict[str, int], dict[str, int]]
+    ) -> "Ids":
+        for name in sorted(users - known[0].keys()):
             raise UnknownUser(f"There is no user {shown(name)} in your VO {caller.vo!r}.", user=name[:200])
-        for name in sorted(groups - known_groups.keys()):
+        for name in sorted(groups - known[1].keys()):
             raise UnknownGroup(
                 f"There is no group {shown(name)} in your VO {caller.vo!r}; `spinor whoami` shows yours.",
                 group=name[:200],
             )
-        return cls(known_users, known_groups)
+        return cls(*known)
 
     def who(self, entry: AclEntry | AclName) -> str:
         if not entry.name:

@@ -6,6 +6,26 @@ JOIN identity.membership AS m USING (user_id)
 JOIN identity.vo_group AS g USING (group_id)
 WHERE g.vo_id = %(vo_id)s::integer AND g.retired_at IS NULL AND u.retired_at IS NULL AND u.name = ANY (%(names)s::text[]);
 
+-- name: users_known_to_vo
+-- Those of the names that are or were users of the VO: an ACL, a file or a quota names them.
+SELECT u.name, u.user_id
+FROM identity.user_account AS u
+WHERE u.name = ANY (%(names)s::text[])
+  AND (EXISTS (
+           SELECT FROM identity.membership AS m JOIN identity.vo_group AS g USING (group_id)
+           WHERE m.user_id = u.user_id AND g.vo_id = %(vo_id)s::integer
+       ) OR EXISTS (
+           SELECT FROM catalog.access AS a
+           WHERE a.vo_id = %(vo_id)s::integer
+             AND (a.owner_id = u.user_id OR concat(',', a.acl, ',', a.default_acl) LIKE concat('%%,u', u.user_id, '=%%'))
+       ) OR EXISTS (
+           SELECT FROM catalog.quota AS q WHERE q.vo_id = %(vo_id)s::integer AND q.owner_id = u.user_id
+       ));
+
+-- name: groups_known_to_vo
+-- Those of the names that are or were groups of the VO.
+SELECT name, group_id FROM identity.vo_group WHERE vo_id = %(vo_id)s::integer AND name = ANY (%(names)s::text[]);
+
 -- name: groups_of_vo
 -- Those of the names that are groups of the VO.
 SELECT name, group_id FROM identity.vo_group

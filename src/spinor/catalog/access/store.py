@@ -18,6 +18,16 @@ async def groups_of_vo(tx: Tx, caller: Caller, names: Iterable[str]) -> dict[str
     return dict(await fetch_rows(tx, Q.groups_of_vo, {"vo_id": caller.vo_id, "names": list(names)}))
 
 
+async def users_known_to_vo(tx: Tx, caller: Caller, names: Iterable[str]) -> dict[str, int]:
+    """Also those who have left."""
+    return dict(await fetch_rows(tx, Q.users_known_to_vo, {"vo_id": caller.vo_id, "names": list(names)}))
+
+
+async def groups_known_to_vo(tx: Tx, caller: Caller, names: Iterable[str]) -> dict[str, int]:
+    """Also those that are retired."""
+    return dict(await fetch_rows(tx, Q.groups_known_to_vo, {"vo_id": caller.vo_id, "names": list(names)}))
+
+
 async def groups_of_user(tx: Tx, caller: Caller) -> frozenset[int]:
     rows = await fetch_rows(tx, Q.groups_of_user, {"vo_id": caller.vo_id, "user_id": caller.user_id})
     return frozenset(row[0] for row in rows)

@@ -1,5 +1,6 @@
 """Commands on names: list, look up, move, register."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from spinor.terminal import output_options
 @output_options
 def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
     """List the directory PATH (yours at the top if none is given); * and ? in its last part choose names."""
-    from spinor.catalog.models import Entry
     from spinor.client import Client
     from spinor.terminal import printable, show
 
@@ -23,7 +23,7 @@ def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
         above, _, last = body["path"].rpartition("/")
         if above and any(mark in last for mark in "*?"):
             body = {"path": above, "glob": last}
-        rows = client.pages("/api/files/list", body, Entry)
+        rows = _entries(client, body)
         if as_json or quiet or long:
             columns = ["mode", "owner", "group", "size_bytes", "created_at", "name"]
             shown = rows if as_json or quiet else (_Line(row) for row in rows)
@@ -31,6 +31,24 @@ def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
             return
         for row in rows:
             click.echo(printable(row.name) + ("/" if row.kind == "directory" else ""))
+
+
+def _entries(client: Any, body: dict[str, Any]) -> Iterator[Any]:
+    """Page by page for a person; into a pipe, where a directory may be of any size, in one stream."""
+    import sys
+
+    from spinor.catalog.cli.dumping import streamed_entries
+    from spinor.catalog.models import Entry
+    from spinor.errors import SpinorError
+
+    if "glob" not in body and not sys.stdout.isatty():
+        try:
+            yield from streamed_entries(client, body["path"])
+            return
+        except SpinorError as error:
+            if error.code != "unknown-directory":  # A file lists itself.
+                raise
+    yield from client.pages("/api/files/list", body, Entry)
 
 
 class _Line:
@@ -63,7 +81,7 @@ def stat(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     for number, row in enumerate(found):
         if number:
             click.echo()
-        show_one(row)
+        show_one(row, skip=() if row.acl else ("acl",))
 
 
 @click.command()

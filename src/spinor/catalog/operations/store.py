@@ -155,6 +155,10 @@ async def note_delay(tx: Tx, operation_id: int, error: str, size: int | None) ->
     await execute(tx, Q.note_delay, {"operation_id": operation_id, "error": error, "size": size})
 
 
+async def wake_followers(tx: Tx, taken: Taken) -> None:
+    await execute(tx, Q.wake_followers, {"vo_id": taken.vo_id})
+
+
 async def where_is(tx: Tx, caller: Caller, directory_id: int) -> str | None:
     path: str | None = await fetch_value(tx, Q.where_is, {"vo_id": caller.vo_id, "directory_id": directory_id})
     return path

@@ -64,7 +64,7 @@ async def remove_quotas(tx: Tx, caller: Caller, subjects: Sequence[QuotaSubject]
 
 
 async def _subject(tx: Tx, caller: Caller, given: QuotaSubject) -> Subject:
-    ids = await Ids.of(tx, caller, {given.user} if given.user is not None else set(), set())
+    ids = await Ids.of_known(tx, caller, {given.user} if given.user is not None else set(), set())
     directory_id, se_id = None, None
     if given.directory is not None:
         directory_id = (await required_directory(tx, caller, given.directory)).directory_id

@@ -123,11 +123,22 @@ async def refusal(tx: Tx, mine: Permissions, directory: Directory, act: str = "w
     way = await store.find_directories(tx, mine.caller, with_ancestors([directory.path]))
     await permissions(tx, mine.caller, way.values())
     closed = [path for path in way if not mine.bits(way[path].access_id) & rules.PASS]
-    return denied(mine, way[min(closed, key=len)], "reach what is in") if closed else denied(mine, directory, act)
+    if closed:
+        return _denied(mine, way[min(closed, key=len)], "reach what is in")
+    return _denied(mine, directory, act)
 
 
 def denied(mine: Permissions, directory: Directory, act: str = "write in") -> DirectoryDenied:
-    """For a directory that the caller can reach; `refusal` is for others too."""
+    """Without a look at the database, and so without the name of what is closed on the way; `refusal` tells it."""
+    if not mine.passes(directory.gate_id):
+        who = f"{mine.caller.user!r} in group {mine.caller.group!r}"
+        return DirectoryDenied(
+            f"{who} may not pass a directory on the way there; see `spinor file getfacl` of those above."
+        )
+    return _denied(mine, directory, act)
+
+
+def _denied(mine: Permissions, directory: Directory, act: str) -> DirectoryDenied:
     mode = mine.access(directory.access_id).mode
     return DirectoryDenied(
         f"{mine.caller.user!r} in group {mine.caller.group!r} may not {act} {shown(directory.path)} "

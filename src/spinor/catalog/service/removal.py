@@ -150,9 +150,10 @@ async def _delete(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFa
     await store.record_files(tx, caller, "files-removed", file_ids)
     await store.on_files(tx, caller, Q.count_out_usage, file_ids)
     await store.on_files(tx, caller, Q.count_files, file_ids, sign=-1)
+    await store.on_files(tx, caller, Q.delete_files, file_ids)
+    # After the files: their deletion waits for whoever is just making one of them an ancestor.
     if await store.any_provenance(tx, caller):
         await store.on_files(tx, caller, Q.forget_provenance, file_ids)
-    await store.on_files(tx, caller, Q.delete_files, file_ids)
 
 
 async def due_removals(tx: Tx, limit: int) -> tuple[list[DueRemoval], set[tuple[int, str]]]:
