@@ -170,7 +170,7 @@ async def walk_down(tx: Tx, caller: Caller, top: str, start: str, limit: int) ->
 
 
 async def walk_up(tx: Tx, caller: Caller, top: str, before: str, limit: int) -> list[Below]:
-    values = {"vo_id": caller.vo_id, "top": top, "before": before, "limit": limit}
+    values = {"vo_id": caller.vo_id, "top": top, "before": before or f"{top}0", "limit": limit}
     return await fetch(tx, Below, Q.walk_up, values)
 
 
