@@ -308,24 +308,6 @@ FROM catalog.file AS f JOIN resources.storage_element AS s ON s.se_id = ANY (f.s
 WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[]) AND s.read_only
 GROUP BY f.file_id;
 
--- name: queue_removals
--- Remember all bytes of the files, to delete them from their storages: up to a thousand names of one place in a row.
-INSERT INTO catalog.removal (vo_id, se_id, path, names)
-SELECT %(vo_id)s::integer, p.se_id, p.path, array_agg(p.name)
-FROM (
-    SELECT r.se_id, COALESCE(own.path, l.path, '') AS path, COALESCE(own.name, f.name) AS name,
-           (row_number() OVER (PARTITION BY r.se_id, COALESCE(own.path, l.path, '')) - 1) / 1000 AS part
-    FROM catalog.file AS f
-    CROSS JOIN LATERAL unnest(f.se_ids, f.pfns) AS r (se_id, pfn)
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') WHEN r.pfn IS NOT NULL THEN '' END,
-               regexp_replace(r.pfn, '^.*/', '')
-    ) AS own (path, name)
-    LEFT JOIN catalog.directory_location AS l ON l.directory_id = f.directory_id AND l.se_id = r.se_id
-    WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = ANY (%(file_ids)s::bigint[])
-) AS p
-GROUP BY p.se_id, p.path, p.part;
-
 -- name: count_out_usage
 -- Take the files' replicas out of the usage of their directories, which are locked.
 UPDATE catalog.directory_usage AS u
@@ -366,6 +348,78 @@ FROM (
 ) AS c
 WHERE d.directory_id = c.directory_id;
 
+-- name: remove_files
+-- Remove the files of some ranges, each a directory with a first and a last name, with all that hangs on them: bytes
+-- queued, feed told, counters and usage taken down. Of a range with `own_only` only files of these accesses go.
+WITH gone AS (
+    DELETE FROM catalog.file AS f
+    USING unnest(%(directory_ids)s::bigint[], %(firsts)s::text[], %(lasts)s::text[], %(own_only)s::boolean[])
+          AS w (directory_id, first, last, own_only)
+    WHERE f.vo_id = %(vo_id)s::integer AND f.directory_id = w.directory_id AND f.name BETWEEN w.first AND w.last
+      AND NOT f.se_ids && %(fixed)s::integer[]
+      AND (NOT w.own_only OR f.access_id = ANY (%(own)s::integer[]))
+      AND (%(file_ids)s::bigint[] IS NULL OR f.file_id = ANY (%(file_ids)s::bigint[]))
+    RETURNING f.file_id, f.directory_id, f.name, f.size_bytes, f.access_id, f.se_ids, f.pfns,
+              (f.metadata IS NOT NULL)::integer AS annotated
+), alike AS (
+    SELECT directory_id, access_id, se_ids, count(*) AS files, sum(size_bytes)::bigint AS size_bytes,
+           sum(annotated) AS annotated, array_agg(name) AS names, array_agg(name) FILTER (WHERE pfns IS NULL) AS placed
+    FROM gone GROUP BY directory_id, access_id, se_ids
+), queued AS (
+    INSERT INTO catalog.removal (vo_id, se_id, path, names)
+    SELECT %(vo_id)s::integer, r.se_id, COALESCE(l.path, ''), a.placed[part.first:part.first + 999]
+    FROM alike AS a
+    CROSS JOIN LATERAL unnest(a.se_ids) AS r (se_id)
+    CROSS JOIN LATERAL generate_series(1, cardinality(a.placed), 1000) AS part (first)
+    LEFT JOIN catalog.directory_location AS l ON l.directory_id = a.directory_id AND l.se_id = r.se_id
+    WHERE %(delete_bytes)s::boolean
+    UNION ALL
+    SELECT %(vo_id)s::integer, o.se_id, o.path, array_agg(o.name)
+    FROM (
+        SELECT p.se_id, p.path, p.name, (row_number() OVER (PARTITION BY p.se_id, p.path) - 1) / 1000 AS part
+        FROM (
+            SELECT r.se_id,
+                   CASE WHEN r.pfn IS NULL THEN COALESCE(l.path, '')
+                        WHEN strpos(r.pfn, '/') > 0 THEN regexp_replace(r.pfn, '/[^/]*$', '') ELSE '' END AS path,
+                   COALESCE(regexp_replace(r.pfn, '^.*/', ''), g.name) AS name
+            FROM gone AS g
+            CROSS JOIN LATERAL unnest(g.se_ids, g.pfns) AS r (se_id, pfn)
+            LEFT JOIN catalog.directory_location AS l ON l.directory_id = g.directory_id AND l.se_id = r.se_id
+            WHERE %(delete_bytes)s::boolean AND g.pfns IS NOT NULL
+        ) AS p
+    ) AS o
+    GROUP BY o.se_id, o.path, o.part
+), told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names)
+    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, 'files-removed', d.path, a.files, a.names
+    FROM alike AS a JOIN catalog.directory AS d USING (directory_id)
+), used AS (
+    UPDATE catalog.directory_usage AS u
+    SET files = u.files - c.files, size_bytes = u.size_bytes - c.size_bytes
+    FROM (
+        SELECT s.directory_id, r.se_id, a.owner_id, sum(s.files)::bigint AS files, sum(s.size_bytes)::bigint AS size_bytes
+        FROM alike AS s
+        JOIN catalog.access AS a USING (access_id)
+        CROSS JOIN LATERAL unnest(s.se_ids) AS r (se_id)
+        GROUP BY s.directory_id, r.se_id, a.owner_id
+    ) AS c
+    WHERE u.directory_id = c.directory_id AND u.se_id = c.se_id AND u.owner_id = c.owner_id
+), counted AS (
+    UPDATE catalog.directory AS d
+    SET file_count = d.file_count - c.files, size_bytes = d.size_bytes - c.size_bytes,
+        annotated_files = d.annotated_files - c.annotated
+    FROM (
+        SELECT directory_id, sum(files)::bigint AS files, sum(size_bytes)::bigint AS size_bytes, sum(annotated) AS annotated
+        FROM alike GROUP BY directory_id
+    ) AS c
+    WHERE d.directory_id = c.directory_id
+), forgotten AS (
+    DELETE FROM catalog.file_ancestor
+    WHERE %(lineage)s::boolean AND vo_id = %(vo_id)s::integer
+      AND (file_id IN (SELECT file_id FROM gone) OR ancestor_id IN (SELECT file_id FROM gone))
+)
+SELECT COALESCE(sum(files), 0)::bigint, COALESCE(sum(size_bytes), 0)::bigint FROM alike;
+
 -- name: forget_provenance
 -- Take files out of the lineage of others.
 DELETE FROM catalog.file_ancestor
@@ -375,10 +429,6 @@ WHERE vo_id = %(vo_id)s::integer
 -- name: any_provenance
 -- Whether the VO keeps any lineage at all.
 SELECT EXISTS (SELECT FROM catalog.file_ancestor WHERE vo_id = %(vo_id)s::integer);
-
--- name: delete_files
--- Delete files, with all their replicas.
-DELETE FROM catalog.file WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[]);
 
 -- name: delete_directories
 -- Delete directories that are empty, or whose subdirectories are among them.
@@ -632,3 +682,7 @@ CROSS JOIN LATERAL (
 WHERE q.vo_id = %(vo_id)s::integer AND q.quota_id = ANY (%(quota_ids)s::integer[])
   AND (used.files > q.max_files OR used.size_bytes > q.max_bytes)
 ORDER BY q.quota_id;
+
+-- name: wake_followers
+-- Wake who follows the VO's change feed, once the transaction is committed.
+SELECT pg_notify('spinor', 'changes:' || %(vo_id)s::integer);

@@ -15,6 +15,7 @@ from spinor.errors import SpinorError
 from spinor.search.expression import shown
 
 MAX_NAME_BYTES = 255
+LAST_NAME = "\U0010ffff" * 64  # No name comes after it: names have at most 255 bytes.
 MAX_PATH_BYTES = 4096
 MAX_REMOVED_FILES = 10_000  # By one request; file operations remove any number.
 ROOT_MODE = 0o1775  # All of the VO may put things there, and each may take away their own.

@@ -338,6 +338,18 @@ async def on_files(tx: Tx, caller: Caller, query: Query, file_ids: Sequence[int]
     await execute(tx, query, {"vo_id": caller.vo_id, "file_ids": list(file_ids), **values})
 
 
+async def remove_files(tx: Tx, caller: Caller, ranges: Sequence[tuple[int, str, str]], *, delete_bytes: bool) -> None:
+    """Remove all files of these (directory_id, first name, last name). The directories must be locked."""
+    directory_ids, firsts, lasts = (array_text(column) for column in zip(*ranges, strict=True))
+    values = {
+        "vo_id": caller.vo_id, "directory_ids": directory_ids, "firsts": firsts, "lasts": lasts,
+        "own_only": [False] * len(ranges), "own": [], "fixed": [], "file_ids": None, "lineage": False,
+        "delete_bytes": delete_bytes,
+    }  # fmt: skip
+    await execute(tx, Q.remove_files, values)
+    await execute(tx, Q.wake_followers, {"vo_id": caller.vo_id})
+
+
 async def any_provenance(tx: Tx, caller: Caller) -> bool:
     return bool(await fetch_value(tx, Q.any_provenance, {"vo_id": caller.vo_id}))
 

@@ -107,10 +107,6 @@ UPDATE catalog.operation
 SET error = %(error)s::text, updated_at = now(), cursor = cursor || jsonb_strip_nulls(jsonb_build_object('size', %(size)s::integer))
 WHERE operation_id = %(operation_id)s::bigint AND ended_at IS NULL;
 
--- name: wake_followers
--- Wake who follows the VO's change feed, once the transaction is committed.
-SELECT pg_notify('spinor', 'changes:' || %(vo_id)s::integer);
-
 -- name: where_is
 -- Where a directory is now, and whether it is still there.
 SELECT path FROM catalog.directory WHERE vo_id = %(vo_id)s::integer AND directory_id = %(directory_id)s::bigint;

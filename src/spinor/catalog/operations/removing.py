@@ -7,12 +7,13 @@ import msgspec
 from spinor.catalog import store as catalog
 from spinor.catalog.errors import StillMoving
 from spinor.catalog.models import BytesFate
-from spinor.catalog.operations import rules, store
+from spinor.catalog.operations import store
 from spinor.catalog.operations.models import Remove
 from spinor.catalog.operations.rules import Cursor, Phase, Range
 from spinor.catalog.operations.selection import selected
 from spinor.catalog.operations.slices import Slice, end_of_files, next_part, place_of, refuse_closed
 from spinor.catalog.operations.store import Below, Q, W
+from spinor.catalog.rules import LAST_NAME
 from spinor.catalog.service.directories import not_taken
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.store import Directory
@@ -71,7 +72,7 @@ async def _delete(work: Slice, request: Remove, ranges: list[Range], chosen: dic
     some: list[Range] = []
     plain = not (lineage or chosen["fixed"] or chosen["file_ids"] is not None)
     for item in ranges:
-        if plain and not (item.own_only or item.first or item.last != rules.LAST_NAME):
+        if plain and not (item.own_only or item.first or item.last != LAST_NAME):
             whole.append(item.directory)
         else:
             some.append(item)
@@ -81,7 +82,7 @@ async def _delete(work: Slice, request: Remove, ranges: list[Range], chosen: dic
         if lineage:
             await store.on_ranges(tx, caller, W.hold_files, some)
         values = {"lineage": lineage, "delete_bytes": delete_bytes, **chosen}
-        work.count(await store.on_ranges(tx, caller, W.remove_files, some, **values))
+        work.count(await store.on_ranges(tx, caller, catalog.Q.remove_files, some, **values))
     if not lineage and await catalog.any_provenance(tx, caller):
         raise StillMoving  # The VO's first lineage came meanwhile: the slice is done again, with a look at it.
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from spinor.catalog.operations.models import OperationState
+from spinor.catalog.rules import LAST_NAME
 from spinor.catalog.store import Directory
 
 KEPT_REFUSALS = 10_000
@@ -14,7 +15,6 @@ TARGET_ALONE_S = 0.04  # While nobody else may put names into the VO's directori
 LEAST, FIRST, MOST = 50, 2000, 100_000
 MOST_DIRECTORIES = 4000
 BREATH = 0.1  # Of the time that the slice took.
-LAST_NAME = "\U0010ffff" * 64  # No name comes after it: names have at most 255 bytes.
 _MEMORY_S = 3.0  # The rate is that of about so many seconds.
 
 CHANGES: dict[OperationState, frozenset[OperationState]] = {

@@ -13,6 +13,7 @@ from spinor.catalog.operations.errors import TreeMoved
 from spinor.catalog.operations.models import OnTrees
 from spinor.catalog.operations.rules import Cursor, Phase, Range
 from spinor.catalog.operations.store import Taken
+from spinor.catalog.rules import LAST_NAME
 from spinor.catalog.service.directories import refusal
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.store import Directory
@@ -91,7 +92,7 @@ async def next_part(work: Slice, top: str, directory_id: int) -> Part:
         return Part([], [], await permissions(work.tx, work.caller), None)
     taken = rules.whole_directories(walked, cursor)
     first = cursor.name if taken[0].path == cursor.path else ""
-    last = rules.LAST_NAME
+    last = LAST_NAME
     end = msgspec.structs.replace(cursor, path=rules.after(taken[-1].path), name="")
     if taken[0].file_count > cursor.size:
         name = await store.nth_name(work.tx, work.caller, taken[0].directory_id, first, cursor.size)

@@ -8,6 +8,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
+from spinor.catalog import store as catalog
 from spinor.catalog.models import Refusal
 from spinor.catalog.operations.models import OperationRefusal, OperationState, WaitingBytes
 from spinor.catalog.operations.rules import Cursor, Range
@@ -156,7 +157,7 @@ async def note_delay(tx: Tx, operation_id: int, error: str, size: int | None) ->
 
 
 async def wake_followers(tx: Tx, taken: Taken) -> None:
-    await execute(tx, Q.wake_followers, {"vo_id": taken.vo_id})
+    await execute(tx, catalog.Q.wake_followers, {"vo_id": taken.vo_id})
 
 
 async def where_is(tx: Tx, caller: Caller, directory_id: int) -> str | None:

@@ -78,7 +78,9 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
             going[given] = file.file_id
     fixed = await _read_only(tx, caller, list(going.values()), fate)
     refused |= {given: _cannot_delete(given, fixed[going[given]]) for given in going if going[given] in fixed}
-    await _delete(tx, caller, [file_id for file_id in going.values() if file_id not in fixed], fate)
+    ids = [file_id for file_id in going.values() if file_id not in fixed]
+    places = {row.file_id: (row.directory_id, row.name, row.name) for row in rows}
+    await _delete(tx, caller, [places[file_id] for file_id in ids], ids, fate)
     return refused
 
 
@@ -101,7 +103,8 @@ async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> Sp
     files = await store.files_in(tx, caller, ids)
     if fixed := await _read_only(tx, caller, files, fate):
         return _cannot_delete(path, next(iter(fixed.values())))
-    await _delete(tx, caller, files, fate)
+    ranges = [(directory.directory_id, "", rules.LAST_NAME) for directory in directories if directory.file_count]
+    await _delete(tx, caller, ranges, files, fate)
     gone = [(directory_id, 0, None, None) for directory_id in ids]
     await store.record_changes(tx, caller, "directory-removed", gone)
     await store.delete_directories(tx, caller, ids)
@@ -141,16 +144,15 @@ def _cannot_delete(path: str, se: str) -> ReplicaReadOnly:
     )
 
 
-async def _delete(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFate) -> None:
+async def _delete(
+    tx: Tx, caller: Caller, ranges: Sequence[tuple[int, str, str]], file_ids: Sequence[int], fate: BytesFate
+) -> None:
+    """The files of these (directory_id, first name, last name), which have these ids."""
     if not file_ids:
         return
+    await store.remove_files(tx, caller, ranges, delete_bytes=fate is BytesFate.DELETE)
     if fate is BytesFate.DELETE:
-        await store.on_files(tx, caller, Q.queue_removals, file_ids)
         await enqueue(tx, REMOVE_BYTES, dedupe_key="due")
-    await store.record_files(tx, caller, "files-removed", file_ids)
-    await store.on_files(tx, caller, Q.count_out_usage, file_ids)
-    await store.on_files(tx, caller, Q.count_files, file_ids, sign=-1)
-    await store.on_files(tx, caller, Q.delete_files, file_ids)
     # After the files: their deletion waits for whoever is just making one of them an ancestor.
     if await store.any_provenance(tx, caller):
         await store.on_files(tx, caller, Q.forget_provenance, file_ids)
