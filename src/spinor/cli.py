@@ -97,37 +97,37 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """The exit code of one command line: 0 ok, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 75 try again."""
-    from spinor.errors import SpinorError
-
     try:
         code = root.main(arguments, prog_name="spinor", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (whatever it is, it is told in one sentence)
+        return report(error)
+
+
+def report(error: BaseException, who: str = "spinor") -> int:
+    """Say what went wrong in one sentence; gives the exit code that says it too."""
+    from spinor.errors import SpinorError
+
+    if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except SpinorError as error:
-        click.echo(f"spinor: {error.message}", err=True)
+    if isinstance(error, SpinorError):
+        click.echo(f"{who}: {error.message}", err=True)
         if "caret" in error.facts:  # Where in a query the fault is.
             click.echo(f"  {error.facts['query']}\n  {error.facts['caret']}", err=True)
         return error.exit_code
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has left (`| head`); say nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"spinor: {where}{error.strerror or error}", err=True)
+        click.echo(f"{who}: {where}{error.strerror or error}", err=True)
         return 3 if isinstance(error, FileNotFoundError) else 4 if isinstance(error, PermissionError) else 1
-    except Exception as error:  # A fault of ours: a report without a traceback, unless asked for.
-        if os.environ.get("SPINOR_TRACEBACK"):
-            raise
-        click.echo(
-            f"spinor: an unexpected {type(error).__name__} ({error}); set SPINOR_TRACEBACK=1 to see where.", err=True
-        )
-        return 1
+    if os.environ.get("SPINOR_TRACEBACK"):  # A fault of ours: a report without a traceback, unless asked for.
+        raise error
+    click.echo(f"{who}: an unexpected {type(error).__name__} ({error}); set SPINOR_TRACEBACK=1 to see where.", err=True)
+    return 1

@@ -16,6 +16,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -107,17 +108,19 @@ class Client:
         self._token = token
         self._connection: http.client.HTTPConnection | None = None
         self._answered = False  # Whether this server has ever answered us.
+        self.patient = True  # Whether a server that is busy or away is waited for.
 
     @classmethod
     def from_environment(cls) -> "Client":
         """Talk to the current server with the discovered token."""
-        return cls(*credentials.current_server())
+        return _shared.get() or cls(*credentials.current_server())
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if _shared.get() is not self:
+            self.close()
 
     def close(self) -> None:
         if self._connection:
@@ -193,6 +196,8 @@ class Client:
             path = f"{path}?{urllib.parse.urlencode(query, doseq=True)}"
         key = os.urandom(16).hex()
         renewed, gone, busy = False, iter(_GONE_DELAYS_S), iter(_BUSY_DELAYS_S)
+        if not self.patient:
+            gone, busy = iter(()), iter(())
         while True:
             given = {"user-agent": f"spinor/{__version__}", "accept": "application/json", **(headers or {})}
             if body is not None:
@@ -340,6 +345,24 @@ class Client:
                 parts.hostname or "", parts.port or 443, timeout=120, context=context
             )
         return self._connection
+
+
+_shared: ContextVar[Client | None] = ContextVar("_shared", default=None)
+
+
+@contextlib.contextmanager
+def one_connection() -> Iterator[Client]:
+    """Clients that are made from the environment inside are this one, so that commands in a row share a connection.
+
+    Threads that are started inside have their own.
+    """
+    client = Client.from_environment()
+    before = _shared.set(client)
+    try:
+        yield client
+    finally:
+        _shared.reset(before)
+        client.close()
 
 
 class _Page(msgspec.Struct):

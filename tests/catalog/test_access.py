@@ -24,6 +24,8 @@ from spinor.catalog.models import (
     RemoveRequest,
     ReplicaStatus,
 )
+from spinor.catalog.provenance import service as provenance
+from spinor.catalog.provenance.models import LineageRequest, SetAncestors
 from spinor.catalog.query.models import FacetQuery, Query
 from spinor.catalog.quotas import service as quotas
 from spinor.catalog.quotas.models import QuotaSubject
@@ -111,6 +113,9 @@ FILE_VERBS: dict[str, Attempt] = {
     "replica host": lambda tx, c, path: replicas.rehost_replicas(tx, c, local(path), "second-se"),
     "set-status": lambda tx, c, path: replicas.set_file_status(tx, c, [path], FileStatus.SUSPECT),
     "checksums": lambda tx, c, path: replicas.fill_checksums(tx, c, [Checksums(lfn=LFN(path), adler32="00000001")]),
+    "ancestors": lambda tx, c, path: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN(path)])),
+    "descendants": lambda tx, c, path: provenance.descendants(tx, c, LineageRequest(lfns=[LFN(path)])),
+    "set-ancestors": lambda tx, c, path: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN(path), ancestors=[])]),
     "remove": remove,
     "move out": lambda tx, c, path: service.move(tx, c, [Move(source=path, target=f"{HOME}/taken")]),
     "chmod": lambda tx, c, path: access.change_access(tx, c, AccessRequest(paths=[path], mode="0777")),
@@ -128,6 +133,9 @@ FILE_CASES: dict[str, tuple[str, str, str, str, str]] = {
     "add replica": ("directory-denied", "directory-denied", "directory-denied", "file-denied", "file-denied"),
     "metadata set": ("directory-denied",) * 5,
     "exists": ("", "", "directory-denied", "", ""),
+    "ancestors": ("", "", "directory-denied", "file-denied", ""),
+    "descendants": ("", "", "directory-denied", "file-denied", ""),
+    "set-ancestors": ("directory-denied", "directory-denied", "directory-denied", "file-denied", "directory-denied"),
     **dict.fromkeys(
         ("replica add", "replica rm", "replica status", "replica host", "set-status", "checksums"),
         ("file-denied", "file-denied", "directory-denied", "file-denied", "file-denied"),
@@ -245,7 +253,7 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "set_metadata", "remove_files", "move_files", "change_access", "find_files", "directories_below", "usage",
         "find_quotas", "make_directories", "places", "directory_replicas", "exists", "add_replicas", "remove_replicas",
         "set_replica_status", "rehost_replicas", "set_file_status", "fill_checksums",
-        "count_files", "facets", "explain",
+        "count_files", "facets", "explain", "find_ancestors", "find_descendants", "set_ancestors",
     }  # fmt: skip
     apart = {
         "metadata_keys",
@@ -256,6 +264,30 @@ async def test_every_verb_with_an_address_is_in_a_table() -> None:
         "undeclare_metadata_keys",
         "describe_batch",  # This and the next refuse path by path: test_query_annotation.py tries them.
         "describe_selection",
+        "dump_storage_element",  # What is streamed passes the same sieve as a search: test_dumps.py, test_feed.py.
+        "stream_listing",
+        "read_changes",
+        "stream_changes",
+        "create_datasets",  # Datasets run their query with the rights of who reads: test_datasets.py.
+        "search_datasets",
+        "show_datasets",
+        "check_datasets",
+        "update_datasets",
+        "freeze_datasets",
+        "dataset_versions",
+        "release_datasets",
+        "annotate_datasets",
+        "rename_dataset",
+        "remove_datasets",
+        "dataset_files",
+        "check_invariants",  # For those who manage files only, or refused one by one: test_repairs.py, test_fsck*.py.
+        "recount",
+        "replicas_on",
+        "removals_on",
+        "queue_removals",
+        "cancel_removals",
+        "unnamed",
+        "make_repairs",
         "ask",  # Operations refuse path by path, too: test_operations.py tries them.
         "show",
         "search",

@@ -8,7 +8,7 @@ import pytest
 
 from spinor.access import Caller
 from spinor.catalog import service
-from spinor.catalog.errors import DirectoryDenied, FileDenied, UnknownLFN
+from spinor.catalog.errors import DirectoryDenied, UnknownLFN
 from spinor.catalog.models import Move, RemoveRequest
 from spinor.catalog.provenance import service as provenance
 from spinor.catalog.provenance.errors import AncestorLeaving, LineageCycle
@@ -179,7 +179,7 @@ async def test_what_the_reader_may_not_see_is_left_out_and_what_lies_behind_is_n
     assert await ancestors(world.db, world.ada, f"{D}/a") == [("/astro/hidden/x", 1), (f"{D}/b", 2)]
     await register(world.db, world.alan, "/astro/alan/mine")
     for lfn, ancestor, error in (
-        ("/astro/alan/mine", "/astro/hidden/x", FileDenied),
+        ("/astro/alan/mine", "/astro/hidden/x", DirectoryDenied),
         (f"{D}/a", "/astro/alan/mine", DirectoryDenied),
     ):
         with pytest.raises(error):

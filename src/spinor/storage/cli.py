@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 @click.argument("locals_", nargs=-1, required=True, metavar="LOCAL...")
 @click.argument("target", metavar="LFN")
 @click.option("--se", help="The storage element; not needed when your VO has only one to write to.")
+@click.option("--guid", help="A UUID for the file, of which there is one then; a new one if none is given.")
 @output_options
-def put(locals_: tuple[str, ...], target: str, se: str | None, as_json: bool, quiet: bool) -> None:
+def put(locals_: tuple[str, ...], target: str, se: str | None, guid: str | None, as_json: bool, quiet: bool) -> None:
     """Copy local files to a storage element, and register them as LFN, or into LFN/ if it ends with a slash.
 
     Each file is registered with the checksums of the bytes that went, or leaves nothing behind.
@@ -35,12 +36,14 @@ def put(locals_: tuple[str, ...], target: str, se: str | None, as_json: bool, qu
             raise click.UsageError(f"{file} is a directory; `spinor file register-directory` publishes trees.")
     into = target if target.endswith("/") else target + "/" if len(files) > 1 else ""
     lfns = [into + file.name if into else target for file in files]
+    if guid is not None and len(files) != 1:
+        raise click.UsageError("--guid is one file's; put one file.")
     total = sum(file.stat().st_size for file in files)
     with Client.from_environment() as client:
         body = {"se": se or _only_element(client), "lfns": lfns}
         places = client.post("/api/files/places", body, list[Place])
         with Progress("put", total, "B") as progress:
-            done = [_put(client, file, place, progress) for file, place in zip(files, places, strict=True)]
+            done = [_put(client, file, place, guid, progress) for file, place in zip(files, places, strict=True)]
     if as_json or quiet:
         show(done, [], id_field="lfn", as_json=as_json, quiet=quiet)
 
@@ -55,7 +58,7 @@ def _only_element(client: Client) -> str:
     return names[0]
 
 
-def _put(client: Client, local: Path, place: Place, progress: object) -> object:
+def _put(client: Client, local: Path, place: Place, guid: str | None, progress: object) -> object:
     """Copy, then register; what cannot be registered is deleted again."""
     from spinor.catalog.models import Registered, RegisterOutcome
     from spinor.client import RemoteError
@@ -67,7 +70,7 @@ def _put(client: Client, local: Path, place: Place, progress: object) -> object:
     new = {
         "lfn": place.lfn, "se": place.se, "pfn": place.pfn,
         "size_bytes": sums.size_bytes, "adler32": sums.adler32, "sha256": sums.sha256,
-    }  # fmt: skip
+    } | ({"guid": guid} if guid is not None else {})  # fmt: skip
     try:
         (registered,) = client.post("/api/files/register", [new], list[Registered])
     except RemoteError as error:

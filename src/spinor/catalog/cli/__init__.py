@@ -37,6 +37,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
     "register-manifest": ("spinor.catalog.cli.manifest:register_manifest", "Register what a table or a dump names."),
+    "fsck": ("spinor.storage.fsck:fsck", "Check the catalog, and storages against it."),
+    "shell": ("spinor.catalog.cli.shell:shell", "Work with a current directory, patterns and completion."),
 }
 
 

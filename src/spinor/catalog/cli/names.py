@@ -10,27 +10,73 @@ from spinor.terminal import output_options
 
 
 @click.command()
-@click.argument("path", required=False)
-@click.option("-l", "--long", is_flag=True, help="Show sizes, owners and times.")
+@click.argument("paths", nargs=-1)
+@click.option("-l", "--long", is_flag=True, help="Show modes, owners, sizes and times.")
+@click.option("-t", "order", flag_value="created_at", help="The newest first.")
+@click.option("-S", "order", flag_value="size_bytes", help="The largest first.")
+@click.option("-r", "--reverse", is_flag=True, help="In reverse.")
+@click.option("--bytes", "in_bytes", is_flag=True, help="With -l: sizes in bytes, without units.")
 @output_options
-def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
-    """List the directory PATH (yours at the top if none is given); * and ? in its last part choose names."""
+def ls(paths: tuple[str, ...], long: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+    """List PATHS: what is in directories, and files themselves (the top of your VO if none is given).
+
+    * and ? in the last part of a path choose names. `-` reads paths from stdin.
+    """
     from spinor.client import Client
-    from spinor.terminal import printable, show
+    from spinor.errors import NotFound
+    from spinor.terminal import printable, read_words, show
 
     with Client.from_environment() as client:
-        body = {"path": path or f"/{client.get('/api/auth/whoami', dict)['vo']}"}
-        above, _, last = body["path"].rpartition("/")
-        if above and any(mark in last for mark in "*?"):
-            body = {"path": above, "glob": last}
-        rows = _entries(client, body)
-        if as_json or quiet or long:
-            columns = ["mode", "owner", "group", "size_bytes", "created_at", "name"]
-            shown = rows if as_json or quiet else (_Line(row) for row in rows)
-            show(shown, columns, id_field="lfn", as_json=as_json, quiet=quiet)
-            return
-        for row in rows:
-            click.echo(printable(row.name) + ("/" if row.kind == "directory" else ""))
+        wanted = read_words(paths) or [f"/{client.get('/api/auth/whoami', dict)['vo']}"]
+        sections, missing = _sections(client, wanted)
+        for number, (title, rows) in enumerate(sections):
+            rows = _ordered(rows, options["order"], options["reverse"])
+            if as_json or quiet:
+                show(rows, [], id_field="lfn", as_json=as_json, quiet=quiet)
+                continue
+            if title is not None:
+                click.echo(("\n" if number else "") + f"{printable(title)}:")
+            if long:
+                size = "size" if options["in_bytes"] else "size_bytes"
+                show(
+                    (_Line(row) for row in rows), ["mode", "owner", "group", size, "created_at", "name"], id_field="lfn"
+                )
+            else:
+                for row in rows:
+                    click.echo(printable(row.name) + ("/" if row.kind == "directory" else ""))
+    if missing:
+        raise NotFound(f"There is nothing at {', '.join(map(printable, missing[:5]))}; see `spinor file ls`.")
+
+
+def _sections(client: Any, wanted: list[str]) -> tuple[list[tuple[str | None, Any]], list[str]]:
+    """The lists to show, files first, each with its title; and the paths at which there is nothing."""
+    from spinor.catalog.models import Entry, EntryKind, FileStat
+    from spinor.catalog.replicas.models import Existing
+
+    patterns = [path for path in wanted if any(mark in path.rpartition("/")[2] for mark in "*?")]
+    plain = [path for path in wanted if path not in patterns]
+    if len(wanted) == 1:
+        return [(None, _listed(client, wanted[0]))], []
+    found = client.post("/api/files/exists", {"paths": plain}, list[Existing]) if plain else []
+    files = [row.path for row in found if row.kind == "file"]
+    sections: list[tuple[str | None, Any]] = []
+    if files:
+        entries = []
+        for stat in client.post("/api/files/stat", {"paths": files}, list[FileStat]):
+            known = {name: getattr(stat, name) for name in Entry.__struct_fields__ if hasattr(stat, name)}
+            entries.append(Entry(name=stat.lfn.rpartition("/")[2], kind=EntryKind.FILE, **known))
+        sections.append((None, entries))
+    sections += [(None, _listed(client, pattern)) for pattern in patterns]
+    sections += [(row.path, _listed(client, row.path)) for row in found if row.kind == "directory"]
+    return sections, [row.path for row in found if row.kind is None]
+
+
+def _listed(client: Any, path: str) -> Iterator[Any]:
+    body = {"path": path}
+    above, _, last = path.rpartition("/")
+    if above and any(mark in last for mark in "*?"):
+        body = {"path": above, "glob": last}
+    return _entries(client, body)
 
 
 def _entries(client: Any, body: dict[str, Any]) -> Iterator[Any]:
@@ -51,6 +97,13 @@ def _entries(client: Any, body: dict[str, Any]) -> Iterator[Any]:
     yield from client.pages("/api/files/list", body, Entry)
 
 
+def _ordered(rows: Any, order: str | None, reverse: bool) -> Any:
+    """The rows as they come unless another order is asked for."""
+    if order is None:
+        return reversed(list(rows)) if reverse else rows
+    return sorted(rows, key=lambda row: getattr(row, order), reverse=not reverse)
+
+
 class _Line:
     """An entry as `ls -l` shows it."""
 
@@ -60,7 +113,7 @@ class _Line:
         is_directory = entry.kind == "directory"
         self.mode = stat.filemode(entry.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG)) + "+" * entry.acl
         self.owner, self.group = entry.owner, entry.group
-        self.size_bytes, self.created_at = entry.size_bytes, entry.created_at
+        self.size_bytes, self.size, self.created_at = entry.size_bytes, str(entry.size_bytes), entry.created_at
         self.name = entry.name + ("/" if is_directory else "")
 
 

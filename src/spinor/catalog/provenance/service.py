@@ -16,6 +16,7 @@ from spinor.catalog.provenance.errors import AncestorLeaving, LineageCycle, TooM
 from spinor.catalog.provenance.models import FileAncestors, FileDescendants, LineageRequest, Relative, SetAncestors
 from spinor.catalog.provenance.store import FoundFile, Q
 from spinor.catalog.service import reading
+from spinor.catalog.service.directories import require_ways
 from spinor.catalog.service.permissions import permissions
 from spinor.db import Query, Tx
 from spinor.search.expression import shown
@@ -61,6 +62,7 @@ async def set_ancestors(tx: Tx, caller: Caller, changes: Sequence[SetAncestors])
     LineageCycle (names the way), AncestorLeaving (try again).
     """
     lfns = list(dict.fromkeys(change.lfn for change in changes))
+    await require_ways(tx, caller, lfns)
     await catalog_store.hold_tree(tx, caller)
     await catalog_store.lock_directories(tx, caller, {rules.split_lfn(lfn, caller.vo)[0] for lfn in lfns})
     await store.hold_lineage(tx, caller)
@@ -114,7 +116,7 @@ async def _readable(tx: Tx, caller: Caller, lfns: Sequence[str]) -> dict[str, Fo
     await mine.learn({row.access_id for row in rows}, {row.gate_id for row in rows})
     for row in rows:
         if not mine.may_read(row.access_id, row.gate_id):
-            raise reading.file_denied(row.lfn)
+            raise await reading.unreadable(tx, mine, row.lfn, row.gate_id)
     return {row.lfn: row for row in rows}
 
 
