@@ -112,7 +112,7 @@ async def _check(tx: Tx, caller: Caller, row: KnownDataset, gone: int) -> Datase
     same = (row.files, row.size_bytes, row.digest) == (now.files, now.size_bytes, now.digest.hex())
     return DatasetCheck(
         name=row.name, state=row.state, changed=not same, checked_at=row.checked_at, files=row.files,
-        files_now=now.files, size_bytes=row.size_bytes, size_bytes_now=now.size_bytes, digest=row.digest,
+        files_now=now.files, size_bytes=row.size_bytes, size_now_bytes=now.size_bytes, digest=row.digest,
         digest_now=now.digest.hex(), gone=gone,
     )  # fmt: skip
 
