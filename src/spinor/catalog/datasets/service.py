@@ -28,7 +28,6 @@ from spinor.catalog.datasets.models import (
     RenameDataset,
 )
 from spinor.catalog.datasets.store import KnownDataset, Q, Selection
-from spinor.catalog.dumps.store import begin_streaming
 from spinor.catalog.models import Access
 from spinor.catalog.service.permissions import permissions, sieve
 from spinor.catalog.service.querying import prepare
@@ -185,8 +184,7 @@ async def remove(tx: Tx, caller: Caller, names: Sequence[str]) -> None:
 
 async def stream_files(db: Database, caller: Caller, request: DatasetFiles) -> Pieces:
     """The files of a dataset, or of one of its versions, as JSON lines. Raises UnknownVersion."""
-    async with db.transaction() as tx:
-        await begin_streaming(tx)
+    async with db.snapshot() as tx:
         (row,) = await _known(tx, caller, [request.name])
         version = request.version or (row.version if row.state is DatasetState.FROZEN else None)
         if version is None:
