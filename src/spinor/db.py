@@ -47,6 +47,23 @@ class StatementTooLong(Unavailable):
     code = "statement-timeout"
 
 
+class TooManyStreams(Unavailable):
+    """As many large answers are under way as this server gives at a time; try again in a moment."""
+
+    code = "too-many-streams"
+
+
+# Rows come sorted out of an index, one directory after the other: sorting them, or sending workers for them, would mean
+# to wait for the last before the first can leave. A long answer is not ended for its length.
+_STREAMING: LiteralString = """
+    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+    SET LOCAL statement_timeout = 0;
+    SET LOCAL max_parallel_workers_per_gather = 0;
+    SET LOCAL jit = off;
+    SET LOCAL enable_bitmapscan = off
+"""
+
+
 class Database:
     """A pool of connections. `errors` says what a violated constraint means to the caller, by constraint name."""
 
@@ -54,6 +71,7 @@ class Database:
         self.pool = pool
         self.url = url
         self.errors = errors
+        self._lent = 0
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -95,6 +113,21 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         async with self.statements() as conn, conn.transaction():
             yield conn
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Tx]:
+        """A transaction for an answer that is read as long as its reader likes: all its statements see the same, and
+        send rows as they find them. At most half of the connections are lent for that. Raises TooManyStreams.
+        """
+        if self._lent >= max(1, self.pool.max_size // 2):
+            raise TooManyStreams
+        self._lent += 1
+        try:
+            async with self.transaction() as tx:
+                await tx.execute(_STREAMING, prepare=False)
+                yield tx
+        finally:
+            self._lent -= 1
 
     @contextlib.asynccontextmanager
     async def statements(self) -> AsyncIterator[Tx]:

@@ -93,7 +93,7 @@ async def test_the_digest_tells_what_numbers_do_not(world: World) -> None:
     async with db.transaction() as tx:
         await service.move(tx, ada, [Move(source="/astro/a", target="/astro/z")])
     found = await check(db, ada, "d")
-    assert (found.changed, found.files_now, found.size_bytes_now) == (True, found.files, found.size_bytes)
+    assert (found.changed, found.files_now, found.size_now_bytes) == (True, found.files, found.size_bytes)
     async with db.transaction() as tx:
         await service.move(tx, ada, [Move(source="/astro/z", target="/astro/a")])
     assert not (await check(db, ada, "d")).changed

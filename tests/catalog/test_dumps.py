@@ -20,7 +20,7 @@ from spinor.catalog.errors import DirectoryDenied, UnknownDirectory
 from spinor.catalog.feed import service as feed
 from spinor.catalog.feed.models import ChangesRequest
 from spinor.catalog.models import BytesFate, Entry, ListRequest, RemoveRequest
-from spinor.db import Database, execute
+from spinor.db import Database, TooManyStreams, execute
 from spinor.resources.service import UnknownStorageElement
 from spinor.streaming import streamed
 
@@ -190,6 +190,21 @@ async def test_a_reader_that_goes_gives_its_connection_back(world: World) -> Non
         await response({"type": "http"}, receive, send)
         assert taken < 3_000_000
     assert len((await dumped(db, ada))[1]) > 1_000_000
+
+
+async def test_large_answers_leave_connections_for_the_others(world: World) -> None:
+    db, ada = world.db, world.ada
+    await register(db, ada, "/astro/x")
+    going = [dumps.dump(db, ada, "local-se", DumpRequest()) for _ in range(10)]
+    for pieces in going:
+        await anext(pieces)
+    with pytest.raises(TooManyStreams) as caught:
+        await dumped(db, ada)
+    assert caught.value.retry
+    await register(db, ada, "/astro/y")
+    for pieces in going:
+        await pieces.aclose()
+    assert await dumped(db, ada)
 
 
 async def test_the_commands(

@@ -121,7 +121,7 @@ def check(names: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     found = _post("/check", _words(names), list[DatasetCheck])
     if quiet:
         found = [row for row in found if row.changed]
-    columns = ["name", "state", "changed", "files", "files_now", "size_bytes", "size_bytes_now", "gone", "checked_at"]
+    columns = ["name", "state", "changed", "files", "files_now", "size_bytes", "size_now_bytes", "gone", "checked_at"]
     _show(found, columns, as_json, quiet)
 
 

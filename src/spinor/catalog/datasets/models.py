@@ -86,7 +86,7 @@ class DatasetCheck(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     files_now: int
     size_bytes: int
-    size_bytes_now: int
+    size_now_bytes: int
     digest: str
     digest_now: str
     gone: int

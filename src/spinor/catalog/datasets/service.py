@@ -28,7 +28,6 @@ from spinor.catalog.datasets.models import (
     RenameDataset,
 )
 from spinor.catalog.datasets.store import KnownDataset, Q, Selection
-from spinor.catalog.dumps.store import begin_streaming
 from spinor.catalog.models import Access
 from spinor.catalog.service.permissions import permissions, sieve
 from spinor.catalog.service.querying import prepare
@@ -112,7 +111,7 @@ async def _check(tx: Tx, caller: Caller, row: KnownDataset, gone: int) -> Datase
     same = (row.files, row.size_bytes, row.digest) == (now.files, now.size_bytes, now.digest.hex())
     return DatasetCheck(
         name=row.name, state=row.state, changed=not same, checked_at=row.checked_at, files=row.files,
-        files_now=now.files, size_bytes=row.size_bytes, size_bytes_now=now.size_bytes, digest=row.digest,
+        files_now=now.files, size_bytes=row.size_bytes, size_now_bytes=now.size_bytes, digest=row.digest,
         digest_now=now.digest.hex(), gone=gone,
     )  # fmt: skip
 
@@ -185,8 +184,7 @@ async def remove(tx: Tx, caller: Caller, names: Sequence[str]) -> None:
 
 async def stream_files(db: Database, caller: Caller, request: DatasetFiles) -> Pieces:
     """The files of a dataset, or of one of its versions, as JSON lines. Raises UnknownVersion."""
-    async with db.transaction() as tx:
-        await begin_streaming(tx)
+    async with db.snapshot() as tx:
         (row,) = await _known(tx, caller, [request.name])
         version = request.version or (row.version if row.state is DatasetState.FROZEN else None)
         if version is None:

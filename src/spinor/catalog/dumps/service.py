@@ -26,8 +26,7 @@ async def dump(db: Database, caller: Caller, se: str, request: DumpRequest) -> P
     The first piece is the position of the snapshot in the change feed, and no part of the dump. Raises
     UnknownStorageElement, UnknownDirectory.
     """
-    async with db.transaction() as tx:
-        await store.begin_streaming(tx)
+    async with db.snapshot() as tx:
         element = await resources.storage_element(tx, caller, se)
         top = None if request.path is None else await required_directory(tx, caller, request.path, listed=True)
         values = {"vo_id": caller.vo_id, "se_id": element.se_id, "path": top and top.path}
@@ -97,8 +96,7 @@ async def stream_listing(db: Database, caller: Caller, request: StreamedListing)
 
     Raises UnknownDirectory, DirectoryDenied; below, what the caller may not list is left out.
     """
-    async with db.transaction() as tx:
-        await store.begin_streaming(tx)
+    async with db.snapshot() as tx:
         path = checked_path(request.path, caller.vo)
         top = await required_directory(tx, caller, path, listed=True)
         mine = await sieve(tx, caller, top)

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from spinor.access import Caller
 from spinor.catalog.service.permissions import Sieve
-from spinor.db import Queries, Tx, execute, fetch_value
+from spinor.db import Queries, Tx, fetch_value
 from spinor.tables import stream_csv, stream_lines, stream_tables
 
 Q = Queries("spinor.catalog.dumps")
@@ -20,22 +20,6 @@ DUMP = pa.schema(
     ]
 )  # fmt: skip
 _DUMP_LINES = sql.SQL(Queries("spinor.catalog.dumps", "lines.sql").dump_lines).format(dump=sql.SQL(Q.dump))
-
-# Rows come sorted out of an index, one directory after the other: sorting them, or sending workers for them, would mean
-# to wait for the last before the first can leave. A long answer is not ended for its length.
-_STREAMING = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-    "SET LOCAL statement_timeout = 0",
-    "SET LOCAL max_parallel_workers_per_gather = 0",
-    "SET LOCAL jit = off",
-    "SET LOCAL enable_bitmapscan = off",
-)
-
-
-async def begin_streaming(tx: Tx) -> None:
-    """The first thing that a transaction does: all its statements see the same, for as long as they take."""
-    for statement in _STREAMING:
-        await execute(tx, statement)
 
 
 def dump_csv(tx: Tx, values: dict[str, Any]) -> AsyncGenerator[bytes, None]:
