@@ -1,105 +1,133 @@
-"""How fast the catalog is compared with a storage's dump, and how much memory that takes.
+"""How fast the catalog of a running service is compared with a storage's dump, and how much memory that takes.
 
-Both sides are made up: a text dump (PFN, size, adler32), and the Arrow stream of the catalog as a server sends it, from
-a file. One file in a thousand is dark, one lost, one of another size, one of another checksum, and the run fails unless
-exactly these are found. The comparison runs in a process of its own, whose peak memory is told. The peer is what people
-do by hand: `sort` both lists of names and `comm` them, with the same memory, which tells dark and lost files only.
+The command is `spinor file fsck` itself: the server reads its tables and streams, and the client compares. The dump is
+text (PFN, size, adler32), its directories in another order than the catalog's. One file in a thousand is dark, one
+lost, one of another size, one of another checksum, and the run fails unless exactly these are found. Besides, the
+catalog proves its invariants. The peer is what people do by hand: cut the names out of the dump and out of a list of
+the catalog's, `sort` both and `comm` them, which tells dark and lost files only; its list is there already.
 """
 
-import gzip
 import os
-import resource
-import shutil
 import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
+from bench.catalog_load import Connection, load
 from bench.figures import Report
-from bench.service import Service
-from spinor.catalog.fsck import checking
-from spinor.catalog.fsck.comparing import CATALOG, Rules, Sides
-from spinor.catalog.fsck.dumps import Dump
-from spinor.catalog.fsck.reports import Header, ReportWriter
-from spinor.catalog.fsck.roots import Roots
-from spinor.catalog.manifests.source import Source
+from bench.service import SPINOR, Service
 
-FILES = {"trial": 20_000, "small": 1_000_000, "full": 10_000_000}
-PER_DIRECTORY = 1000
-BATCH_ROWS = 50_000
+FILES = {"trial": 20_000, "small": 500_000, "full": 10_000_000}
+DIRECTORY = "/demo/fsck"
 FAULTY = 1000  # One in so many has a fault of each kind.
-PEER = "sort and comm of the names alone in this run"
+PEER = "cut, sort and comm of the names alone in this run"
 PEER_MEMORY = "512M"
-LISTED_AT = datetime(2026, 11, 27, tzinfo=UTC)
+DIRECTORIES = 500  # Of which the lines of a dump are asked for at once.
+
+# Files by the remainder of their number: 0 has a dark one beside it, 1 is lost, 2 has another size, 3 another checksum.
+DUMP = """
+COPY (
+    SELECT %(root)s || '/' || l.path || '/' || f.name || CASE again WHEN 1 THEN '.dark' ELSE '' END,
+           f.size_bytes + CASE f.file_id %% %(faulty)s WHEN 2 THEN 1 ELSE 0 END,
+           lpad(to_hex(CASE f.file_id %% %(faulty)s WHEN 3 THEN f.adler32 # 1 ELSE f.adler32 END), 8, '0')
+    FROM catalog.file AS f
+    JOIN catalog.directory_location AS l USING (directory_id)
+    CROSS JOIN LATERAL generate_series(0, CASE f.file_id %% %(faulty)s WHEN 0 THEN 1 ELSE 0 END) AS again
+    WHERE f.directory_id BETWEEN %(first)s AND %(last)s AND f.file_id %% %(faulty)s <> 1
+) TO STDOUT
+"""
+NAMES = """
+COPY (
+    SELECT %(root)s || '/' || l.path || '/' || f.name
+    FROM catalog.file AS f JOIN catalog.directory_location AS l USING (directory_id)
+) TO STDOUT
+"""
 
 
-class Result(msgspec.Struct, frozen=True):
-    wall_s: float
-    peak_bytes: int
+class Sums(msgspec.Struct, frozen=True):
+    findings: int
     counts: dict[str, int]
+
+
+class Run(msgspec.Struct, frozen=True):
+    wall_s: float
+    peak_bytes: int  # Of the command's process.
+    server_bytes: int  # The most that the server's process had resident meanwhile.
+    sums: Sums
 
 
 def measure(report: Report, service: Service, size: str) -> None:
     count = FILES[size]
     work = service.work / "fsck"
     work.mkdir()
-    dump, packed, catalog = work / "dump.txt", work / "dump.txt.gz", work / "catalog.arrow"
-    write_dump(dump, count)
-    write_catalog(catalog, count)
+    load(service, DIRECTORY, count)
+    with service.connect() as conn:
+        conn.execute("ANALYZE")
+        faulty = _faulty(conn)
+        write_dump(conn, work / "dump.txt", str(service.storage_root))
+        _copied(conn, NAMES, work / "catalog.txt", root=str(service.storage_root))
+    dump = work / "dump.txt"
     report.say(f"{count:,} files on both sides; the dump has {dump.stat().st_size / 1e6:,.0f} MB")
-    peer = count / by_hand(work, dump, catalog)
+    peer = count / by_hand(work, dump)
     report.figure(f"{count:,} files, {PEER}", peer, "files/s")
-    with open(dump, "rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
-        shutil.copyfileobj(source, target, 1 << 20)
-    for name, path in (("a text dump", dump), ("a text dump in gzip", packed)):
-        result = run(path, catalog, work)
-        words = f"{count:,} files, the catalog against {name}"
-        report.figure(words, count / result.wall_s, "files/s", PEER, peer)
-        report.figure(f"{words}: wall time", result.wall_s, "s")
-        report.figure(f"{words}: peak memory", result.peak_bytes / (1 << 20), "MiB")
-        told = {kind: result.counts[kind] for kind in ("dark", "lost", "size", "checksum")}
-        if told != dict.fromkeys(told, count // FAULTY):
-            raise AssertionError(f"of each kind {count // FAULTY:,} should be found, and there are {told}")
+    service.spinor("login", "--group", "demo_admins")
+    words = ["--se", "local", "--dump", str(dump), "--margin", "0", "--work", str(work)]
+    found = run(service, [*words, "--report", str(work / "storage.parquet")])
+    _tell(report, f"{count:,} files, the catalog against a dump", found, count, peer)
+    told = {kind: found.sums.counts.get(kind) for kind in faulty}
+    if told != faulty:
+        raise AssertionError(f"there are {faulty}, and found are {told}")
+    proved = run(service, ["--report", str(work / "invariants.parquet")])
+    _tell(report, f"{count:,} files, the catalog against itself", proved, count)
+    if proved.sums.findings:
+        raise AssertionError(f"the catalog does not agree with itself: {proved.sums.counts}")
 
 
-def run(dump: Path, catalog: Path, work: Path) -> Result:
-    """The check in a process of its own."""
-    words = [sys.executable, "-m", "bench.catalog_fsck", str(dump), str(catalog), str(work)]
-    answer = subprocess.run(words, check=True, stdout=subprocess.PIPE)
-    return msgspec.json.decode(answer.stdout, type=Result)
+def _tell(report: Report, words: str, found: Run, count: int, peer: float | None = None) -> None:
+    report.figure(words, count / found.wall_s, "files/s", PEER if peer else None, peer)
+    report.figure(f"{words}: wall time", found.wall_s, "s")
+    report.figure(f"{words}: peak memory of the command", found.peak_bytes / (1 << 20), "MiB")
+    report.figure(f"{words}: peak memory of the server's process", found.server_bytes / (1 << 20), "MiB")
 
 
-def check(dump_path: Path, catalog: Path, work: Path) -> Result:
+def run(service: Service, words: list[str]) -> Run:
+    """`spinor file fsck` in a process of its own."""
+    server = service.pid_of("server")
+    most = 0
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.05):
+            most = max(most, _resident_bytes(server))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
     started = time.perf_counter()
-    header = Header(check=checking.CHECK, service="https://spinor.example", vo="bench", se="disk")
-    rules = Rules(se="disk", listed_at=LISTED_AT)
-    with (
-        Source(str(dump_path)) as source,
-        open(catalog, "rb") as stream,
-        ReportWriter(work / "report.ndjson", header) as report,
-    ):
-        dump = Dump(source, "disk", Roots(["/data/disk"]), checking.undecodable(report, "disk", {}), {})
-        sides = Sides(listing=dump, catalog=lambda: checking.catalog_rows(stream))
-        footer = checking.check(report, rules, sides, work)
+    try:
+        with subprocess.Popen(
+            [*SPINOR, "file", "fsck", "--json", *words], env=service.environ, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            answer = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        over.set()
+        watching.join()
     wall_s = time.perf_counter() - started
-    return Result(wall_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, footer.counts)
+    return Run(wall_s, used.ru_maxrss * 1024, most, msgspec.json.decode(answer, type=Sums))
 
 
-def by_hand(work: Path, dump: Path, catalog: Path) -> float:
+def _resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def by_hand(work: Path, dump: Path) -> float:
     """Seconds for what a site does without a tool; the catalog's names lie there as text already."""
-    names = work / "catalog.txt"
-    with open(names, "wb") as text, open(catalog, "rb") as stream:
-        for batch in checking.catalog_rows(stream):
-            prefixed = pc.binary_join_element_wise("/data/disk", batch.column("pfn"), "/")
-            pa.csv.write_csv(pa.table([prefixed], ["pfn"]), text, _PLAIN)
     environ = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work)}
     started = time.perf_counter()
     with open(work / "dump.cut", "wb") as cut:
@@ -110,55 +138,33 @@ def by_hand(work: Path, dump: Path, catalog: Path) -> float:
     with open(work / "differences.txt", "wb") as differences:
         comm = ["comm", "-3", str(work / "dump.cut.sorted"), str(work / "catalog.txt.sorted")]
         subprocess.run(comm, stdout=differences, env=environ, check=True)
-    return time.perf_counter() - started
+    took = time.perf_counter() - started
+    for name in ("dump.cut", "catalog.txt", "dump.cut.sorted", "catalog.txt.sorted", "differences.txt"):
+        (work / name).unlink()
+    return took
 
 
-_PLAIN = pa.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+def _faulty(conn: Connection) -> dict[str, int]:
+    """How many files of each remainder there are."""
+    row = conn.execute(
+        """SELECT count(*) FILTER (WHERE file_id %% %(n)s = 0), count(*) FILTER (WHERE file_id %% %(n)s = 1),
+                  count(*) FILTER (WHERE file_id %% %(n)s = 2), count(*) FILTER (WHERE file_id %% %(n)s = 3)
+           FROM catalog.file""",
+        {"n": FAULTY},
+    ).fetchone()
+    assert row is not None
+    return dict(zip(("dark", "lost", "size", "checksum"), (int(str(value)) for value in row), strict=True))
 
 
-def write_dump(path: Path, count: int) -> None:
-    """In another order than the catalog's: directories backwards."""
-    with open(path, "wb") as file:
-        for numbers in reversed(list(_numbers(count))):
-            fault = numbers % FAULTY
-            there = numbers[fault != 1]  # What is lost.
-            fault = there % FAULTY
-            names = np.where(fault == 0, there + count, there)  # Dark under a name of its own.
-            table = pa.table({
-                "pfn": pc.binary_join_element_wise("/data/disk", _pfns(names), "/"),
-                "size_bytes": there + (fault == 2),
-                "adler32": _hex(there + (fault == 3)),
-            })  # fmt: skip
-            pa.csv.write_csv(table, file, _PLAIN)
+def write_dump(conn: Connection, path: Path, root: str) -> None:
+    row = conn.execute("SELECT min(directory_id), max(directory_id) FROM catalog.directory").fetchone()
+    assert row is not None
+    first, last = (int(str(value)) for value in row)
+    path.write_bytes(b"")
+    for start in reversed(range(first, last + 1, DIRECTORIES)):
+        _copied(conn, DUMP, path, root=root, faulty=FAULTY, first=start, last=start + DIRECTORIES - 1)
 
 
-def write_catalog(path: Path, count: int) -> None:
-    old = pa.scalar(datetime(2026, 1, 1, tzinfo=UTC), pa.timestamp("us", "UTC"))
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, CATALOG, options=options) as writer:
-        for numbers in _numbers(count):
-            known = numbers[numbers % FAULTY != 0]
-            pfns, rows = _pfns(known), len(known)
-            lfns = pc.binary_join_element_wise("/bench", pfns, "/")
-            status, created_at = pa.repeat("available", rows), pa.repeat(old, rows)
-            columns = [pfns, lfns, pa.array(known), pa.array(known), status, created_at]
-            writer.write_batch(pa.record_batch(columns, schema=CATALOG))
-
-
-def _numbers(count: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    for start in range(0, count, BATCH_ROWS):
-        yield np.arange(start, min(start + BATCH_ROWS, count))
-
-
-def _pfns(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Array:
-    directory = pc.utf8_lpad(pa.array(numbers // PER_DIRECTORY).cast(pa.string()), 6, "0")
-    name = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 9, "0")
-    return pc.binary_join_element_wise("raw/2026/run", directory, "/event-", name, ".hdf5", "")
-
-
-def _hex(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
-    return [f"{number:08x}" for number in numbers.tolist()]
-
-
-if __name__ == "__main__":
-    print(msgspec.json.encode(check(*map(Path, sys.argv[1:]))).decode())
+def _copied(conn: Connection, statement: str, path: Path, **values: object) -> None:
+    with open(path, "ab") as file, conn.cursor() as cursor, cursor.copy(statement.encode(), values) as copy:
+        file.writelines(copy)

@@ -18,6 +18,8 @@ from spinor.db import Queries
 from spinor.jobs.rules import TRANSITIONS
 
 Q = Queries("bench.chaos", "invariants.sql")
+CATALOG = Queries("spinor.catalog.invariants")
+LAST_ID = 2**63 - 1
 READING = ("read_files", "read_jobs")
 MOST_SENTENCES = 20  # Of one invariant; a broken one usually breaks often.
 # Why a payload that does not fail by itself may fail under these faults: it was killed.
@@ -44,7 +46,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def broken_tables(conn: Connection) -> list[str]:
-    """Every sentence of every statement of invariants.sql."""
+    """Every sentence of every statement of invariants.sql, and of the catalog's invariants."""
     pairs = [(old.value, new.value) for old, targets in TRANSITIONS.items() for new in targets]
     parameters = {
         "first": ["submitting", "received", "waiting"],
@@ -59,6 +61,18 @@ def broken_tables(conn: Connection) -> list[str]:
             sentences += [str(row[0]) for row in rows[:MOST_SENTENCES]]
             if len(rows) > MOST_SENTENCES:
                 sentences.append(f"{name.replace('_', ' ')}: {len(rows) - MOST_SENTENCES:,} more")
+    return sentences + _broken_catalog(conn)
+
+
+def _broken_catalog(conn: Connection) -> list[str]:
+    ids = [row[0] for row in conn.execute("SELECT directory_id FROM catalog.directory").fetchall()]
+    parameters = {"vo_id": None, "directory_ids": ids, "low": -LAST_ID, "high": LAST_ID, "part": 0, "parts": 1}
+    sentences: list[str] = []
+    for name, statement in CATALOG:
+        rows = conn.execute(statement.encode(), parameters).fetchall()
+        sentences += [f"{path} {sentence}" for _, path, sentence in rows[:MOST_SENTENCES]]
+        if len(rows) > MOST_SENTENCES:
+            sentences.append(f"{name.replace('_', ' ')}: {len(rows) - MOST_SENTENCES:,} more")
     return sentences
 
 

@@ -1,5 +1,5 @@
 -- What must be true of the tables when nothing moves. Each statement gives one sentence per violation, and no row when
--- all is well. Nothing here is specific to one VO.
+-- all is well. Nothing here is specific to one VO. Those of the catalog's own tables are in spinor.catalog.invariants.
 
 -- name: unfinished_jobs
 -- every VO: an invariant of the whole service.
@@ -106,44 +106,10 @@ SELECT format('%s is registered by job %s with bytes of another attempt: %s', o.
  WHERE j.status = 'done' AND r.pfn NOT LIKE '%;' || j.job_id || '.' || j.attempt
  ORDER BY j.job_id;
 
--- name: directories_that_count_wrong
--- every VO: an invariant of the whole service.
-SELECT format('%s counts %s files of %s bytes, and holds %s of %s', d.path, d.file_count, d.size_bytes, c.files, c.size)
-  FROM catalog.directory d
- CROSS JOIN LATERAL (SELECT count(*) AS files, coalesce(sum(f.size_bytes), 0) AS size FROM catalog.file f
-                      WHERE f.directory_id = d.directory_id) c
- WHERE (d.file_count, d.size_bytes) <> (c.files, c.size) ORDER BY d.path;
-
--- name: usage_that_counts_wrong
--- every VO: an invariant of the whole service.
-WITH recount AS (
-    SELECT f.directory_id, r.se_id, a.owner_id, count(*) AS files, sum(f.size_bytes) AS size_bytes
-      FROM catalog.file f JOIN catalog.access a USING (access_id) CROSS JOIN LATERAL unnest(f.se_ids) AS r (se_id)
-     GROUP BY 1, 2, 3
-)
-SELECT format('usage of directory %s on storage element %s by user %s is %s files of %s bytes, and should be %s of %s',
-              directory_id, se_id, owner_id, coalesce(u.files, 0), coalesce(u.size_bytes, 0), coalesce(c.files, 0),
-              coalesce(c.size_bytes, 0))
-  FROM catalog.directory_usage u FULL JOIN recount c USING (directory_id, se_id, owner_id)
- WHERE (coalesce(u.files, 0), coalesce(u.size_bytes, 0)) <> (coalesce(c.files, 0), coalesce(c.size_bytes, 0))
- ORDER BY 1;
-
 -- name: tenants_that_disagree
 -- every VO: an invariant of the whole service.
-SELECT format('file %s is of VO %s, in a directory of VO %s', f.file_id, f.vo_id, d.vo_id)
-  FROM catalog.file f JOIN catalog.directory d USING (directory_id) WHERE f.vo_id <> d.vo_id
-UNION ALL
-SELECT format('file %s is in directory %s, which does not exist', f.file_id, f.directory_id)
-  FROM catalog.file f WHERE NOT EXISTS (SELECT FROM catalog.directory d WHERE d.directory_id = f.directory_id)
-UNION ALL
 SELECT format('job %s is of VO %s, its array of VO %s', j.job_id, j.vo_id, a.vo_id)
   FROM jobs.job j JOIN jobs.job_array a USING (array_id) WHERE j.vo_id <> a.vo_id;
-
--- name: names_twice
--- every VO: an invariant of the whole service.
-SELECT format('%s is both a file and a directory', d.path || '/' || f.name)
-  FROM catalog.file f JOIN catalog.directory d USING (directory_id)
- WHERE EXISTS (SELECT FROM catalog.directory e WHERE e.path = d.path || '/' || f.name) ORDER BY 1;
 
 -- name: unsettled_removals
 -- every VO: an invariant of the whole service.

@@ -52,7 +52,7 @@ def own_service() -> Iterator[Service]:
         subprocess.run(["rm", "-rf", str(work)], check=True)
 
 
-@pytest.mark.parametrize("name", ["docs/tutorials/first-job.md", "README.md"])
+@pytest.mark.parametrize("name", ["docs/tutorials/first-job.md", "README.md", "docs/how-to/check-a-storage.md"])
 def test_the_page_works_as_typed(own_service: Service, tmp_path: Path, name: str) -> None:
     environ = {
         **own_service.environ,

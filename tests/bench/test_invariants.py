@@ -94,8 +94,8 @@ def test_a_healthy_service_breaks_nothing(healthy: World, database_url: str) -> 
         ),
         ("UPDATE jobs.job SET status = 'done' WHERE status = 'matched'", "has 0 registered outputs of 1"),
         ("UPDATE catalog.directory SET file_count = 9 WHERE path = '/astro/kept'", "counts 9 files"),
-        ("UPDATE catalog.directory_usage SET files = 4", "is 4 files"),
-        ("DELETE FROM catalog.directory_usage", "is 0 files of 0 bytes, and should be 1 of 20"),
+        ("UPDATE catalog.directory_usage SET files = 4", "by its usage 4 replicas"),
+        ("DELETE FROM catalog.directory_usage", "by its usage 0 replicas of 0 bytes, and holds 1 of 20"),
         ("UPDATE catalog.file SET directory_id = 99", "which does not exist"),
         (
             """INSERT INTO catalog.directory (vo_id, path, name, parent_id, access_id, gate_id)

@@ -112,6 +112,7 @@ async def test_a_dump_and_what_follows_its_position_are_a_mirror(world: World) -
                     request = RemoveRequest(paths=[f"/astro/{n % 3}/{writer}-{n}"], bytes=BytesFate.KEEP)
                     await service.remove_files(tx, ada, request)
 
+    await register(db, ada, "/astro/0/first")
     writing = asyncio.gather(*map(write, range(6)))
     await asyncio.sleep(0.3)
     position, data = await dumped(db, ada, format=DumpFormat.NDJSON)

@@ -84,7 +84,8 @@ def one(work: Path, row: Row | None, line: Line | None, **more: Any) -> str:
         (Row("a", adler32=None), Line("a"), "no-checksum"),
         (Row("a", adler32=None), Line("a", adler32=None), "unchecked"),
         (Row("a", status="unavailable"), Line("a"), "returned"),
-        (Row("a", status="unavailable"), Line("a", adler32=8), "checksum"),
+        (Row("a", status="unavailable"), Line("a", adler32=8), "known-unavailable"),
+        (Row("a", status="suspect"), Line("a", adler32=8), "checksum"),
         (Row("a", status="unavailable"), None, "known-unavailable"),
         (Row("a", status="removing"), Line("a"), "removing"),
         (Row("a", status="removing"), None, "removing"),
@@ -251,6 +252,8 @@ def judged(row: Row, line: Line | None) -> str:
     size = line.size_bytes is not None and line.size_bytes != row.size_bytes
     checksum = None not in (line.adler32, row.adler32) and line.adler32 != row.adler32
     if size or checksum:
+        if row.status == "unavailable":
+            return "known-unavailable"
         if NEW in (row.created_at, line.modified_at):
             return "too-young"
         return "size" if size else "checksum"

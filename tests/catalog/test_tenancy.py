@@ -14,10 +14,15 @@ from spinor.catalog.access import service as access
 from spinor.catalog.access.models import AccessRequest
 from spinor.catalog.annotation import service as annotation
 from spinor.catalog.annotation.models import SelectionChange
+from spinor.catalog.datasets import service as datasets
+from spinor.catalog.datasets.models import NewDataset
 from spinor.catalog.dumps import service as dumps
 from spinor.catalog.dumps.models import DumpRequest, StreamedListing
+from spinor.catalog.errors import UnknownKey
 from spinor.catalog.feed import service as feed
 from spinor.catalog.feed.models import ChangesRequest
+from spinor.catalog.invariants.models import InvariantsRequest
+from spinor.catalog.invariants.service import check_slice
 from spinor.catalog.models import (
     BatchRequest,
     BytesFate,
@@ -41,7 +46,6 @@ from spinor.catalog.quotas.models import QuotaSetting, QuotaSubject
 from spinor.catalog.replicas import service as replicas
 from spinor.catalog.replicas.models import Checksums, NewReplica, RemoveReplicas, ReplicaName
 from spinor.catalog.routes import routes
-from spinor.catalog.service.explaining import explain
 from spinor.db import Database, Tx, fetch_rows
 from spinor.errors import SpinorError
 from spinor.search import Search
@@ -92,9 +96,9 @@ ATTEMPTS: dict[str, Attempt] = {
     "find_files": lambda tx, c: service.find_files(tx, c, DIRECTORY, Search(fields=[])),
     "count_files": lambda tx, c: service.count_files(tx, c, DIRECTORY, ""),
     "facets": lambda tx, c: service.facets(tx, c, FacetQuery(path=DIRECTORY, keys=["owner"])),
-    "explain": lambda tx, c: explain(tx, c, Query(path=DIRECTORY)),
+    "explain": lambda tx, c: service.explain(tx, c, Query(path=DIRECTORY)),
     "describe_selection": lambda tx, c: annotation.describe_selection(
-        tx, c, SelectionChange(path=DIRECTORY, set={"k": 1})
+        tx, c, SelectionChange(path=DIRECTORY, unset=["k"])
     ),
     "ask": lambda tx, c: operations.ask(tx, c, Remove(paths=[DIRECTORY])),
     "move_files": lambda tx, c: service.move(tx, c, [Move(source=LFN, target="/bio/stolen")]),
@@ -106,6 +110,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "find_ancestors": lambda tx, c: provenance.ancestors(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "find_descendants": lambda tx, c: provenance.descendants(tx, c, LineageRequest(lfns=[LFN_(LFN)])),
     "set_ancestors": lambda tx, c: provenance.set_ancestors(tx, c, [SetAncestors(lfn=LFN_(LFN), ancestors=[])]),
+    "create_datasets": lambda tx, c: datasets.create(tx, c, [NewDataset(name="d", path=DIRECTORY)]),
     "dump_storage_element": lambda tx, c: _dump(c),
     "stream_listing": lambda tx, c: _listing(c),
     "read_changes": lambda tx, c: feed.changes(tx, c, ChangesRequest(path=DIRECTORY)),
@@ -123,19 +128,32 @@ ATTEMPTS: dict[str, Attempt] = {
     "rehost_replicas": lambda tx, c: replicas.rehost_replicas(tx, c, names(), "bio-se"),
     "set_file_status": lambda tx, c: replicas.set_file_status(tx, c, [LFN], FileStatus.SUSPECT),
     "fill_checksums": lambda tx, c: replicas.fill_checksums(tx, c, [Checksums(lfn=lfn(), adler32="00000001")]),
+    "check_invariants": lambda tx, c: check_slice(tx, c, InvariantsRequest(path=DIRECTORY)),
     "places": lambda tx, c: storage.places(tx, c, "bio-se", [LFN]),
 }
 # Tried below in ways of their own: they refuse path by path, or take no path.
 APART = {
+    "stream_changes",
+    "search_datasets",
+    "show_datasets",
+    "check_datasets",
+    "update_datasets",
+    "freeze_datasets",
+    "dataset_versions",
+    "release_datasets",
+    "annotate_datasets",
+    "rename_dataset",
+    "remove_datasets",
+    "dataset_files",
     "remove_files",
     "metadata_keys",
     "declare_metadata_keys",
     "undeclare_metadata_keys",
     "lfns_of_guids",
     "describe_batch",
-    "stream_changes",
 }
 APART |= {"show", "search", "refusals", "pause", "resume", "cancel"}  # Operations: test_operations.py tries them.
+APART |= {"recount", "replicas_on", "removals_on", "queue_removals", "cancel_removals", "unnamed", "make_repairs"}
 
 
 def everything(caller: Caller) -> Caller:
@@ -179,16 +197,25 @@ async def test_removal_refuses_each_path_of_another_vo(world: World) -> None:
     await check_sums(world.db, files=1)
 
 
-async def test_metadata_in_bulk_refuses_each_path_of_another_vo(world: World) -> None:
+async def test_a_batch_of_metadata_refuses_each_path_of_another_vo(world: World) -> None:
     await register(world.db, world.ada, LFN)
-    table = pa.table({"lfn": [LFN, DIRECTORY], "metadata": ['{"k": 1}', '{"k": 1}']})
+    table = pa.table({"lfn": [LFN, DIRECTORY, "/bio/../astro/secret"], "metadata": ['{"k": 1}'] * 3})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     async with world.db.transaction() as tx:
-        told = await annotation.describe_batch(tx, everything(world.bea), bytes(sink.getvalue()))
-    assert (told.changed, {refusal.lfn for refusal in told.refused}) == (0, {LFN, DIRECTORY})
-    await check_sums(world.db, files=1)
+        done = await annotation.describe_batch(tx, everything(world.bea), bytes(sink.getvalue()))
+    assert (done.changed, len(done.refused)) == (0, 3)
+    async with world.db.transaction() as tx:
+        (shown, _) = await service.show_metadata(tx, world.ada, [LFN, DIRECTORY])
+    assert shown.own == {}
+
+
+async def test_undeclaring_a_key_touches_ones_own_vo_only(world: World) -> None:
+    async with world.db.transaction() as tx:
+        await service.declare_keys(tx, world.ada, [MetadataKey(name="k", type=MetadataType.TEXT)])
+        with pytest.raises(UnknownKey):
+            await service.undeclare_keys(tx, everything(world.bea), ["k"])
 
 
 async def test_a_search_of_ones_own_vo_finds_ones_own_only(world: World) -> None:

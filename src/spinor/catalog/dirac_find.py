@@ -31,6 +31,7 @@ from spinor.search.grammar import MAX_TERMS, UNSENDABLE
 _TERM = re.compile(r"(?P<name>[^\s=<>!()\"',]+)(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)", re.DOTALL)
 _OPERATOR = re.compile(r"\s*(!=|>=|<=|=|>|<)\s*")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_OURS = re.compile(r"\s(and|or|not|in|like|exists|missing)(\s|$)", re.IGNORECASE)  # A query of ours in one word.
 _WILD = re.compile(r"[*?]")
 _TIMES = frozenset({"CreationDate", "ModificationDate"})
 _REFUSED = {
@@ -90,8 +91,8 @@ def is_dirac(words: Sequence[str]) -> bool:
         terms = _terms(words)
     except BadQuery:
         return False
-    if any(re.search(r"\s(and|or|not|in|like|exists|missing)\s", f" {term.value} ", re.IGNORECASE) for term in terms):
-        return False  # A query of ours in one word.
+    if any(_OURS.search(term.value) for term in terms):
+        return False
     equal = [term.name for term in terms if term.operator == "="]
     return (
         any(term.name in DIRAC_NAMES or term.name in _REFUSED for term in terms)

@@ -4,8 +4,10 @@ from spinor.access import Caller, Scope
 from spinor.catalog import service
 from spinor.catalog.access.routes import routes as access_routes
 from spinor.catalog.annotation.routes import routes as annotation_routes
+from spinor.catalog.datasets.routes import routes as dataset_routes
 from spinor.catalog.dumps.routes import routes as dumps_routes
 from spinor.catalog.feed.routes import routes as feed_routes
+from spinor.catalog.invariants.routes import routes as invariant_routes
 from spinor.catalog.models import (
     BatchCounts,
     BatchRequest,
@@ -30,6 +32,7 @@ from spinor.catalog.operations.routes import routes as operation_routes
 from spinor.catalog.provenance.routes import routes as provenance_routes
 from spinor.catalog.query.routes import routes as query_routes
 from spinor.catalog.quotas.routes import routes as quota_routes
+from spinor.catalog.repairs.routes import routes as repair_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
@@ -38,12 +41,15 @@ routes = Routes("catalog")
 for room in (
     access_routes,
     annotation_routes,
+    dataset_routes,
     dumps_routes,
     feed_routes,
+    invariant_routes,
     operation_routes,
     provenance_routes,
     query_routes,
     quota_routes,
+    repair_routes,
     replica_routes,
 ):
     routes.all.extend(room.all)

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
+from spinor.catalog.datasets.errors import DatasetExists
 from spinor.catalog.errors import CountersWrong, GuidTaken, LFNExists
 from spinor.catalog.models import Access, DirectoryCount, ExceededQuota, FileStat, MetadataKey, OwnerUsage, SEUsage
 from spinor.db import Queries, Query, Tx, array_text, execute, fetch, fetch_rows, fetch_value
@@ -22,6 +23,7 @@ ERRORS: dict[str, type[SpinorError]] = {
     "file_name_unique": LFNExists,
     "directory_name_unique": LFNExists,
     "file_guid_unique": GuidTaken,
+    "dataset_name_unique": DatasetExists,
     "directory_files_positive": CountersWrong,
     "directory_bytes_positive": CountersWrong,
     "directory_annotated_within": CountersWrong,

@@ -21,7 +21,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "ancestors": ("spinor.catalog.cli.lineage:ancestors", "Show from which files a file was made."),
     "descendants": ("spinor.catalog.cli.lineage:descendants", "Show which files were made from a file."),
     "set-ancestors": ("spinor.catalog.cli.lineage:set_ancestors", "Say from which files a file was made."),
-    "changes": ("spinor.catalog.cli.changes:changes", "Show what happened to files, and go on showing it."),
+    "changes": ("spinor.catalog.cli.feed:changes", "Show what happened to files, and go on showing it."),
+    "dataset": ("spinor.catalog.cli.datasets:dataset", "Keep queries under a name, and freeze what they find."),
     "dump": ("spinor.catalog.cli.dumping:dump", "Write all that lies on a storage element."),
     "replica": ("spinor.catalog.cli.replicas:replica", "Add, remove and judge single replicas."),
     "exists": ("spinor.catalog.cli.replicas:exists", "Tell files, directories and nothing apart."),
@@ -36,6 +37,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "register": ("spinor.catalog.cli.names:register", "Register files whose bytes are in place."),
     "register-directory": ("spinor.catalog.cli.tree:register_directory", "Register a whole directory tree in place."),
     "register-manifest": ("spinor.catalog.cli.manifest:register_manifest", "Register what a table or a dump names."),
+    "fsck": ("spinor.storage.fsck:fsck", "Check the catalog, and storages against it."),
     "shell": ("spinor.catalog.cli.shell:shell", "Work with a current directory, patterns and completion."),
 }
 

@@ -28,7 +28,7 @@ CROSS JOIN LATERAL (
 -- What an entry of a listing says of its access, for each access of the VO: as JSON, by its number.
 SELECT COALESCE(jsonb_object_agg(a.access_id,
     ',"owner":' || COALESCE(to_json(u.name)::text, 'null') || ',"group":' || COALESCE(to_json(g.name)::text, 'null')
-    || ',"mode":' || a.mode || ',"acl":' || (a.acl <> '' OR a.default_acl <> '') || ',"created_at":'), '{}')::text
+    || ',"mode":' || a.mode || ',"acl":' || (a.acl <> '' OR a.default_acl <> '')::text || ',"created_at":'), '{}')::text
 FROM catalog.access AS a
 LEFT JOIN identity.user_account AS u ON u.user_id = a.owner_id
 LEFT JOIN identity.vo_group AS g ON g.group_id = a.group_id

@@ -30,7 +30,7 @@ async def dump(db: Database, caller: Caller, se: str, request: DumpRequest) -> P
         await store.begin_streaming(tx)
         element = await resources.storage_element(tx, caller, se)
         top = None if request.path is None else await required_directory(tx, caller, request.path, listed=True)
-        values = {"vo_id": caller.vo_id, "se_id": element.se_id, "path": None if top is None else top.path}
+        values = {"vo_id": caller.vo_id, "se_id": element.se_id, "path": top and top.path}
         values |= store.sieve_values(await sieve(tx, caller, top))
         yield (await feed.current_position(tx)).encode()
         async with aclosing(_written(tx, request.format, values)) as pieces:

@@ -10,7 +10,9 @@ from spinor.catalog.feed.errors import PositionExpired
 from spinor.catalog.feed.models import Change, ChangePage, ChangesRequest
 from spinor.catalog.feed.rules import Position
 from spinor.catalog.rules import checked_path
+from spinor.catalog.service.directories import required_directory
 from spinor.catalog.service.permissions import Sieve, sieve
+from spinor.catalog.store import Directory, find_directories
 from spinor.db import Database, Tx
 
 KEPT_DAYS = 90
@@ -44,8 +46,8 @@ async def changes(tx: Tx, caller: Caller, request: ChangesRequest) -> ChangePage
             "dump (`spinor file dump`) and follow the feed from the position it names, or from `start` what is kept.",
             field="since",
         )
-    mine = await sieve(tx, caller)
     path = None if request.path is None else checked_path(request.path, caller.vo)
+    mine = await sieve(tx, caller, await _top(tx, caller, path))
     values = {"path": path, "gates": mine.gates, "readable": mine.readable, "limit": request.limit + 1}
     seen_now, rows = await store.changes(tx, caller, position, values)
     kept = _page(rows, request)
@@ -56,6 +58,12 @@ async def changes(tx: Tx, caller: Caller, request: ChangesRequest) -> ChangePage
         found = await _expanded(tx, caller, mine, kept, found)
     after = Position(until) if is_last else Position(position.seen, until, kept[-1][0])
     return ChangePage(rows=found, next=str(after), more=not is_last or position.until is not None)
+
+
+async def _top(tx: Tx, caller: Caller, path: str | None) -> Directory | None:
+    """The directory, if there is one now: what happened below one that is gone is told all the same."""
+    found = {} if path is None else await find_directories(tx, caller, [path])
+    return await required_directory(tx, caller, path, listed=True) if path in found else None
 
 
 def _page(rows: Rows, request: ChangesRequest) -> Rows:

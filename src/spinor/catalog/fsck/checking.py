@@ -50,9 +50,11 @@ def check(
     sides: Sides,
     work: Path | None = None,
     counts: Callable[[], dict[str, int]] = dict,
+    sieve: Callable[[pa.Table], pa.Table] = lambda found: found,
 ) -> Footer:
     """Compare, write the findings, finish the report. `work` is a directory with room for about 100 bytes per file of
-    both sides; `counts` is asked at the end for what else is to be told, as the lines that were passed over.
+    both sides; `counts` is asked at the end for what else is to be told, as the lines that were passed over. `sieve`
+    gives what is told of a table of findings of one kind; what it keeps back is counted as `sieved`.
 
     Raises NoRoomToCompare, and whatever the streams raise; the report counts as broken off then.
     """
@@ -60,7 +62,12 @@ def check(
     with _temporary(work) as directory:
         comparison.work = directory
         for found in comparison.run(sides):
-            report.write(found)
+            told = sieve(found)
+            if kept_back := found.num_rows - told.num_rows:
+                comparison.counts[found.column("kind")[0].as_py()] -= kept_back
+                comparison.counts["sieved"] += kept_back
+            if told.num_rows:
+                report.write(told)
     return report.finish({**comparison.counts, **counts()})
 
 

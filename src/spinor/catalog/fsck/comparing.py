@@ -78,8 +78,9 @@ class Comparison:
     """One comparison. Iterate over `run` for tables of findings; `counts` is complete afterwards.
 
     Counts: `catalog` and `listing` rows, one for each kind of finding, and those that are no findings: `equal`,
-    `too-young`, `removing`, `known-unavailable` (not there, and marked so), `repeated` (lines of the listing that name
-    a PFN again; the first one counts). Besides: `size-not-listed`, `checksum-not-listed`, which could not be compared.
+    `too-young`, `removing`, `known-unavailable` (not there or not right, and marked so), `repeated` (lines of the
+    listing that name a PFN again; the first one counts). Besides: `size-not-listed`, `checksum-not-listed`, which could
+    not be compared.
     """
 
     def __init__(self, rules: Rules, work: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -183,9 +184,13 @@ class _Part:
         self.counts["size-not-listed"] += listed_size.null_count
         self.counts["checksum-not-listed"] += int((no_line_sum & ~no_row_sum).sum())
         checksum = _true(pc.not_equal(row_sum, line_sum)) & ~size
+        # Marked already, as a replica that is not there at all.
+        known = (size | checksum) & _true(pc.equal(_taken(catalog, "status", row), "unavailable"))
+        self.counts["known-unavailable"] += int(known.sum())
         wrong = size | checksum
-        young = wrong & _true(pc.greater_equal(_taken(catalog, "created_at", row), self._young_from()))
-        young |= wrong & _true(pc.greater_equal(_taken(listed, "modified_at", line), self._young_from()))
+        size, checksum = size & ~known, checksum & ~known
+        young = wrong & ~known & _true(pc.greater_equal(_taken(catalog, "created_at", row), self._young_from()))
+        young |= wrong & ~known & _true(pc.greater_equal(_taken(listed, "modified_at", line), self._young_from()))
         returned = ~wrong & _true(pc.equal(_taken(catalog, "status", row), "unavailable"))
         self.counts["too-young"] += int(young.sum())
         self.counts["equal"] += int((~wrong & ~returned & ~no_row_sum).sum())

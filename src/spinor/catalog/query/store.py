@@ -47,10 +47,10 @@ class Statement:
     def written(self, name: str, **parts: Composable) -> sql.Composed:
         return _SEARCH[name].format(**(self.parts() | parts))
 
-    def pages(self, select: Composable, limit: Composable) -> tuple[sql.Composed, sql.Composed]:
-        """The first files among the next thousand directories, and among all."""
+    def page(self, select: Composable, limit: Composable, *, near: bool) -> sql.Composed:
+        """The first files, of the next thousand directories or of all."""
         parts = self.parts() | {"select": select, "limit": limit}
-        return _SEARCH["page"].format(**(parts | {"directories": parts["near"]})), _SEARCH["page"].format(**parts)
+        return _SEARCH["page"].format(**(parts | ({"directories": parts["near"]} if near else {})))
 
     def facet(
         self, of_file: Composable, of_directory: Composable | None, shown: Composable, *, own: bool

@@ -69,8 +69,9 @@ async def _sorted(tx: Tx, statement: Statement, page: Page) -> FoundPage:
 
 async def _first_files(tx: Tx, statement: Statement, page: Page) -> list[tuple[Any, ...]]:
     """One row more than the page, if there is: from few directories first, and near ones, then from more."""
-    near, far = statement.pages(page.select, page.limit)
-    query = far if statement.look else near
+    # Two equalities together name so few directories that the index over them is faster than any look around.
+    near = statement.look is None and len(statement.conditions.looks) < 2
+    query = statement.page(page.select, page.limit, near=near)
     first, name = page.position or (None, "")
     count = _FIRST_DIRECTORIES
     found: list[tuple[Any, ...]] = []
@@ -79,13 +80,14 @@ async def _first_files(tx: Tx, statement: Statement, page: Page) -> list[tuple[A
         rows = await store.run(tx, query, values)
         found += [row for row in rows if row[-1] is not None]
         seen = dict.fromkeys(row[-2] for row in rows)
-        if len(seen) < count and query is far:
+        if len(seen) < count and not near:
             break
         if seen:
             # No name lies behind this one, so that the last directory is not looked at again.
             first, name = next(reversed(seen)), "\U0010ffff" * 64
         if len(seen) < count:
-            query, count = far, max(count, 32)
+            near, count = False, max(count, 32)
+            query = statement.page(page.select, page.limit, near=near)
         else:
             count = min(4 * count, _MOST_DIRECTORIES)
     return found
