@@ -8,6 +8,7 @@ from bench.figures import Report
 
 # Name -> its module, and what it measures.
 BENCHMARKS = {
+    "catalog-120m": ("catalog_120m", "120 million files in one go: time, size, and whether it slows down"),
     "catalog-fsck": ("catalog_fsck", "compare the catalog with a storage's dump; peer: sort and comm by hand"),
     "catalog-register": (
         "catalog_register",

@@ -27,8 +27,13 @@ def measure(report: Report, service: Service, size: str) -> None:
     service.apply(operations(service, max_pilots=0))
     report.say(f"filling the catalog with {LOADED[size]:,} files")
     load(service, "/demo/base", LOADED[size])
+    measure_look_ups(report, service, size, LOADED[size])
+
+
+def measure_look_ups(report: Report, service: Service, size: str, loaded: int) -> None:
+    """On a catalog that `load`, or the like of it, has filled."""
     chance = random.Random(20261127)
-    directories = LOADED[size] // PER_DIRECTORY
+    directories = loaded // PER_DIRECTORY
     chosen = [
         [(chance.randrange(directories), chance.randrange(PER_DIRECTORY)) for _ in range(LFNS)]
         for _ in range(QUESTIONS[size])
@@ -55,7 +60,7 @@ def measure(report: Report, service: Service, size: str) -> None:
                 if clients == 1:
                     server, postgres = (b - a for a, b in zip(before, service.used_s(), strict=True))
                     used.append((server * 1000 / driven.requests, postgres * 1000 / driven.requests))
-    _tell(report, LOADED[size], ours, theirs, used)
+    _tell(report, loaded, ours, theirs, used)
     best = max(median(rates) for rates in ours.values())
     for name, peer in (("dirac", "DIRAC 9.1 in process, in this run"), ("rucio", "Rucio 41 over REST, in this run")):
         if figures := peers.figures(name, size):

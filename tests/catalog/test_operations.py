@@ -91,6 +91,19 @@ async def test_a_large_directory_goes_in_parts(world: World) -> None:
     await check_sums(world.db, files=0)
 
 
+async def test_lineage_of_removed_files_is_forgotten(world: World) -> None:
+    await register(world.db, world.ada, *(f"/astro/t/d{n}/f" for n in range(4)), "/astro/kept/f", "/astro/kept/g")
+    async with world.db.transaction() as tx:
+        await execute(
+            tx, """INSERT INTO catalog.file_ancestor (file_id, ancestor_id, vo_id)
+                   SELECT f.file_id, a.file_id, f.vo_id FROM catalog.file AS f JOIN catalog.file AS a
+                   ON a.file_id < f.file_id""",
+        )  # fmt: skip
+    await done(world, Remove(paths=["/astro/t"]))
+    assert await value(world, "SELECT count(*) FROM catalog.file_ancestor") == 1
+    await check_sums(world.db, files=2)
+
+
 async def test_single_files_go_as_well(world: World) -> None:
     await register(world.db, world.ada, "/astro/a/x", "/astro/a/xy", "/astro/a/w", "/astro/b/x", "/astro/b/c/z")
     ended = await done(world, Remove(paths=["/astro/a/x", "/astro/b"]))

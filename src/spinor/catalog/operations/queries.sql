@@ -107,16 +107,22 @@ UPDATE catalog.operation
 SET error = %(error)s::text, updated_at = now(), cursor = cursor || jsonb_strip_nulls(jsonb_build_object('size', %(size)s::integer))
 WHERE operation_id = %(operation_id)s::bigint AND ended_at IS NULL;
 
+-- name: wake_followers
+-- Wake who follows the VO's change feed, once the transaction is committed.
+SELECT pg_notify('spinor', 'changes:' || %(vo_id)s::integer);
+
 -- name: where_is
 -- Where a directory is now, and whether it is still there.
 SELECT path FROM catalog.directory WHERE vo_id = %(vo_id)s::integer AND directory_id = %(directory_id)s::bigint;
 
 -- name: walk_down
--- The next directories of a tree, by path, from one on.
+-- The next directories of a tree, by path, from one on: one range of the index, in its order; "0" follows "/".
 SELECT directory_id, path, access_id, gate_id, file_count
 FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(top)s::text)
-  AND "left"(path, 512) >= "left"(%(start)s::text, 512) AND path >= %(start)s::text
+WHERE vo_id = %(vo_id)s::integer
+  AND "left"(path, 512) >= "left"(%(start)s::text, 512) AND "left"(path, 512) <= "left"(%(top)s::text || '0', 512)
+  AND path >= %(start)s::text
+  AND (path = %(top)s::text OR (path > %(top)s::text || '/' AND path < %(top)s::text || '0'))
 ORDER BY "left"(path, 512), path
 LIMIT %(limit)s::integer;
 
@@ -124,8 +130,10 @@ LIMIT %(limit)s::integer;
 -- The next directories of a tree, the deepest first, before one; with their parents.
 SELECT d.directory_id, d.path, d.access_id, d.gate_id, d.file_count, d.parent_id
 FROM catalog.directory AS d
-WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(top)s::text)
-  AND (%(before)s::text = '' OR ("left"(d.path, 512) <= "left"(%(before)s::text, 512) AND d.path < %(before)s::text))
+WHERE d.vo_id = %(vo_id)s::integer
+  AND "left"(d.path, 512) >= "left"(%(top)s::text, 512) AND "left"(d.path, 512) <= "left"(%(before)s::text, 512)
+  AND d.path < %(before)s::text
+  AND (d.path = %(top)s::text OR (d.path > %(top)s::text || '/' AND d.path < %(top)s::text || '0'))
 ORDER BY "left"(d.path, 512) DESC, d.path DESC
 LIMIT %(limit)s::integer;
 

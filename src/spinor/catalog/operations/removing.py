@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from spinor.catalog import store as catalog
+from spinor.catalog.errors import StillMoving
 from spinor.catalog.models import BytesFate
 from spinor.catalog.operations import rules, store
 from spinor.catalog.operations.models import Remove
@@ -77,8 +78,12 @@ async def _delete(work: Slice, request: Remove, ranges: list[Range], chosen: dic
     if whole:
         work.count(await store.on_directories(tx, caller, W.remove_all_files, whole, delete_bytes=delete_bytes))
     if some:
+        if lineage:
+            await store.on_ranges(tx, caller, W.hold_files, some)
         values = {"lineage": lineage, "delete_bytes": delete_bytes, **chosen}
         work.count(await store.on_ranges(tx, caller, W.remove_files, some, **values))
+    if not lineage and await catalog.any_provenance(tx, caller):
+        raise StillMoving  # The VO's first lineage came meanwhile: the slice is done again, with a look at it.
 
 
 def _why(lfn: str, read_only: bool) -> tuple[str, str]:

@@ -122,6 +122,8 @@ async def _work(work: Slice, started: float) -> None:
     if ended and taken.kind == "remove" and not work.dry_run:
         await enqueue(work.tx, REMOVE_BYTES, dedupe_key="due")
     cursor = _measured(work, cursor, time.monotonic() - started, alone=alone)
+    if work.files and not work.dry_run:
+        await store.wake_followers(work.tx, taken)
     if work.refusals:
         await store.insert_refusals(work.tx, taken, work.refusals)
     counts = {

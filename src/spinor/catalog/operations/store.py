@@ -155,6 +155,10 @@ async def note_delay(tx: Tx, operation_id: int, error: str, size: int | None) ->
     await execute(tx, Q.note_delay, {"operation_id": operation_id, "error": error, "size": size})
 
 
+async def wake_followers(tx: Tx, taken: Taken) -> None:
+    await execute(tx, Q.wake_followers, {"vo_id": taken.vo_id})
+
+
 async def where_is(tx: Tx, caller: Caller, directory_id: int) -> str | None:
     path: str | None = await fetch_value(tx, Q.where_is, {"vo_id": caller.vo_id, "directory_id": directory_id})
     return path
@@ -166,7 +170,7 @@ async def walk_down(tx: Tx, caller: Caller, top: str, start: str, limit: int) ->
 
 
 async def walk_up(tx: Tx, caller: Caller, top: str, before: str, limit: int) -> list[Below]:
-    values = {"vo_id": caller.vo_id, "top": top, "before": before, "limit": limit}
+    values = {"vo_id": caller.vo_id, "top": top, "before": before or f"{top}0", "limit": limit}
     return await fetch(tx, Below, Q.walk_up, values)
 
 

@@ -1,6 +1,13 @@
 -- What a slice does to the files of some ranges of names, all in locked directories. A range is a directory, a first and
 -- a last name. `own_only` says of a range that the caller may take out of it only files of their own.
 
+-- name: hold_files
+-- Wait for whoever is just making one of these files an ancestor or a descendant, and keep others from it.
+SELECT FROM unnest(%(directory_ids)s::bigint[], %(firsts)s::text[], %(lasts)s::text[]) AS w (directory_id, first, last)
+JOIN catalog.file AS f ON f.directory_id = w.directory_id AND f.name BETWEEN w.first AND w.last
+WHERE f.vo_id = %(vo_id)s::integer
+FOR UPDATE OF f;
+
 -- name: remove_files
 -- Remove the files of some ranges with all that hangs on them: bytes queued, feed told, counters and usage taken down.
 WITH gone AS (

@@ -1,6 +1,7 @@
 """Look files up by their names."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
@@ -11,9 +12,10 @@ from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.search.expression import shown
-from spinor.types import LFN, PFN
+from spinor.types import LFN
 
 _SHOWN = 5
+_AVAILABLE = ReplicaStatus.AVAILABLE
 
 
 async def stat_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileStat]:
@@ -34,24 +36,19 @@ async def locate_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[Loca
     rows = await store.locate_files(tx, caller, [rules.split_lfn(lfn, caller.vo) for lfn in lfns])
     if len(rows) < len(lfns):
         await refuse_missing(tx, caller, lfns, {lfns[row[0] - 1] for row in rows})
-    mine = await permissions(tx, caller)
-    await mine.learn({row[8] for row in rows}, {row[9] for row in rows})
+    await _refuse_unreadable(tx, caller, rows, lfns)
     several = {row[10] for row in rows if len(row[5]) > 1}
     elsewhere = await store.find_locations(tx, list(several)) if several else {}
     found: list[LocatedFile | None] = [None] * len(lfns)
-    for n, file_id, size_bytes, adler32, sha256, se_ids, pfns, statuses, access_id, gate_id, directory_id, path in rows:
+    for n, file_id, size_bytes, adler32, sha256, se_ids, pfns, statuses, _, _, directory_id, path in rows:
         lfn = lfns[n - 1]
-        if not mine.may_read(access_id, gate_id):
-            raise await unreadable(tx, mine, lfn, gate_id)
+        name = lfn.rpartition("/")[2]
         replicas = []
         for k, se_id in enumerate(se_ids):
-            pfn = pfns[k] if pfns is not None else None
-            if pfn is None:
-                place = path if k == 0 else elsewhere[directory_id, se_id]
-                name = lfn.rpartition("/")[2]
+            if pfns is None or (pfn := pfns[k]) is None:
+                place = elsewhere[directory_id, se_id] if k else path
                 pfn = f"{place}/{name}" if place else name
-            status = _AVAILABLE if statuses is None else ReplicaStatus(statuses[k])
-            replicas.append(LocatedReplica(se_id, PFN(pfn), status))
+            replicas.append(LocatedReplica(se_id, pfn, ReplicaStatus(statuses[k]) if statuses else _AVAILABLE))
         found[n - 1] = LocatedFile(
             LFN(lfn), file_id, size_bytes, None if adler32 is None else f"{adler32 & 0xFFFFFFFF:08x}",
             None if sha256 is None else sha256.hex(), replicas,
@@ -59,7 +56,15 @@ async def locate_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[Loca
     return [file for file in found if file is not None]
 
 
-_AVAILABLE = ReplicaStatus.AVAILABLE
+async def _refuse_unreadable(tx: Tx, caller: Caller, rows: Sequence[tuple[Any, ...]], lfns: Sequence[str]) -> None:
+    """Rows of `locate_files`. They are many, and their accesses few."""
+    mine = await permissions(tx, caller)
+    kinds = {(row[8], row[9]) for row in rows}
+    await mine.learn({access_id for access_id, _ in kinds}, {gate_id for _, gate_id in kinds})
+    closed = {kind for kind in kinds if not mine.may_read(*kind)}
+    for row in rows if closed else ():
+        if (row[8], row[9]) in closed:
+            raise await unreadable(tx, mine, lfns[row[0] - 1], row[9])
 
 
 def file_denied(lfn: str) -> FileDenied:
