@@ -58,7 +58,6 @@ SESSION: list[tuple[str, str]] = [
     ("dataset freeze dirac_set", "~dirac_set"),
     ("dataset release dirac_set", "~dirac_set"),
     ("dataset rm dirac_set", ""),
-    ("repair", ""),
     ("meta remove f1 dirac_quality", ""),
     ("find -q . dirac_quality=Any", "/demo/dirac/f2"),
     ("meta index -r dirac_site", ""),
@@ -91,6 +90,8 @@ SESSION: list[tuple[str, str]] = [
 ]
 REFUSED: list[tuple[str, int, str]] = [
     ("replicate f SE2", 1, "register replica"),
+    ("rebuild", 4, "files:manage"),
+    ("repair", 4, "files:manage"),
     ("user add ada", 1, "spinor config apply"),
     ("group delete g", 1, "spinor config apply"),
     ("meta metaset m run=5", 1, "no sets of metadata"),

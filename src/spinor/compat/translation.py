@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import getopt
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from spinor.catalog.cli.shell.words import Word, quoted, word_of
+from spinor.catalog.cli.shell.words import Word, word_of
 from spinor.errors import SpinorError
 from spinor.terminal import printable
 
@@ -36,7 +37,7 @@ def line(*words: str | Word | Sequence[Word]) -> list[Word]:
         if isinstance(word, Word):
             found.append(word)
         elif isinstance(word, str):
-            found.append(word_of(quoted(word)))
+            found.append(word_of(shlex.quote(word)))
         else:
             found.extend(word)
     return found
