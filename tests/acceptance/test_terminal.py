@@ -106,6 +106,7 @@ def test_names_are_completed_and_the_session_survives_interrupts(terminal: Termi
     shown = terminal.until("\r\n/demo/term\r\n")
     assert "There is no directory" in shown
     assert "Traceback" not in shown
+    terminal.until("/demo/term> ")  # Before it, Ctrl-D would be the end of nothing.
     terminal.type("\x04")
     assert terminal.close() == 0
     history = Path(service.work / "config" / "shell-history").read_text().splitlines()

@@ -127,15 +127,13 @@ class Console:
         """Read from a person until they leave; an interrupt ends the command or the line, never the session."""
         while True:
             try:
-                line = read(self.prompt.format(cwd=printable(self.cwd)))
+                self.run_line(read(self.prompt.format(cwd=printable(self.cwd))))
+                sys.stdout.flush()
             except EOFError:
                 click.echo()
                 return
             except KeyboardInterrupt:
                 click.echo()
-                continue
-            self.run_line(line)
-            sys.stdout.flush()
 
     def complete(self, line: str, begin: int) -> list[str]:
         """Completions for the line editor; nothing when the server does not answer."""
