@@ -13,6 +13,11 @@ BENCHMARKS = {
         "catalog_register",
         "register files in bulk and as a tree; peer: a bare binary COPY of the same rows",
     ),
+    "catalog-remove": (
+        "catalog_remove",
+        "remove files, 1,000 a call and whole trees, and look-ups meanwhile; peer: a bare DELETE of like rows",
+    ),
+    "catalog-query": ("catalog_query", "queries with three metadata keys over HTTPS: first page, count, facets"),
     "catalog-replicas": ("catalog_replicas", "replicas of 1,000 LFNs over HTTPS; peer: the bare SQL look-up"),
     "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),

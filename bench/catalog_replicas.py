@@ -40,7 +40,9 @@ def measure(report: Report, service: Service, size: str) -> None:
     used: list[tuple[float, float]] = []
     theirs: list[float] = []
     with service.connect() as conn:
-        ids = dict(conn.execute("SELECT path, directory_id FROM catalog.directory").fetchall())
+        ids: dict[object, object] = {}
+        for path, directory_id in conn.execute("SELECT path, directory_id FROM catalog.directory"):
+            ids[path] = directory_id
         for _ in range(ROUNDS[size]):
             theirs.append(_bare(conn, ids, questions))
             for clients, rates in ours.items():

@@ -6,8 +6,8 @@ from bench.peers import mariadb
 from bench.peers.workplace import workplace
 
 FILES = {"trial": 2000, "small": 20_000, "full": 200_000}
-ROUNDS = {"trial": 3, "small": 10, "full": 20}
-STATS = {"trial": 50, "small": 300, "full": 1000}
+ROUNDS = {"trial": 1, "small": 10, "full": 20}
+STATS = {"trial": 10, "small": 300, "full": 1000}
 
 
 def measured(size: str) -> dict[str, float]:

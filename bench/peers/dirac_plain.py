@@ -6,7 +6,7 @@ from bench.peers import mariadb
 from bench.peers.workplace import workplace
 
 FILES = {"trial": 6000, "small": 20_000, "full": 100_000}
-ROUNDS = {"trial": 3, "small": 5, "full": 9}
+ROUNDS = {"trial": 1, "small": 5, "full": 9}
 
 
 def measured(size: str) -> dict[str, float]:

@@ -28,6 +28,7 @@ _ACCOUNTS = """ALTER USER root@localhost IDENTIFIED BY '{password}';
 CREATE USER Dirac@'%' IDENTIFIED BY '{password}';
 CREATE DATABASE FileCatalogDB;
 GRANT ALL ON FileCatalogDB.* TO Dirac@'%';
+GRANT SUPER ON *.* TO Dirac@'%';
 """
 
 

@@ -17,9 +17,9 @@ from bench.peers.workplace import Workplace, listens, workplace
 from spinor.embedded.layout import Layout
 from spinor.embedded.postgres import Cluster
 
-FILES = {"trial": 3000, "small": 10_000, "full": 20_000}
-ROUNDS = {"trial": 3, "small": 5, "full": 9}
-STATS = {"trial": 50, "small": 300, "full": 1000}
+FILES = {"trial": 2000, "small": 10_000, "full": 20_000}
+ROUNDS = {"trial": 1, "small": 5, "full": 9}
+STATS = {"trial": 10, "small": 300, "full": 1000}
 WORKERS = 2
 
 _SETTINGS = """[common]

@@ -16,6 +16,7 @@ PLAIN = {"files", "register_files_per_s", "metadata_hits", "metadata_ms"}
 RUCIO = {"files", "bytes_per_file", "register_files_per_s", "replicas_lfns_per_s", "stat_ms", "ping_ms"}
 
 
+@pytest.mark.timeout(900)  # Half a minute in all on a machine that does nothing else.
 @pytest.mark.parametrize(
     ("name", "keys"),
     [

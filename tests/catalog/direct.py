@@ -13,6 +13,7 @@ from spinor.cli import run
 from spinor.client import Client
 from spinor.db import Database
 from spinor.http import State
+from spinor.signals import Signals
 
 Disturb = Callable[[str, str], None]  # Called with method and path before and after each exchange.
 
@@ -78,7 +79,7 @@ class Commands:
         async def authenticate(_request: Any) -> Caller:
             return caller
 
-        service.open(all_routes(), self.db, State(), authenticate)
+        service.open(all_routes(), self.db, State(Signals(self.db.url)), authenticate)
         loop = asyncio.get_running_loop()
 
         def client() -> Client:

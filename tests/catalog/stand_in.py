@@ -1,7 +1,7 @@
 """A stand-in for the client's wire: it keeps what is sent, and answers as it is told to."""
 
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,8 +10,6 @@ import pytest
 
 from spinor.cli import run
 from spinor.client import Client
-
-Answer = Callable[[pa.Table], Any]
 
 
 class StandIn(Client):
@@ -42,6 +40,23 @@ class StandIn(Client):
 
     def rows(self) -> list[dict[str, Any]]:
         return [row for _, _, table in self.sent for row in table.to_pylist()]
+
+
+def _registered(table: pa.Table) -> Any:
+    return {"registered": table.num_rows, "already": 0, "differing": [], "refused": []}
+
+
+# What `register-manifest` asks for.
+SERVER: dict[str, Any] = {
+    "/api/storage-elements": [
+        {"name": name, "site": None, "plugin": "file", "root": f"root://host:1094//eos/{name}", "read_only": False}
+        for name in ("one-se", "two-se")
+    ],
+    "/api/auth/whoami": {
+        "user": "ada", "full_name": "", "vo": "astro", "group": "astro_users", "scopes": [], "memberships": [],
+    },
+    "/api/files/register-batch": _registered,
+}  # fmt: skip
 
 
 def use(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Any]) -> StandIn:

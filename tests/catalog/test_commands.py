@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,19 +197,20 @@ async def test_files_that_vanish_or_cannot_be_read_are_refused(
     world: World, spinor: Commands, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(root / "tree", 20)
-    facts, sized = scanning.Scan._facts, scanning.Scan._sized
+    facts, read_entries = scanning.Scan._facts, scanning.Scan._entries
 
-    def vanishing(self: scanning.Scan, path: str, found: list[os.DirEntry[str]]) -> scanning.Chunk:
+    def vanishing(self: scanning.Scan, path: str, entries: Iterator[os.DirEntry[str]]) -> bool:
+        found = list(entries)
         if path == "d3/sub":
-            (root / "tree/d3/sub/f3").unlink()
-        return sized(self, path, found)
+            (root / "tree/d3/sub/f3").unlink(missing_ok=True)
+        return read_entries(self, path, iter(found))
 
     def unreadable(self: scanning.Scan, directory: int, name: str, buffer: memoryview) -> Any:
         if name == "f4":
             raise PermissionError(13, "Permission denied", name)
         return facts(self, directory, name, buffer)
 
-    monkeypatch.setattr(scanning.Scan, "_sized", vanishing)
+    monkeypatch.setattr(scanning.Scan, "_entries", vanishing)
     monkeypatch.setattr(scanning.Scan, "_facts", unreadable)
     code, sums, problems = await publish(spinor, world, root / "tree", capsys)
     assert (code, sums["registered"], problems) == (1, 19, {"d3/sub/f3": "it vanished meanwhile"})

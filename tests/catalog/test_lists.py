@@ -91,23 +91,23 @@ async def test_find_by_fields_of_the_file(world: World) -> None:
     await register(world.db, world.ada, "/astro/a/one.txt", size_bytes=1, adler32="000000ab")
     await register(world.db, world.ada, "/astro/a/two.dat", "/astro/a/b/three.txt", size_bytes=2000, se="second-se")
     await register(world.db, world.alan, "/astro/a_/four.txt", size_bytes=5)
-    everything = ["a/b/three.txt", "a/one.txt", "a/two.dat", "a_/four.txt"]
+    everything = ["a/one.txt", "a/two.dat", "a/b/three.txt", "a_/four.txt"]
     for where, expected in {
         "": everything,
-        "name like *.txt": ["a/b/three.txt", "a/one.txt", "a_/four.txt"],
-        "size > 1kB": ["a/b/three.txt", "a/two.dat"],
+        "name like *.txt": ["a/one.txt", "a/b/three.txt", "a_/four.txt"],
+        "size > 1kB": ["a/two.dat", "a/b/three.txt"],
         "size_bytes = 1 or owner = alan": ["a/one.txt", "a_/four.txt"],
         "se = second-se and not name = two.dat": ["a/b/three.txt"],
         "se in (local-se, nowhere)": ["a/one.txt", "a_/four.txt"],
         "se exists": everything,
-        "se like second*": ["a/b/three.txt", "a/two.dat"],
+        "se like second*": ["a/two.dat", "a/b/three.txt"],
         "adler32 = 000000ab": ["a/one.txt"],
-        "adler32 missing and group = astro_users and created > -1h": ["a/b/three.txt", "a/two.dat", "a_/four.txt"],
+        "adler32 missing and group = astro_users and created > -1h": ["a/two.dat", "a/b/three.txt", "a_/four.txt"],
         'path = "/astro/a"': ["a/one.txt", "a/two.dat"],
         "lfn = /astro/a/one.txt": ["a/one.txt"],
     }.items():
         assert await find(world, where) == expected, where
-    assert await find(world, path="/astro/a") == ["a/b/three.txt", "a/one.txt", "a/two.dat"]
+    assert await find(world, path="/astro/a") == ["a/one.txt", "a/two.dat", "a/b/three.txt"]
     assert await find(world, sort=["-size", "-lfn"]) == ["a/two.dat", "a/b/three.txt", "a_/four.txt", "a/one.txt"]
     with pytest.raises(BadQuery, match="unknown field"):
         await find(world, "siez > 1")
@@ -123,7 +123,7 @@ async def test_find_by_metadata_inherits_down_the_tree_and_the_nearest_wins(worl
     await describe(world, "/astro/data/b/deep/er/x", run=3, quality=0.5)
     for where, expected in {
         "run = 1": ["data/a/x", "data/a/y"],
-        "run >= 2": ["data/b/deep/er/x", "data/b/x"],
+        "run >= 2": ["data/b/x", "data/b/deep/er/x"],
         "run = 2": ["data/b/x"],
         "run = 3 and good = true and site = alma": ["data/b/deep/er/x"],
         "quality exists": ["data/b/deep/er/x"],
@@ -180,7 +180,7 @@ async def test_undeclared_keys_are_kept_and_can_be_found(world: World) -> None:
     with pytest.raises(KeyDeclaredOtherwise):
         await declare(world, method="integer")
     await describe(world, "/astro/a", colour="red")
-    with pytest.raises(KeyDeclaredOtherwise, match="red"):
+    with pytest.raises(KeyDeclaredOtherwise, match="'colour' there is a value"):
         await declare(world, colour="float")
 
 

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,23 +10,12 @@ from hypothesis import strategies as st
 
 from spinor.catalog.manifests.batches import split_paths
 
-from .stand_in import StandIn, spinor, use
-
-ELEMENTS = [
-    {"name": name, "site": None, "plugin": "file", "root": f"root://host:1094//eos/{name}", "read_only": False}
-    for name in ("one-se", "two-se")
-]
-WHO = {"user": "ada", "full_name": "", "vo": "astro", "group": "astro_users", "scopes": [], "memberships": []}
+from .stand_in import SERVER, StandIn, spinor, use
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    def registered(table: pa.Table) -> Any:
-        return {"registered": table.num_rows, "already": 0, "differing": [], "refused": []}
-
-    return use(monkeypatch, {
-        "/api/storage-elements": ELEMENTS, "/api/auth/whoami": WHO, "/api/files/register-batch": registered,
-    })  # fmt: skip
+    return use(monkeypatch, SERVER)
 
 
 def test_every_column_travels_as_the_route_wants_it(wire: StandIn, tmp_path: Path) -> None:

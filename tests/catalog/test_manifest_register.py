@@ -4,7 +4,9 @@ import bz2
 import gzip
 import io
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from spinor.catalog.manifests import batches, source
 from spinor.db import fetch_rows
 
 from .direct import Commands
+from .stand_in import SERVER, use
+from .stand_in import spinor as spinor_beside
 from .workbench import World, check_sums
 
 Facts = dict[str, Any]
@@ -74,8 +78,10 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress])
+PACKED: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress]
+
+
+@pytest.mark.parametrize(("name", "compress"), [(name, PACKED[n % 3]) for n, name in enumerate(TEXTS)])
 async def test_each_format_is_known_by_its_look(
     world: World, spinor: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str,
     compress: Callable[[bytes], bytes],
@@ -140,6 +146,19 @@ async def test_standard_input_and_running_it_again(
     await check_sums(world.db, files=3)
 
 
+def test_a_pipe_is_read_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = use(monkeypatch, SERVER)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=["lfn,size\n/astro/a,1\n"])
+    writer.start()
+    assert spinor_beside("file", "register-manifest", str(tmp_path / "pipe"), "--se", "one-se") == 0
+    writer.join()
+    assert len(wire.rows()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 BROKEN = {
     b"/astro/x,1,2,3,4,5": ("", "has 6 columns, separated by ',', where there should be 5"),
     b"/astro/x,one,,,": ("size_bytes", "'one' is no size; write a whole number of bytes, digits only"),
@@ -166,30 +185,28 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("line", BROKEN)
-async def test_a_broken_line_is_told_and_nothing_is_sent(
-    world: World, spinor: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch, line: bytes,
-) -> None:  # fmt: skip
+def test_a_broken_line_is_told_and_nothing_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
     monkeypatch.setattr(source, "BLOCK_BYTES", 1 << 16)
+    wire = use(monkeypatch, SERVER)
     good = [b"/astro/d/f%d,%d,%08x,%064x,%032x" % (n, n, n, n, n + 1) for n in range(3000)]
     content = b"lfn,size_bytes,adler32,sha256,guid\n" + b"\n".join([*good[:2500], line, *good[2500:]])
     (tmp_path / "m.csv").write_bytes(content)
-    code = await spinor(world.ada, "file", "register-manifest", str(tmp_path / "m.csv"), "--se", "local-se")
-    assert code == 2
+    words = ["file", "register-manifest", str(tmp_path / "m.csv"), "--se", "one-se"]
+    assert spinor_beside(*words) == 2
     err = capsys.readouterr().err
     column, reason = BROKEN[line]
     assert f"broken: m.csv, line 2502{f', column {column}' if column else ''}: " in err
     assert reason in err
     assert "1 of the 3,002 lines of m.csv are broken, and nothing was sent" in err
-    await check_sums(world.db, files=0)
-    code, sums, told = await publish(
-        spinor, world, capsys, tmp_path / "m.csv", "--se", "local-se", "--skip-broken", "--report",
-        str(tmp_path / "report"),
-    )  # fmt: skip
-    assert (code, sums["registered"], sums["broken"]) == (1, 3000, 1)
+    assert wire.rows() == []
+    assert spinor_beside(*words, "--skip-broken", "--json", "--report", str(tmp_path / "report")) == 1
+    *told, sums = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (sums["registered"], sums["broken"]) == (3000, 1)
     assert [(t["problem"], t["line"], t["column"]) for t in told] == [("broken", 2502, column)]
     assert [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()] == told
-    await check_sums(world.db, files=3000)
+    assert sorted(row["size_bytes"] for row in wire.rows()) == list(range(3000))
 
 
 async def test_broken_lines_of_other_formats(

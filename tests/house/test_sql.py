@@ -18,7 +18,13 @@ PACKAGES = [
     for module in pkgutil.walk_packages(spinor.__path__, "spinor.")
     if module.ispkg and importlib.resources.files(module.name).joinpath("queries.sql").is_file()
 ]
-NAMED = [(package, name, text) for package in PACKAGES for name, text in Queries(package)]
+NAMED = [
+    (package, name, text)
+    for package in PACKAGES
+    for file in ("queries.sql", "work.sql")
+    if importlib.resources.files(package).joinpath(file).is_file()
+    for name, text in Queries(package, file)
+]
 SEARCHES = [
     (package, name, text)
     for package in PACKAGES

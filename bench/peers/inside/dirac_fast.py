@@ -8,6 +8,7 @@ from bench.peers.inside.course import middle_s, run, say
 from bench.peers.inside.dirac_catalog import (
     ADMIN,
     FAST,
+    Refused,
     analyze,
     batch,
     batches,
@@ -40,7 +41,20 @@ def measure(port: int, password: str, files: int, rounds: int, stats: int) -> di
     found["list_10000_ms"] = 1000 * _list_s(catalog, rounds)
     removal_s = middle_s(rounds, lambda n: value(catalog.removeFile(list(new[n]), ADMIN)))
     found["remove_files_per_s"] = PER_CALL / removal_s
+    _ask_for_metadata(catalog)
     return found
+
+
+def _ask_for_metadata(catalog: Any) -> None:
+    """Say how a metadata query is refused, and stop being right about it as soon as it is answered."""
+    value(catalog.dmeta.addMetadataField("energy", "INT", ADMIN))
+    value(catalog.setMetadata(directory(0), {"energy": 3}, ADMIN))
+    try:
+        value(catalog.fmeta.findFilesByMetadata({"energy": 3}, "/", ADMIN))
+    except Refused as refusal:
+        say(f"dirac: these managers refuse a metadata query ({refusal}), so dirac-plain answers it")
+    else:
+        raise AssertionError("these managers answer a metadata query by now, and should be measured with one")
 
 
 def _looked_up(catalog: Any, directories: int, rounds: int, stats: int) -> dict[str, float]:

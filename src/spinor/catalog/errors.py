@@ -82,7 +82,7 @@ class KeyDeclaredOtherwise(Conflict):
 
 
 class DirectoryTooLarge(Conflict):
-    """The directory holds too many files for one removal; remove its subdirectories one after the other."""
+    """The directory holds too many files for one request; a file operation removes it in the background."""
 
     code = "directory-too-large"
 
@@ -139,3 +139,51 @@ class PlaceTaken(Conflict):
     """Another file has its bytes there."""
 
     code = "place-taken"
+
+
+class BadAccess(BadInput):
+    """This is no mode, or no entry of an access control list."""
+
+    code = "bad-access"
+
+
+class AccessDenied(Denied):
+    """Only the owner changes who may do what, and only `files:manage` gives to another owner."""
+
+    code = "access-denied"
+
+
+class UnknownUser(NotFound):
+    """There is no such user in your VO."""
+
+    code = "unknown-user"
+
+
+class UnknownGroup(NotFound):
+    """There is no such group in your VO."""
+
+    code = "unknown-group"
+
+
+class TreeTooLarge(Conflict):
+    """The trees are too large for one transaction; change them by a file operation."""
+
+    code = "tree-too-large"
+
+
+class BadQuota(BadInput):
+    """A quota is for a user, a directory or a storage element, and limits files or bytes."""
+
+    code = "bad-quota"
+
+
+class UnknownQuota(NotFound):
+    """There is no such quota."""
+
+    code = "unknown-quota"
+
+
+class UnknownKey(NotFound):
+    """There is no such declared metadata key."""
+
+    code = "unknown-key"

@@ -65,6 +65,7 @@ class NewFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     guid: UUID | None = None
     pfn: PFN | None = None
     metadata: dict[str, MetadataValue] = {}  # Of a new file; one that is there keeps its own.
+    ancestors: list[LFN] = []  # The files it was made from, which may be in the same call; of a new file, too.
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,7 @@ class FileStat(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     group: str
     mode: int
+    acl: bool  # Whether more than the mode says who may do what.
     created_at: datetime
     modified_at: datetime
     status: FileStatus
@@ -127,6 +129,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     group: str | None = None
     mode: int
+    acl: bool  # Whether more than the mode says who may do what.
     created_at: datetime
 
 
@@ -136,8 +139,10 @@ class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`where` is a text of the query language, or its JSON form."""
+
     path: str
-    where: str = ""
+    where: str | dict[str, Any] = ""
     sort: list[str] = []
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
     after: str | None = None

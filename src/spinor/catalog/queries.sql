@@ -173,8 +173,8 @@ SELECT EXISTS (SELECT FROM catalog.removal WHERE se_id = ANY (%(se_ids)s::intege
 -- name: stat_files
 -- What is known of each file, in the order asked; with what its reader's rights depend on.
 SELECT w.n::integer AS n, d.path || '/' || f.name AS lfn, f.file_id, f.size_bytes, lpad(to_hex(f.adler32), 8, '0') AS adler32,
-       encode(f.sha256, 'hex') AS sha256, f.guid, u.name AS owner, COALESCE(g.name, '') AS "group", a.mode, f.created_at,
-       COALESCE(f.modified_at, f.created_at) AS modified_at, COALESCE(f.status, 'available') AS status,
+       encode(f.sha256, 'hex') AS sha256, f.guid, u.name AS owner, COALESCE(g.name, '') AS "group", a.mode, a.acl <> '' AS acl,
+       f.created_at, COALESCE(f.modified_at, f.created_at) AS modified_at, COALESCE(f.status, 'available') AS status,
        ARRAY (SELECT s.name FROM resources.storage_element AS s WHERE s.se_id = ANY (f.se_ids) ORDER BY s.name)
            AS storage_elements,
        f.access_id, d.gate_id
@@ -209,7 +209,7 @@ LIMIT %(limit)s::integer;
 
 -- name: list_subdirectories
 -- The directories directly inside one, by name.
-SELECT d.name, u.name AS owner, g.name AS "group", a.mode, d.created_at, d.file_count AS files, d.size_bytes
+SELECT d.name, u.name AS owner, g.name AS "group", a.mode, a.acl <> '' OR a.default_acl <> '' AS acl, d.created_at, d.file_count AS files, d.size_bytes
 FROM catalog.directory AS d
 JOIN catalog.access AS a USING (access_id)
 LEFT JOIN identity.user_account AS u ON u.user_id = a.owner_id
@@ -221,7 +221,7 @@ LIMIT %(limit)s::integer;
 
 -- name: list_files
 -- The files directly inside a directory, by name.
-SELECT f.name, u.name AS owner, g.name AS "group", a.mode, f.created_at, f.size_bytes,
+SELECT f.name, u.name AS owner, g.name AS "group", a.mode, a.acl <> '' AS acl, f.created_at, f.size_bytes,
        lpad(to_hex(f.adler32), 8, '0') AS adler32
 FROM (
     SELECT name, access_id, created_at, size_bytes, adler32
@@ -240,7 +240,8 @@ ORDER BY f.name;
 -- What lies at and below a path.
 SELECT count(*) AS directories, COALESCE(sum(file_count), 0)::bigint AS files, COALESCE(sum(size_bytes), 0)::bigint AS size_bytes
 FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text);
+WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text)
+  AND (%(gates)s::integer[] IS NULL OR gate_id = ANY (%(gates)s::integer[]));
 
 -- name: usage_by_storage_element
 -- What lies at and below a path, on each storage element.
@@ -249,6 +250,7 @@ FROM catalog.directory AS d
 JOIN catalog.directory_usage AS u USING (directory_id)
 JOIN resources.storage_element AS s USING (se_id)
 WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+  AND (%(gates)s::integer[] IS NULL OR d.gate_id = ANY (%(gates)s::integer[]))
 GROUP BY s.name
 HAVING sum(u.files) > 0
 ORDER BY s.name;
@@ -260,6 +262,7 @@ FROM catalog.directory AS d
 JOIN catalog.directory_usage AS u USING (directory_id)
 JOIN identity.user_account AS o ON o.user_id = u.owner_id
 WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+  AND (%(gates)s::integer[] IS NULL OR d.gate_id = ANY (%(gates)s::integer[]))
 GROUP BY o.name
 HAVING sum(u.files) > 0
 ORDER BY o.name;
@@ -289,6 +292,14 @@ FOR NO KEY UPDATE;
 -- The ids of all files directly inside the directories.
 SELECT file_id FROM catalog.file
 WHERE vo_id = %(vo_id)s::integer AND directory_id = ANY (%(directory_ids)s::bigint[]);
+
+-- name: foreign_file
+-- A file in the directories that somebody else owns.
+SELECT f.directory_id, f.name
+FROM catalog.file AS f JOIN catalog.access AS a USING (access_id)
+WHERE f.vo_id = %(vo_id)s::integer AND f.directory_id = ANY (%(directory_ids)s::bigint[])
+  AND a.owner_id IS DISTINCT FROM %(user_id)s::integer
+LIMIT 1;
 
 -- name: read_only_replicas
 -- Those of the files that have bytes on a storage element from which nothing can be deleted.
@@ -474,6 +485,13 @@ LEFT JOIN catalog.directory AS p ON p.directory_id = d.parent_id
 WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
 ORDER BY "left"(d.path, 512), d.path;
 
+-- name: any_below
+-- Whether a directory below a path has one of these accesses.
+SELECT EXISTS (
+    SELECT FROM catalog.directory
+    WHERE vo_id = %(vo_id)s::integer AND catalog.is_below(path, %(path)s::text) AND access_id = ANY (%(access_ids)s::integer[])
+);
+
 -- name: set_gates
 -- Give directories other gates.
 UPDATE catalog.directory AS d SET gate_id = w.gate_id
@@ -546,25 +564,43 @@ SELECT DISTINCT value FROM (
 LIMIT %(limit)s::integer;
 
 -- name: record_changes
--- Write into the change feed what happened to each of some directories.
-INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, first_file_id, last_file_id, names, detail)
-SELECT %(vo_id)s::integer, w.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, w.files,
-       w.first_file_id, w.last_file_id, NULL, %(detail)s::jsonb
-FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(first_file_ids)s::bigint[], %(last_file_ids)s::bigint[])
-     AS w (directory_id, files, first_file_id, last_file_id)
-JOIN catalog.directory AS d ON d.directory_id = w.directory_id AND d.vo_id = %(vo_id)s::integer;
+-- Write into the change feed what happened to each of some directories, and wake who follows it.
+WITH told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, first_file_id, last_file_id, names, detail)
+    SELECT %(vo_id)s::integer, w.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, w.files,
+           w.first_file_id, w.last_file_id, NULL, %(detail)s::jsonb
+    FROM unnest(%(directory_ids)s::bigint[], %(files)s::bigint[], %(first_file_ids)s::bigint[], %(last_file_ids)s::bigint[])
+         AS w (directory_id, files, first_file_id, last_file_id)
+    JOIN catalog.directory AS d ON d.directory_id = w.directory_id AND d.vo_id = %(vo_id)s::integer
+    RETURNING vo_id
+)
+SELECT pg_notify('spinor', 'changes:' || vo_id) FROM (SELECT vo_id FROM told LIMIT 1) AS one;
 
 -- name: record_files
--- Write into the change feed what is about to happen, or just happened, to these files.
-INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names, detail)
-SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, f.files, f.names, %(detail)s::jsonb
-FROM (
-    SELECT directory_id, count(*) AS files, array_agg(name ORDER BY name) AS names
-    FROM catalog.file
-    WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
-    GROUP BY directory_id
-) AS f
-JOIN catalog.directory AS d USING (directory_id);
+-- Write into the change feed what is about to happen, or just happened, to these files, and wake who follows it.
+WITH told AS (
+    INSERT INTO catalog.change (vo_id, directory_id, gate_id, access_id, kind, path, files, names, detail)
+    SELECT %(vo_id)s::integer, d.directory_id, d.gate_id, d.access_id, %(kind)s::catalog.change_kind, d.path, f.files, f.names, %(detail)s::jsonb
+    FROM (
+        SELECT directory_id, count(*) AS files, array_agg(name ORDER BY name) AS names
+        FROM catalog.file
+        WHERE vo_id = %(vo_id)s::integer AND file_id = ANY (%(file_ids)s::bigint[])
+        GROUP BY directory_id
+    ) AS f
+    JOIN catalog.directory AS d USING (directory_id)
+    RETURNING vo_id
+)
+SELECT pg_notify('spinor', 'changes:' || vo_id) FROM (SELECT vo_id FROM told LIMIT 1) AS one;
+
+-- name: any_quotas
+-- Whether the VO has any quota.
+SELECT EXISTS (SELECT FROM catalog.quota WHERE vo_id = %(vo_id)s::integer);
+
+-- name: owners_within
+-- Who owns files at and below a path.
+SELECT DISTINCT u.owner_id
+FROM catalog.directory AS d JOIN catalog.directory_usage AS u USING (directory_id)
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text) AND u.files > 0;
 
 -- name: hold_quotas
 -- The quotas that concern these owners or the trees above these directories; held, so that their users take turns.
@@ -574,6 +610,7 @@ WHERE q.vo_id = %(vo_id)s::integer
   AND (q.directory_id IS NULL OR q.directory_id IN (
       SELECT d.directory_id FROM unnest(%(paths)s::text[]) AS w (path) JOIN catalog.directory AS d ON d.path = w.path
   ))
+  AND (%(grown)s::text <> 'owner' OR q.owner_id IS NOT NULL) AND (%(grown)s::text <> 'tree' OR q.directory_id IS NOT NULL)
 ORDER BY q.quota_id
 FOR NO KEY UPDATE OF q;
 

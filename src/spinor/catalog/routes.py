@@ -2,6 +2,10 @@
 
 from spinor.access import Caller, Scope
 from spinor.catalog import service
+from spinor.catalog.access.routes import routes as access_routes
+from spinor.catalog.annotation.routes import routes as annotation_routes
+from spinor.catalog.dumps.routes import routes as dumps_routes
+from spinor.catalog.feed.routes import routes as feed_routes
 from spinor.catalog.invariants.routes import routes as invariant_routes
 from spinor.catalog.models import (
     BatchCounts,
@@ -10,8 +14,6 @@ from spinor.catalog.models import (
     DirectoryRequest,
     EntryPage,
     FileStat,
-    FindRequest,
-    FoundPage,
     ListRequest,
     MetadataChange,
     MetadataKey,
@@ -25,16 +27,30 @@ from spinor.catalog.models import (
     RemoveRequest,
     Usage,
 )
+from spinor.catalog.operations.routes import routes as operation_routes
+from spinor.catalog.provenance.routes import routes as provenance_routes
+from spinor.catalog.query.routes import routes as query_routes
+from spinor.catalog.quotas.routes import routes as quota_routes
 from spinor.catalog.repairs.routes import routes as repair_routes
 from spinor.catalog.replicas.routes import routes as replica_routes
 from spinor.db import Database, Tx
 from spinor.http import Routes
-from spinor.search import Search
 
 routes = Routes("catalog")
-routes.all += replica_routes.all
-routes.all += invariant_routes.all
-routes.all += repair_routes.all
+for room in (
+    access_routes,
+    annotation_routes,
+    dumps_routes,
+    feed_routes,
+    invariant_routes,
+    operation_routes,
+    provenance_routes,
+    query_routes,
+    quota_routes,
+    repair_routes,
+    replica_routes,
+):
+    routes.all.extend(room.all)
 
 
 @routes.post("/api/files/register", scope=Scope.FILES_WRITE)
@@ -64,13 +80,6 @@ async def stat_files(reads: Tx, caller: Caller, body: Paths) -> list[FileStat]:
 async def list_directory(tx: Tx, caller: Caller, body: ListRequest) -> EntryPage:
     """One page of a directory: directories first, then files, by name."""
     return await service.list_directory(tx, caller, body)
-
-
-@routes.post("/api/files/find", scope=Scope.FILES_READ)
-async def find_files(tx: Tx, caller: Caller, body: FindRequest) -> FoundPage:
-    """One page of the files below a path that a filter over fields and metadata keys names."""
-    search = Search(where=body.where, sort=body.sort, limit=body.limit, after=body.after, fields=body.fields)
-    return await service.find_files(tx, caller, body.path, search)
 
 
 @routes.post("/api/files/remove", scope=Scope.FILES_WRITE, once=True)

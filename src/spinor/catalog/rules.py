@@ -16,9 +16,9 @@ from spinor.search.expression import shown
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
-MAX_REMOVED_FILES = 200_000
+MAX_REMOVED_FILES = 10_000  # By one request; file operations remove any number.
 ROOT_MODE = 0o1775  # All of the VO may put things there, and each may take away their own.
-_STICKY, _SETGID = 0o1000, 0o2000
+STICKY, SETGID = 0o1000, 0o2000
 _BIGGEST = 2**63 - 1
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.=+~-]*){2,}")
 
@@ -27,6 +27,13 @@ BUILT_IN_FIELDS = (
     "lfn", "path", "name", "size", "size_bytes", "owner", "group", "mode", "created", "modified", "se", "replicas",
     "status", "adler32", "sha256", "guid",
 )  # fmt: skip
+# What DIRAC calls them. A metadata key may be named so too, and is meant then.
+DIRAC_NAMES = {
+    "Name": "name", "FileName": "name", "LFN": "lfn", "Path": "path", "Size": "size", "User": "owner", "Owner": "owner",
+    "OwnerName": "owner", "Group": "group", "OwnerGroup": "group", "CreationDate": "created",
+    "ModificationDate": "modified", "SE": "se", "Status": "status", "CheckSum": "adler32", "Checksum": "adler32",
+    "GUID": "guid", "Mode": "mode",
+}  # fmt: skip
 _KEY = re.compile(r"[^\W\d]\w*(?:[.:-]\w+)*")
 
 
@@ -35,24 +42,25 @@ FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
 
 def bits_of(access: Access, caller: Caller) -> int:
-    """What the caller may do: READ, WRITE and PASS together (POSIX.1e draft 17, 23.1.5: the access check algorithm).
+    """What the caller may do: READ, WRITE and PASS (POSIX.1e draft 17, 23.1.5: the access check algorithm).
 
-    The first class that the caller is in decides alone. `files:manage` stands above all.
+    Each bit answers for itself alone. The first class that the caller is in decides. `files:manage` stands above all.
+    With an ACL the mode's group bits are its mask, as in POSIX, and the owning group's own bits stand in the ACL.
     """
     if caller.may(Scope.FILES_MANAGE):
         return 7
     if access.owner_id is not None and access.owner_id == caller.user_id:
         return access.mode >> 6 & 7
     in_group = access.group_id is None or access.group_id == caller.group_id
+    middle = access.mode >> 3 & 7
     if not access.acl:
-        return access.mode >> 3 & 7 if in_group else access.mode & 7
+        return middle if in_group else access.mode & 7
     acl = read_acl(access.acl)
-    mask = acl.get("m", 7)
     if (named := acl.get(f"u{caller.user_id}")) is not None:
-        return named & mask
+        return named & middle
     of_group = acl.get(f"g{caller.group_id}")
     if in_group or of_group is not None:
-        return ((access.mode >> 3 & 7 if in_group else 0) | (of_group or 0)) & mask
+        return ((acl["g"] if in_group else 0) | (of_group or 0)) & middle
     return access.mode & 7
 
 
@@ -60,13 +68,21 @@ def may_take(directory: Access, owner_id: int | None, caller: Caller) -> bool:
     """Whether the caller may take an entry of this owner out of the directory (POSIX, with its sticky bit)."""
     if bits_of(directory, caller) & (WRITE | PASS) != WRITE | PASS:
         return False
-    return not directory.mode & _STICKY or owner_id == caller.user_id or caller.may(Scope.FILES_MANAGE)
+    return not keeps_others(directory, caller) or owner_id == caller.user_id
+
+
+def keeps_others(directory: Access, caller: Caller) -> bool:
+    """Whether the directory's sticky bit keeps the caller from taking away what others own in it."""
+    if caller.may(Scope.FILES_MANAGE) or not directory.mode & STICKY:
+        return False
+    return directory.owner_id is None or directory.owner_id != caller.user_id
 
 
 @functools.lru_cache(maxsize=10_000)
 def read_acl(text: str) -> Mapping[str, int]:
-    """An ACL as it is stored, `g5=5,u17=7,m=5`: group and user ids, and the mask; in a default ACL also `o`wner (`u`),
-    group (`g`) and others (`o`)."""
+    """An ACL as it is stored, `g=5,g5=5,u17=7`: the owning group's bits (`g`), and those of named groups and users by
+    id; its mask are the mode's group bits. A default ACL also has the owner's (`u`), others' (`o`) and the mask (`m`).
+    """
     entries = (entry.partition("=") for entry in text.split(",") if entry)
     return MappingProxyType({who: int(bits) for who, _, bits in entries})
 
@@ -78,17 +94,18 @@ def write_acl(entries: Mapping[str, int]) -> str:
 
 def access_of_new(parent: Access, caller: Caller, *, directory: bool) -> Access:
     """What a new file or directory gets: the caller's, by the parent's default ACL, in its group if that is set so."""
-    group_id = parent.group_id if parent.mode & _SETGID and parent.group_id is not None else caller.group_id
+    group_id = parent.group_id if parent.mode & SETGID and parent.group_id is not None else caller.group_id
     mode = DIRECTORY_MODE if directory else FILE_MODE
     acl, default_acl = "", ""
     if parent.default_acl:
         default = read_acl(parent.default_acl)
         most = 0o777 if directory else 0o666
-        mode = (default.get("u", 7) << 6 | default.get("g", 5) << 3 | default.get("o", 0)) & most
-        acl = write_acl({who: bits for who, bits in default.items() if who not in ("u", "g", "o")})
+        mode = (default["u"] << 6 | default.get("m", default["g"]) << 3 | default["o"]) & most
+        if "m" in default:
+            acl = write_acl({who: bits for who, bits in default.items() if who not in ("u", "o", "m")})
         default_acl = parent.default_acl if directory else ""
     if directory:
-        mode |= parent.mode & _SETGID
+        mode |= parent.mode & SETGID
     return Access(owner_id=caller.user_id, group_id=group_id, mode=mode, acl=acl, default_acl=default_acl)
 
 

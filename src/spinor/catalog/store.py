@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-from psycopg import AsyncCursor, sql
+from psycopg import AsyncCursor
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -313,6 +313,13 @@ async def lock_trees(tx: Tx, caller: Caller, trees: Sequence[str], paths: Sequen
     await execute(tx, Q.lock_trees, {"vo_id": caller.vo_id, "trees": list(trees), "paths": list(paths)})
 
 
+async def foreign_file(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> tuple[int, str] | None:
+    """A file in these directories that another owns: (directory_id, name)."""
+    values = {"vo_id": caller.vo_id, "user_id": caller.user_id, "directory_ids": list(directory_ids)}
+    rows = await fetch_rows(tx, Q.foreign_file, values)
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
 async def files_in(tx: Tx, caller: Caller, directory_ids: Sequence[int]) -> list[int]:
     values = {"vo_id": caller.vo_id, "directory_ids": list(directory_ids)}
     return [row[0] for row in await fetch_rows(tx, Q.files_in, values)]
@@ -396,6 +403,12 @@ async def accesses_below(tx: Tx, caller: Caller, path: str) -> list[tuple[Any, .
     return await fetch_rows(tx, Q.accesses_below, {"vo_id": caller.vo_id, "path": path})
 
 
+async def any_below(tx: Tx, caller: Caller, path: str, access_ids: Sequence[int]) -> bool:
+    """Whether a directory below a path has one of these accesses."""
+    values = {"vo_id": caller.vo_id, "path": path, "access_ids": list(access_ids)}
+    return bool(await fetch_value(tx, Q.any_below, values))
+
+
 async def set_gates(tx: Tx, caller: Caller, gates: Mapping[int, int]) -> None:
     """directory_id -> gate_id."""
     values = {"directory_ids": list(gates), "gate_ids": list(gates.values())}
@@ -431,10 +444,6 @@ async def list_files(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
     return await _dicts(tx, Q.list_files, values)
 
 
-async def find_files(tx: Tx, statement: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return await fetch_rows(tx, statement, values)
-
-
 async def directories_below(
     tx: Tx, caller: Caller, path: str, *, after: str, limit: int, gates: list[int] | None
 ) -> list[DirectoryCount]:
@@ -442,20 +451,30 @@ async def directories_below(
     return await fetch(tx, DirectoryCount, Q.directories_below, values)
 
 
-async def usage_of_tree(tx: Tx, caller: Caller, path: str) -> dict[str, Any]:
-    return (await _dicts(tx, Q.usage_of_tree, {"vo_id": caller.vo_id, "path": path}))[0]
+async def usage_of_tree(tx: Tx, caller: Caller, path: str, gates: list[int] | None) -> dict[str, Any]:
+    return (await _dicts(tx, Q.usage_of_tree, {"vo_id": caller.vo_id, "path": path, "gates": gates}))[0]
 
 
-async def usage_by_storage_element(tx: Tx, caller: Caller, path: str) -> list[SEUsage]:
-    return await fetch(tx, SEUsage, Q.usage_by_storage_element, {"vo_id": caller.vo_id, "path": path})
+async def usage_by_storage_element(tx: Tx, caller: Caller, path: str, gates: list[int] | None) -> list[SEUsage]:
+    return await fetch(tx, SEUsage, Q.usage_by_storage_element, {"vo_id": caller.vo_id, "path": path, "gates": gates})
 
 
-async def usage_by_owner(tx: Tx, caller: Caller, path: str) -> list[OwnerUsage]:
-    return await fetch(tx, OwnerUsage, Q.usage_by_owner, {"vo_id": caller.vo_id, "path": path})
+async def usage_by_owner(tx: Tx, caller: Caller, path: str, gates: list[int] | None) -> list[OwnerUsage]:
+    return await fetch(tx, OwnerUsage, Q.usage_by_owner, {"vo_id": caller.vo_id, "path": path, "gates": gates})
 
 
-async def hold_quotas(tx: Tx, caller: Caller, owner_ids: Iterable[int], paths: Iterable[str]) -> list[int]:
-    values = {"vo_id": caller.vo_id, "owner_ids": list(owner_ids), "paths": list(paths)}
+async def any_quotas(tx: Tx, caller: Caller) -> bool:
+    return bool(await fetch_value(tx, Q.any_quotas, {"vo_id": caller.vo_id}))
+
+
+async def owners_within(tx: Tx, caller: Caller, path: str) -> list[int]:
+    """Who owns files at and below a path."""
+    return [row[0] for row in await fetch_rows(tx, Q.owners_within, {"vo_id": caller.vo_id, "path": path})]
+
+
+async def hold_quotas(tx: Tx, caller: Caller, owner_ids: Iterable[int], paths: Iterable[str], grown: str) -> list[int]:
+    """`grown` is `both`, or `owner` or `tree` for only those quotas that name one."""
+    values = {"vo_id": caller.vo_id, "owner_ids": list(owner_ids), "paths": list(paths), "grown": grown}
     return [row[0] for row in await fetch_rows(tx, Q.hold_quotas, values)]
 
 

@@ -140,7 +140,7 @@ CREATE TABLE catalog.access (
     owner_id    integer REFERENCES identity.user_account,       -- NULL: belongs to the VO (directories only).
     group_id    integer REFERENCES identity.vo_group,           -- NULL: every group of the VO.
     mode        smallint NOT NULL CHECK (mode BETWEEN 0 AND 4095),  -- POSIX bits; 493 = 0755.
-    acl         text COLLATE "C" NOT NULL DEFAULT '',           -- Named entries and mask; catalog/rules.py writes it.
+    acl         text COLLATE "C" NOT NULL DEFAULT '',           -- With it the mode's group bits are its mask: catalog/rules.py.
     default_acl text COLLATE "C" NOT NULL DEFAULT '',           -- Of a directory: what new entries get.
     CONSTRAINT access_unique UNIQUE NULLS NOT DISTINCT (vo_id, owner_id, group_id, mode, acl, default_acl)
 );
@@ -176,6 +176,7 @@ CREATE TABLE catalog.directory (
 CREATE INDEX directory_path ON catalog.directory USING hash (path);
 CREATE INDEX directory_tree ON catalog.directory ("left"(path, 512));
 CREATE INDEX directory_effective ON catalog.directory USING gin (effective jsonb_path_ops) WHERE effective IS NOT NULL;
+CREATE INDEX directory_annotated ON catalog.directory ("left"(path, 512)) WHERE annotated_files > 0;
 
 -- Whether a directory of this path lies below `top`; `top` itself does not. Inlined, and answered by directory_tree.
 CREATE FUNCTION catalog.is_below(path text, top text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -310,9 +311,9 @@ CREATE TYPE catalog.change_kind AS ENUM (
     'directory-changed'     -- its access; detail: access
 );
 
--- The change feed: what happened, in an order that no reader can miss anything of. A row speaks of one directory and
--- many files. A position is (transaction, change_id); rows of transactions that may still commit before others are not
--- shown yet.
+-- The change feed. A row speaks of one directory and many files. A reader's position is a snapshot: what follows are the
+-- rows of transactions that it did not see. Rows are numbered while their directory is locked, so that the numbers of
+-- one directory's rows have the order in which things happened, which those of the transactions need not have.
 CREATE TABLE catalog.change (
     vo_id       integer NOT NULL,
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -402,7 +403,9 @@ CREATE TABLE catalog.operation (
     arguments   jsonb NOT NULL,
     state       catalog.operation_state NOT NULL DEFAULT 'waiting',
     cursor      jsonb NOT NULL DEFAULT '{}',
-    total_files bigint,                                         -- As estimated at the start.
+    total_files bigint NOT NULL DEFAULT 0,                      -- As the counters said when it was asked for.
+    total_bytes numeric NOT NULL DEFAULT 0,
+    total_directories bigint NOT NULL DEFAULT 0,
     done_files  bigint NOT NULL DEFAULT 0,
     done_bytes  numeric NOT NULL DEFAULT 0,
     done_directories bigint NOT NULL DEFAULT 0,
@@ -412,7 +415,9 @@ CREATE TABLE catalog.operation (
     created_at  timestamptz NOT NULL DEFAULT now(),
     started_at  timestamptz,
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    ended_at    timestamptz
+    ended_at    timestamptz,
+    idempotency_key text,                                       -- The client's: asked twice, it is one operation.
+    CONSTRAINT operation_idempotency UNIQUE (user_id, vo_id, idempotency_key)
 );
 CREATE INDEX operation_of_vo ON catalog.operation (vo_id, operation_id);
 CREATE INDEX operation_open ON catalog.operation (operation_id) WHERE ended_at IS NULL;

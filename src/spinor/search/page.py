@@ -61,10 +61,15 @@ class SortKey:
 @dataclass(frozen=True, slots=True)
 class Page:
     """The parts of `SELECT {select} FROM ... WHERE ... AND {where} ORDER BY {order} LIMIT {limit}`, and what to do with
-    its rows. The statement fetches one row more than the page shows, to know whether there is another page."""
+    its rows. The statement fetches one row more than the page shows, to know whether there is another page.
+
+    `where` is the filter together with `after`: the rows that follow `position`, the last row of the page before.
+    """
 
     select: sql.Composable
     where: sql.Composable
+    after: sql.Composable
+    position: tuple[Literal | None, ...] | None
     order: sql.Composable
     limit: sql.Composable
     params: dict[str, Any]
@@ -94,18 +99,23 @@ class Page:
         return base64.urlsafe_b64encode(body).decode().rstrip("=")
 
 
-def compile_page(search: Search, fields: Fields, key: str, now: datetime) -> Page:
-    """`key` is a field that is unique and never missing. Raises `BadQuery`."""
+def compile_page(search: Search, fields: Fields, key: str, now: datetime, of: str = "") -> Page:
+    """`key` is a field that is unique and never missing, at least together with those that are sorted by before it.
+
+    `of` is what else a page token belongs to. Raises `BadQuery`.
+    """
     if not 1 <= search.limit <= MAX_LIMIT:
         raise BadQuery(f"limit is {search.limit}; it goes from 1 to {MAX_LIMIT:,}", field="limit")
     keys = _sort_keys(search.sort, fields, key)
-    digest = _digest(search, key)
+    digest = _digest(search, key, of)
     token = _decoded(search.after, digest) if search.after is not None else None
     now = token.now if token else now
     parameters = Parameters()
     where = Conditions(fields, now, parameters).write(parse(search.where))
-    if token:
-        after = _after(keys, _values(keys, token), parameters)
+    position = tuple(_values(keys, token)) if token else None
+    after: sql.Composable = sql.SQL("TRUE")
+    if position is not None:
+        after = _after(keys, list(position), parameters)
         where = sql.SQL("({} AND {})").format(where, after)
     if search.fields is not None and len(search.fields) > MAX_FIELDS:
         raise BadQuery(f"{len(search.fields)} fields are chosen; at most {MAX_FIELDS} are shown", field="fields")
@@ -113,6 +123,8 @@ def compile_page(search: Search, fields: Fields, key: str, now: datetime) -> Pag
     return Page(
         select=_select([fields.find(name) for name in names], keys),
         where=where,
+        after=after,
+        position=position,
         order=sql.SQL(", ").join(sort_key.order for sort_key in keys),
         limit=parameters.literal(search.limit + 1, FieldKind.INTEGER),
         params=parameters.values,
@@ -167,8 +179,9 @@ def _after(keys: tuple[SortKey, ...], values: list[Literal | None], parameters: 
     return condition
 
 
-def _digest(search: Search, key: str) -> str:
-    return hashlib.blake2b(msgspec.json.encode([search.where.strip(), search.sort, key]), digest_size=9).hexdigest()
+def _digest(search: Search, key: str, of: str) -> str:
+    told = [search.where.strip(), search.sort, key, *([of] if of else [])]
+    return hashlib.blake2b(msgspec.json.encode(told), digest_size=9).hexdigest()
 
 
 def _decoded(text: str, digest: str) -> _Token:

@@ -67,14 +67,18 @@ _PATTERN = re.compile(r"\\(.)|(\*+)|(\?)|(.)", re.DOTALL)
 
 
 class Parameters:
-    """The values of one statement, under names (`q0`, `q1` ...) that a store's own parameters must not use."""
+    """The values of one statement, under names (`q0`, `q1` ...) that a store's own parameters must not use.
 
-    def __init__(self) -> None:
+    What is written apart and goes into the same statement takes another `letter`.
+    """
+
+    def __init__(self, letter: str = "q") -> None:
         self.values: dict[str, Any] = {}
+        self._letter = letter
 
     def bind(self, value: object) -> sql.Composable:
         """A bare placeholder, which takes the type of what it is compared with."""
-        name = f"q{len(self.values)}"
+        name = f"{self._letter}{len(self.values)}"
         self.values[name] = value
         return sql.Placeholder(name)
 

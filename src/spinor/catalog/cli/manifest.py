@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from spinor.catalog.manifests.registering import Finished
 
 
 @click.command("register-manifest")
@@ -35,6 +38,7 @@ def register_manifest(manifest: str, as_json: bool, **options: Any) -> int:
     """
     from spinor.catalog.manifests import registering
     from spinor.catalog.manifests.formats import Format, parse_columns
+    from spinor.catalog.manifests.report import PROBLEMS
     from spinor.terminal import Progress, say
 
     wanted = registering.Manifest(
@@ -57,13 +61,15 @@ def register_manifest(manifest: str, as_json: bool, **options: Any) -> int:
             progress.set(line)
 
         try:
-            sums = registering.register_manifest(wanted, run, teller.tell, progressed)
+            finished = registering.register_manifest(wanted, run, teller.tell, progressed)
         except BaseException:
             if settled:
-                say(f"stopped; up to line {settled:,} all is registered, and the same with --resume goes on there")
+                kept = registering.progress_path(manifest, options["report"])
+                again = "the same with --resume goes on there" if kept else "running it again passes over that"
+                say(f"stopped; up to line {settled:,} all is registered, and {again}")
             raise
-    finish(sums, time.monotonic() - started, as_json=as_json)
-    return int(any(sums[kind] for kind in ("broken", "refused", "differing")))
+    _finish(finished, time.monotonic() - started, as_json=as_json)
+    return int(any(finished.sums[kind] for kind in PROBLEMS))
 
 
 class Teller:
@@ -96,15 +102,15 @@ def _explained(facts: dict[str, Any]) -> str:
     return f"{facts['lfn']}: {facts['field']} is {facts['catalog']} in the catalog, {facts['given']} here"
 
 
-def finish(sums: dict[str, int], wall_s: float, *, as_json: bool) -> None:
-    """Say the sums."""
+def _finish(finished: Finished, wall_s: float, *, as_json: bool) -> None:
     import msgspec
 
     from spinor.terminal import duration, say, size
 
+    sums = finished.sums
     if as_json:
         click.echo(msgspec.json.encode({**sums, "wall_s": round(wall_s, 3)}).decode())
         return
     counts = ", ".join(f"{count:,} {kind}" for kind, count in sums.items() if kind not in ("files", "size_bytes"))
     say(f"{sums['files']:,} files, {size(sums['size_bytes'])}: {counts}")
-    say(f"{duration(wall_s)}, {sums['files'] / max(wall_s, 1e-6):,.0f} files/s")
+    say(f"{duration(wall_s)}, {finished.files_sent / max(wall_s, 1e-6):,.0f} files/s")

@@ -1,13 +1,12 @@
-"""Commands on names: list, look up, remove, move, register."""
+"""Commands on names: list, look up, move, register."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from spinor.terminal import output_options
-
-_REFUSED_EXIT = {"unknown-lfn": 3, "directory-denied": 4, "path-outside-vo": 4, "bad-lfn": 2}
 
 
 @click.command()
@@ -16,7 +15,6 @@ _REFUSED_EXIT = {"unknown-lfn": 3, "directory-denied": 4, "path-outside-vo": 4, 
 @output_options
 def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
     """List the directory PATH (yours at the top if none is given); * and ? in its last part choose names."""
-    from spinor.catalog.models import Entry
     from spinor.client import Client
     from spinor.terminal import printable, show
 
@@ -25,7 +23,7 @@ def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
         above, _, last = body["path"].rpartition("/")
         if above and any(mark in last for mark in "*?"):
             body = {"path": above, "glob": last}
-        rows = client.pages("/api/files/list", body, Entry)
+        rows = _entries(client, body)
         if as_json or quiet or long:
             columns = ["mode", "owner", "group", "size_bytes", "created_at", "name"]
             shown = rows if as_json or quiet else (_Line(row) for row in rows)
@@ -35,6 +33,24 @@ def ls(path: str | None, long: bool, as_json: bool, quiet: bool) -> None:
             click.echo(printable(row.name) + ("/" if row.kind == "directory" else ""))
 
 
+def _entries(client: Any, body: dict[str, Any]) -> Iterator[Any]:
+    """Page by page for a person; into a pipe, where a directory may be of any size, in one stream."""
+    import sys
+
+    from spinor.catalog.cli.dumping import streamed_entries
+    from spinor.catalog.models import Entry
+    from spinor.errors import SpinorError
+
+    if "glob" not in body and not sys.stdout.isatty():
+        try:
+            yield from streamed_entries(client, body["path"])
+            return
+        except SpinorError as error:
+            if error.code != "unknown-directory":  # A file lists itself.
+                raise
+    yield from client.pages("/api/files/list", body, Entry)
+
+
 class _Line:
     """An entry as `ls -l` shows it."""
 
@@ -42,7 +58,7 @@ class _Line:
         import stat
 
         is_directory = entry.kind == "directory"
-        self.mode = stat.filemode(entry.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG))
+        self.mode = stat.filemode(entry.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG)) + "+" * entry.acl
         self.owner, self.group = entry.owner, entry.group
         self.size_bytes, self.created_at = entry.size_bytes, entry.created_at
         self.name = entry.name + ("/" if is_directory else "")
@@ -65,34 +81,7 @@ def stat(lfns: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     for number, row in enumerate(found):
         if number:
             click.echo()
-        show_one(row)
-
-
-@click.command()
-@click.argument("paths", nargs=-1, required=True)
-@click.option("-r", "--recursive", is_flag=True, help="Remove directories with all that is below them.")
-@click.option("--catalog-only", is_flag=True, help="Remove the names, and keep the bytes on their storages.")
-@output_options
-def rm(paths: tuple[str, ...], recursive: bool, catalog_only: bool, as_json: bool, quiet: bool) -> int:
-    """Remove PATHS (- reads them from stdin). Bytes are deleted in the background, and retried until they are gone."""
-    from spinor.catalog.models import Outcome
-    from spinor.client import Client
-    from spinor.terminal import printable, read_words, say, show_one
-
-    body = {
-        "paths": read_words(paths), "recursive": recursive, "bytes": "keep" if catalog_only else "delete",
-    }  # fmt: skip
-    with Client.from_environment() as client:
-        outcome = client.post("/api/files/remove", body, Outcome)
-    if as_json:
-        show_one(outcome, as_json=True)
-    elif quiet:
-        for path in outcome.done:
-            click.echo(printable(path))
-    if not as_json:
-        for refusal in outcome.refused:
-            say(f"spinor: {printable(refusal.reason)}")
-    return _REFUSED_EXIT.get(outcome.refused[0].code, 1) if outcome.refused else 0
+        show_one(row, skip=() if row.acl else ("acl",))
 
 
 @click.command()

@@ -7,6 +7,7 @@ file is kept to two list elements. Processes in place of threads were measured, 
 import errno
 import fnmatch
 import hashlib
+import itertools
 import os
 import queue
 import re
@@ -119,68 +120,60 @@ class Scan:
                 self._todo.put(None)
 
     def _directory(self, path: str) -> None:
-        found: list[os.DirEntry[str]] = []
-        excluded = self._excluded
         try:
             # By its descriptor, so that the system looks up one name per file and not the whole path.
             with _opened(f"{self.root}/{path}") as directory, os.scandir(directory) as entries:
-                for entry in entries:
-                    if excluded and excluded(entry.name):
-                        continue
-                    if entry.is_file(follow_symlinks=False):
-                        found.append(entry)
-                        if len(found) == _CHUNK_ROWS:
-                            self._found(path, found)
-                            found = []
-                    elif entry.is_dir(follow_symlinks=False):
-                        self._subdirectory(path, entry.name)
-                    else:
-                        self._refuse(path, entry.name, _kind(entry))
-                if found:
-                    self._found(path, found)
+                while self._entries(path, itertools.islice(entries, _CHUNK_ROWS)):
+                    pass
         except OSError as error:
             self.refuse(Refused(path, f"the directory cannot be read: {error.strerror}"))
+
+    def _entries(self, path: str, entries: Iterator[os.DirEntry[str]]) -> bool:
+        """Whether there were any. None is kept: each would keep all that was asked of it, which costs as much again."""
+        names: list[str] = []
+        sizes: list[int] = []
+        excluded, sized, entry = self._excluded, self.checksum == "none", None
+        for entry in entries:
+            name = entry.name
+            if excluded and excluded(name):
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                self._no_file(path, entry)
+            elif sized:
+                try:
+                    sizes.append(entry.stat(follow_symlinks=False).st_size)
+                    names.append(name)
+                except OSError as error:
+                    self._refuse(path, name, _reason(error))
+            else:
+                names.append(name)
+        # One text, so that what is rare is looked for at once.
+        text = "\0" + "\0".join(names)
+        if "\0." in text or _undecodable(text):
+            sound = [self._is_sound(path, name) for name in names]
+            names, sizes = list(itertools.compress(names, sound)), list(itertools.compress(sizes, sound))
+        if sized:
+            self._gather(Chunk(path, names, sizes))
+        elif names:
+            self._add((path, names))
+        return entry is not None
+
+    def _no_file(self, path: str, entry: os.DirEntry[str]) -> None:
+        if entry.is_dir(follow_symlinks=False):
+            self._subdirectory(path, entry.name)
+        else:
+            self._refuse(path, entry.name, _kind(entry))
+
+    def _is_sound(self, path: str, name: str) -> bool:
+        if fault := _undecodable(name):
+            self._refuse(path, name, fault)
+        return not fault and not _COPY_UNDER_WAY.fullmatch(name)
 
     def _subdirectory(self, path: str, name: str) -> None:
         if fault := _undecodable(name):
             self._refuse(path, name, fault)
         else:
             self._add(f"{path}/{name}" if path else name)
-
-    def _found(self, path: str, found: list[os.DirEntry[str]]) -> None:
-        names = [entry.name for entry in found]
-        if self._leave_out(path, names):
-            sound = set(names)
-            found = [entry for entry in found if entry.name in sound]
-        if self.checksum != "none":
-            self._add((path, names))
-        else:
-            self._gather(self._sized(path, found))
-
-    def _leave_out(self, path: str, names: list[str]) -> bool:
-        """Take out of the names what is no file to register; whether there was any."""
-        before = len(names)
-        names[:] = [name for name in names if name[0] != "." or not _COPY_UNDER_WAY.fullmatch(name)]
-        if _undecodable("".join(names)):
-            for name in names:
-                if fault := _undecodable(name):
-                    self._refuse(path, name, fault)
-            names[:] = [name for name in names if not _undecodable(name)]
-        return len(names) < before
-
-    def _sized(self, path: str, found: list[os.DirEntry[str]]) -> Chunk:
-        try:
-            sizes = [entry.stat(follow_symlinks=False).st_size for entry in found]
-            return Chunk(path, [entry.name for entry in found], sizes)
-        except OSError:
-            chunk = Chunk(path)
-            for entry in found:
-                try:
-                    chunk.sizes.append(entry.stat(follow_symlinks=False).st_size)
-                    chunk.names.append(entry.name)
-                except OSError as error:
-                    self._refuse(path, entry.name, _reason(error))
-            return chunk
 
     def _files(self, path: str, names: list[str]) -> None:
         chunk = Chunk(path)

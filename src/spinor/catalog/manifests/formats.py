@@ -107,7 +107,10 @@ def named_columns(names: Sequence[str], wanted: Mapping[str, str], what: str) ->
 def check_needed(found: Mapping[str, object], what: str, names: Sequence[str]) -> None:
     shown = f"it has {', '.join(printable(name) for name in names)}" if names else "it has none that is known"
     if "lfn" not in found and "pfn" not in found:
-        raise BadInput(f"{what} has no column lfn ({shown}); say which one it is: --columns lfn=NAME.")
+        raise BadInput(
+            f"{what} has no column lfn ({shown}); say which one it is: --columns lfn=NAME, or its "
+            "number where there is no header."
+        )
     if "size_bytes" not in found:
         raise BadInput(
             f"{what} has no column size_bytes ({shown}), and a file cannot be registered without its size; say which "

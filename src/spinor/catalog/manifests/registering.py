@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from spinor.catalog.manifests.batches import NOTHING, Batch, batches, post, send
@@ -58,8 +60,17 @@ class Run:
     connections: int = CONNECTIONS
 
 
-def register_manifest(manifest: Manifest, run: Run, tell: Tell, progressed: Progressed) -> dict[str, int]:
-    """The sums of files, bytes and what became of them. Raises BrokenManifest, and what the server refuses.
+@dataclass(frozen=True)
+class Finished:
+    """The sums of files, bytes and what became of them; and how many files were sent by this run, not by the stopped
+    one that it went on with."""
+
+    sums: dict[str, int]
+    files_sent: int
+
+
+def register_manifest(manifest: Manifest, run: Run, tell: Tell, progressed: Progressed) -> Finished:
+    """Raises BrokenManifest, and what the server refuses.
 
     Harmless to repeat: what is registered is passed over. When it is stopped in any way, a run with `resume` goes on
     behind the last acknowledged batch.
@@ -74,13 +85,20 @@ def register_manifest(manifest: Manifest, run: Run, tell: Tell, progressed: Prog
         return registration.carry_out(tell, progressed)
 
 
+def progress_path(manifest: str, report: str | None) -> str | None:
+    """Where a run keeps how far it is: beside the report, or else beside the manifest, if anything can be put there."""
+    if report:
+        return f"{report}.progress"
+    kept = Path(manifest).is_file() and os.access(Path(manifest).absolute().parent, os.W_OK)
+    return f"{manifest}.progress" if kept else None
+
+
 class _Registration:
     def __init__(
         self, manifest: Manifest, run: Run, source: Source, layout: Layout, checker: Checker, where: dict[str, str]
     ) -> None:
         self.run, self.source, self.layout, self.checker, self.where = run, source, layout, checker, where
-        place = run.report or (None if manifest.path == "-" else manifest.path)
-        self.file = JournalFile(f"{place}.progress" if place else None)
+        self.file = JournalFile(progress_path(manifest.path, run.report))
         request = {
             **where, "format": layout.format.value, "strip": manifest.strip or "",
             "columns": ",".join(f"{column}={name}" for column, name in sorted(layout.columns.items())),
@@ -88,7 +106,7 @@ class _Registration:
         }  # fmt: skip
         self.fresh = Journal(manifest=source.identity(), request=request)
 
-    def carry_out(self, tell: Tell, progressed: Progressed) -> dict[str, int]:
+    def carry_out(self, tell: Tell, progressed: Progressed) -> Finished:
         found = self.file.read() if self.run.resume else None
         journal = checked_journal(found, self.fresh.manifest, self.fresh.request) if found else self.fresh
         with Report(self.run.report, tell, journal.sums, journal.report_bytes) as report:
@@ -96,9 +114,10 @@ class _Registration:
                 journal.lines = self._check(report, progressed)
                 journal.checked = True
             self.file.write(journal)
+            before = report.sums["files"]
             self._send(journal, report, progressed)
             self.file.remove()
-            return report.sums
+            return Finished(report.sums, report.sums["files"] - before)
 
     def _check(self, report: Report, progressed: Progressed) -> int:
         line = 0

@@ -48,8 +48,9 @@ class Source:
     def __init__(self, path: str) -> None:
         self.path = path
         self.name = "stdin" if path == "-" else printable(Path(path).name)
+        self.is_stream = path == "-" or Path(path).is_fifo()  # It can be read once only.
         self._kept: IO[bytes] | None = None
-        if path != "-" and not Path(path).is_file():
+        if not self.is_stream and not Path(path).is_file():
             raise NotFound(f"There is no file {printable(path)} to read.")
 
     def __enter__(self) -> Source:
@@ -62,7 +63,7 @@ class Source:
     def identity(self) -> Identity:
         with self.raw() as raw:
             head = raw.read(_HEAD_BYTES)
-        known = None if self.path == "-" else os.stat(self.path)  # noqa: PTH116 (as the rest of the facts)
+        known = None if self.is_stream else os.stat(self.path)  # noqa: PTH116 (as the rest of the facts)
         return Identity(
             name=self.name,
             size_bytes=known.st_size if known else None,
@@ -73,10 +74,14 @@ class Source:
     @contextlib.contextmanager
     def raw(self) -> Iterator[IO[bytes]]:
         """The file's own bytes, which can be sought in."""
-        if self.path == "-":
-            if self._kept is None:  # It is read more than once, so it is copied to an unnamed file first.
+        if self.is_stream:
+            if self._kept is None:
+                # Copied to an unnamed file first, since it is read more than once.
                 self._kept = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-                shutil.copyfileobj(sys.stdin.buffer, self._kept, 1 << 20)
+                with contextlib.ExitStack() as opened:
+                    stdin = self.path == "-"
+                    stream = sys.stdin.buffer if stdin else opened.enter_context(open(self.path, "rb"))
+                    shutil.copyfileobj(stream, self._kept, 1 << 20)
                 self._kept.flush()
             # A file of its own each time, since whoever reads it closes it.
             with os.fdopen(os.dup(self._kept.fileno()), "rb") as file:
@@ -104,8 +109,8 @@ class Source:
         """The first whole lines, decompressed."""
         with self.text() as stream:
             data = _read(stream, _HEAD_BYTES, self.name, 1)
-        cut = data.rfind(b"\n")
-        return data[: cut + 1] if cut >= 0 else data
+        cut = data.rfind(b"\n") + 1
+        return data[:cut] if cut and len(data) == _HEAD_BYTES else data
 
     def blocks(self, after_line: int = 0, *, quoted: bool = False) -> Iterator[Block]:
         """The lines behind a line, in blocks. With `quoted`, no block ends inside a quoted field."""

@@ -36,7 +36,7 @@ from spinor.catalog.replicas.models import (
     ReplicaName,
 )
 from spinor.catalog.replicas.store import LockedFile, Place, Replica
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import require_ways
 from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.catalog.service.quotas import check_quotas
 from spinor.catalog.service.reading import refuse_missing
@@ -75,6 +75,7 @@ async def _held(tx: Tx, caller: Caller, lfns: Iterable[str]) -> Held:
     places = [rules.split_lfn(lfn, caller.vo) for lfn in wanted]
     await catalog_store.hold_tree(tx, caller)
     directories = await catalog_store.lock_directories(tx, caller, {directory for directory, _ in places})
+    await require_ways(tx, caller, wanted)
     found = {wanted[file.n - 1]: file for file in await store.lock_files(tx, caller, places)}
     if len(found) < len(wanted):
         await refuse_missing(tx, caller, wanted, set(found))
@@ -87,7 +88,9 @@ async def _held(tx: Tx, caller: Caller, lfns: Iterable[str]) -> Held:
 
 
 def _may_change(mine: Permissions, file: LockedFile) -> bool:
-    return mine.passes(file.gate_id) and bool(mine.bits(file.access_id) & rules.WRITE)
+    """To read it too: refusals name the checksums that are there."""
+    wanted = rules.READ | rules.WRITE
+    return mine.passes(file.gate_id) and mine.bits(file.access_id) & wanted == wanted
 
 
 async def add_replicas(tx: Tx, caller: Caller, new: Sequence[NewReplica]) -> list[Registered]:
@@ -298,12 +301,8 @@ async def fill_checksums(tx: Tx, caller: Caller, files: Sequence[Checksums]) -> 
 async def existing(tx: Tx, caller: Caller, paths: Sequence[str]) -> list[Existing]:
     """What each path is, in the order asked. Raises DirectoryDenied for one behind a closed gate."""
     checked = [rules.checked_path(path, caller.vo) for path in paths]
+    await require_ways(tx, caller, checked)
     around = await catalog_store.find_directories(tx, caller, rules.with_ancestors(checked))
-    mine = await permissions(tx, caller, around.values())
-    for path in checked:
-        nearest = rules.nearest(path.rpartition("/")[0] or path, around)
-        if nearest is not None and not mine.passes(around[nearest].gate_id):
-            raise denied(mine, around[nearest], "reach what is in")
     names = [path.rpartition("/") for path in checked if path not in around]
     inside = [(around[above].directory_id, name) for above, _, name in names if above in around]
     files = await catalog_store.find_names(tx, caller, [one for one, _ in inside], [name for _, name in inside])

@@ -273,6 +273,7 @@ def _counts(made: Plan, batch: Batch) -> BatchCounts:
 
     for finding, reason in (
         (Finding.DIRECTORY, "there is a directory of this name"),
+        (Finding.CLOSED, "there is a file of this name that you may not read, or not give another replica"),
         (Finding.LEAVING, "its bytes are about to be deleted with a file that was removed"),
     ):
         batch.refused.extend(BatchRefusal(lfn=lfn, reason=reason) for lfn in lfns(made.rows(finding)))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import psycopg
 
-from spinor.access import Caller
+from spinor.access import Caller, Scope
 from spinor.catalog import rules, store
 from spinor.catalog.errors import DirectoryDenied, LFNExists, StillMoving, UnknownDirectory
 from spinor.catalog.models import Access
@@ -28,6 +28,7 @@ async def make_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> list
     wanted = {checked_path(path, caller.vo) for path in paths}
     await store.hold_tree(tx, caller)
     known = await store.find_directories(tx, caller, wanted)
+    await require_ways(tx, caller, known)
     if missing := wanted - known.keys():
         await writable_directories(tx, caller, missing)
     return sorted(missing)
@@ -39,16 +40,38 @@ async def required_directory(tx: Tx, caller: Caller, path: str, *, listed: bool 
     Raises UnknownDirectory, and DirectoryDenied, also for one that is not there behind a closed gate.
     """
     path = checked_path(path, caller.vo)
-    found = await store.find_directories(tx, caller, with_ancestors([path]))
-    there = nearest(path, found)
-    mine = await permissions(tx, caller, found.values())
-    if there is not None and not mine.passes(found[there].gate_id):
-        raise denied(mine, found[there], "reach what is in")
-    if path not in found:
+    around = await store.find_directories(tx, caller, with_ancestors([path]))
+    there = nearest(path, around)
+    mine = await permissions(tx, caller, around.values())
+    if there is not None and not mine.passes(around[there].gate_id):
+        raise await refusal(tx, mine, around[there], "reach what is in")
+    if path not in around:
         raise UnknownDirectory(f"There is no directory {shown(path)} in the catalog.", path=path)
-    if listed and not mine.may_list(found[path]):
-        raise denied(mine, found[path], "list")
-    return found[path]
+    if listed and not mine.may_list(around[path]):
+        raise denied(mine, around[path], "list")
+    return around[path]
+
+
+async def require_ways(tx: Tx, caller: Caller, paths: Iterable[str]) -> None:
+    """Raises DirectoryDenied when the way to one of the paths, which may be there or not, is closed to the caller."""
+    if caller.may(Scope.FILES_MANAGE):
+        return
+    parents = {path.rpartition("/")[0] for path in paths}
+    around = await store.find_directories(tx, caller, with_ancestors(parents))
+    mine = await permissions(tx, caller, around.values())
+    for parent in sorted(parents):
+        there = nearest(parent, around)
+        if there is not None and not mine.passes(around[there].gate_id):
+            raise await refusal(tx, mine, around[there], "reach what is in")
+
+
+async def closed_way(tx: Tx, caller: Caller, path: str) -> DirectoryDenied | None:
+    """What `require_ways` would raise."""
+    try:
+        await require_ways(tx, caller, [path])
+    except DirectoryDenied as error:
+        return error
+    return None
 
 
 async def writable_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict[str, Directory]:
@@ -91,16 +114,47 @@ async def permit(tx: Tx, caller: Caller, directories: Iterable[Directory]) -> Pe
     mine = await permissions(tx, caller, found)
     for directory in found:
         if not mine.may_write(directory):
-            raise denied(mine, directory)
+            raise await refusal(tx, mine, directory)
     return mine
 
 
+async def refusal(tx: Tx, mine: Permissions, directory: Directory, act: str = "write in") -> DirectoryDenied:
+    """Why the caller may not do this: names the first closed directory on the way, and nothing that is behind it."""
+    way = await store.find_directories(tx, mine.caller, with_ancestors([directory.path]))
+    await permissions(tx, mine.caller, way.values())
+    closed = [path for path in way if not mine.bits(way[path].access_id) & rules.PASS]
+    if closed:
+        return _denied(mine, way[min(closed, key=len)], "reach what is in")
+    return _denied(mine, directory, act)
+
+
 def denied(mine: Permissions, directory: Directory, act: str = "write in") -> DirectoryDenied:
+    """Without a look at the database, and so without the name of what is closed on the way; `refusal` tells it."""
+    if not mine.passes(directory.gate_id):
+        who = f"{mine.caller.user!r} in group {mine.caller.group!r}"
+        return DirectoryDenied(
+            f"{who} may not pass a directory on the way there; see `spinor file getfacl` of those above."
+        )
+    return _denied(mine, directory, act)
+
+
+def _denied(mine: Permissions, directory: Directory, act: str) -> DirectoryDenied:
     mode = mine.access(directory.access_id).mode
     return DirectoryDenied(
         f"{mine.caller.user!r} in group {mine.caller.group!r} may not {act} {shown(directory.path)} "
         f"(mode {mode:04o}); see `spinor file getfacl`, use a directory of your own, or ask its owner.",
         path=directory.path,
+    )
+
+
+def not_taken(mine: Permissions, directory: Directory, path: str) -> DirectoryDenied:
+    """Why an entry may not be removed or moved out of a directory that the caller can reach."""
+    if not mine.may_write(directory):
+        return denied(mine, directory)
+    return DirectoryDenied(
+        f"{shown(directory.path)} is sticky: {shown(path)} can be removed or moved by its owner, by the owner of the "
+        f"directory, or by who manages files; {mine.caller.user!r} in group {mine.caller.group!r} is none of these.",
+        path=path,
     )
 
 
@@ -194,10 +248,10 @@ async def refused_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> d
     mine = await permissions(tx, caller, nearest_ones.values())
     reasons: dict[str, str] = {}
     for path in wanted:
-        if blocking := nearest(path, files):
+        if path in nearest_ones and not mine.may_write(nearest_ones[path]):
+            reasons[path] = (await refusal(tx, mine, nearest_ones[path])).message
+        elif blocking := nearest(path, files):
             reasons[path] = f"{shown(blocking)} is a file, so it cannot be a directory too"
-        elif path in nearest_ones and not mine.may_write(nearest_ones[path]):
-            reasons[path] = denied(mine, nearest_ones[path]).message
     return reasons
 
 

@@ -1,29 +1,23 @@
-"""Lists: one directory, a whole tree by a filter, what a tree uses."""
+"""Lists: one directory, the directories of a tree, what a tree uses."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from spinor.access import Caller
-from spinor.catalog import finding, rules, store
+from spinor.catalog import rules, store
 from spinor.catalog.models import (
     DirectoryPage,
     DirectoryRequest,
     Entry,
     EntryKind,
     EntryPage,
-    FoundPage,
     ListRequest,
     Usage,
 )
-from spinor.catalog.service.directories import denied, required_directory
+from spinor.catalog.service.directories import refusal, required_directory
 from spinor.catalog.service.permissions import permissions, sieve
 from spinor.catalog.service.reading import stat_files
 from spinor.db import Tx
-from spinor.search import Search
 from spinor.search.expression import BadQuery
-from spinor.search.page import compile_page
 
 _FIRST, _SECOND = "d", "f"  # The kind that a page token continues with: directories come before files.
 
@@ -37,7 +31,7 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
         return EntryPage(rows=[await _itself(tx, caller, path)])
     mine = await permissions(tx, caller, [directory])
     if not mine.may_list(directory):
-        raise denied(mine, directory, "list")
+        raise await refusal(tx, mine, directory, "list")
     values: dict[str, Any] = {
         "vo_id": caller.vo_id, "directory_id": directory.directory_id,
         "pattern": _like(request.glob), "limit": request.limit + 1, "after": after,
@@ -58,7 +52,7 @@ async def list_directory(tx: Tx, caller: Caller, request: ListRequest) -> EntryP
 def _token(after: str | None) -> tuple[str, str]:
     if after is None:
         return _FIRST, ""
-    if after[:1] not in (_FIRST, _SECOND) or rules.name_fault(after[1:]):
+    if after[:1] not in (_FIRST, _SECOND) or (after[1:] and rules.name_fault(after[1:])):
         raise BadQuery("`after` is not a page token; take it from the page before, unchanged", field="after")
     return after[0], after[1:]
 
@@ -87,52 +81,25 @@ async def _itself(tx: Tx, caller: Caller, path: str) -> Entry:
     return Entry(name=path.rpartition("/")[2], kind=EntryKind.FILE, **known)
 
 
-async def find_files(tx: Tx, caller: Caller, path: str, search: Search) -> FoundPage:
-    """One page of the files at or below a path that the filter names, by LFN unless sorted otherwise.
-
-    A metadata key means a file's own value, else that of the nearest directory above. Raises BadQuery,
-    UnknownDirectory.
-    """
-    directory = await required_directory(tx, caller, path)
-    fields = await _fields(tx, caller, search)
-    asked = ["lfn", "size_bytes", *(search.fields or [])]
-    page = compile_page(msgspec.structs.replace(search, fields=asked), fields, "lfn", datetime.now(UTC))
-    mine = await sieve(tx, caller)
-    values: dict[str, Any] = {
-        "vo_id": caller.vo_id, "path": directory.path, "gates": mine.gates, "readable": mine.readable, **page.params,
-    }  # fmt: skip
-    rows = await store.find_files(tx, finding.FIND.format(**page.parts), values)
-    found, after = page.split(rows)
-    return FoundPage(rows=found, next=after)
-
-
-async def _fields(tx: Tx, caller: Caller, search: Search) -> finding.FileFields:
-    keys = await store.metadata_keys(tx, caller)
-    undeclared = []
-    for name in sorted(finding.unknown_names(search, keys)):
-        for value in await store.values_of_key(tx, caller, name, 1):
-            undeclared.append(finding.undeclared_key(name, value))
-    return finding.FileFields(keys, undeclared)
-
-
 async def directories_below(tx: Tx, caller: Caller, request: DirectoryRequest) -> DirectoryPage:
     """One page of the directories at and below a path, with how many files are directly inside each."""
-    path = (await required_directory(tx, caller, request.path)).path
-    gates = (await sieve(tx, caller)).gates
+    top = await required_directory(tx, caller, request.path, listed=True)
+    gates = (await sieve(tx, caller, top)).gates
     rows = await store.directories_below(
-        tx, caller, path, after=request.after or "", limit=request.limit + 1, gates=gates
+        tx, caller, top.path, after=request.after or "", limit=request.limit + 1, gates=gates
     )
     after = rows[request.limit - 1].path if len(rows) > request.limit else None
     return DirectoryPage(rows=rows[: request.limit], next=after)
 
 
 async def usage(tx: Tx, caller: Caller, paths: list[str]) -> list[Usage]:
-    """What lies at and below each path, in the order asked; exact. Raises UnknownDirectory."""
+    """What lies at and below each path, as far as the caller may list it; exact. Raises UnknownDirectory."""
     found = []
     for path in [rules.checked_path(path, caller.vo) for path in paths]:
-        await required_directory(tx, caller, path, listed=True)
-        counts = await store.usage_of_tree(tx, caller, path)
-        elements = await store.usage_by_storage_element(tx, caller, path)
-        owners = await store.usage_by_owner(tx, caller, path)
+        top = await required_directory(tx, caller, path, listed=True)
+        gates = (await sieve(tx, caller, top)).gates
+        counts = await store.usage_of_tree(tx, caller, path, gates)
+        elements = await store.usage_by_storage_element(tx, caller, path, gates)
+        owners = await store.usage_by_owner(tx, caller, path, gates)
         found.append(Usage(path=path, **counts, storage_elements=elements, owners=owners))
     return found

@@ -44,6 +44,7 @@ class Finding(IntEnum):
     DIFFERS = 3
     DIRECTORY = 4  # There is a directory of this name.
     LEAVING = 5  # The bytes there are about to be deleted.
+    CLOSED = 6  # There is a file that the caller may not read, or, to give it one more replica, not write.
 
 
 @dataclass
@@ -108,6 +109,20 @@ async def _compare(tx: Tx, caller: Caller, made: Plan, filled: Sequence[Director
     made.differences = _differences(rows, files, given)
     made.findings[rows] = np.where(_are_there(files, given), Finding.ALREADY, Finding.NEW_REPLICA)
     made.findings[[row for row, *_ in made.differences]] = Finding.DIFFERS
+    await _close(tx, caller, made, rows, _numbers(files, "access_id"))
+
+
+async def _close(tx: Tx, caller: Caller, made: Plan, rows: Int64s, access_ids: Int64s) -> None:
+    """Tell nothing of files that the caller may not read, and add nothing to those that they may not write."""
+    values, codes = np.unique(access_ids, return_inverse=True)
+    mine = await (await permissions(tx, caller)).learn(values.tolist())
+    bits = np.array([mine.bits(value) for value in values.tolist()], np.int64)[codes.reshape(-1)]
+    wanted = np.where(made.findings[rows] == Finding.NEW_REPLICA, rules.READ | rules.WRITE, rules.READ)
+    closed = rows[bits & wanted != wanted]
+    if len(closed):
+        made.findings[closed] = Finding.CLOSED
+        hidden = set(closed.tolist())
+        made.differences = [difference for difference in made.differences if difference[0] not in hidden]
 
 
 def _are_there(files: pa.Table, given: pa.Table) -> Any:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from spinor.access import Caller
+from spinor.access import Caller, Scope
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMetadata, DirectoryDenied, KeyDeclaredOtherwise
 from spinor.catalog.models import EntryKind, MetadataChange, MetadataKey, MetadataShown
-from spinor.catalog.service.directories import denied, permit
+from spinor.catalog.service.directories import permit, refusal
 from spinor.catalog.service.permissions import permissions
-from spinor.catalog.service.reading import file_denied, refuse_missing
+from spinor.catalog.service.reading import refuse_missing, unreadable
 from spinor.catalog.store import OwnedFile, Q
 from spinor.db import Tx
 from spinor.search.expression import shown
@@ -48,8 +48,9 @@ async def _check_stored(tx: Tx, caller: Caller, key: MetadataKey) -> None:
         except BadMetadata:
             fits = False
         if not fits:
+            there = shown(str(value)) if caller.may(Scope.FILES_MANAGE) else "a value"  # It may stand on a hidden file.
             raise KeyDeclaredOtherwise(
-                f"Under the metadata key {key.name!r} there is {shown(str(value))}, which is no {key.type}; "
+                f"Under the metadata key {key.name!r} there is {there}, which is no {key.type}; "
                 "set it to a fitting value or unset it first.",
                 key=key.name,
             )
@@ -102,8 +103,12 @@ async def _permit_files(tx: Tx, caller: Caller, files: Iterable[OwnedFile]) -> N
     mine = await permissions(tx, caller)
     await mine.learn({file.access_id for file in found}, {file.gate_id for file in found})
     for file in found:
-        if not (mine.passes(file.gate_id) and mine.bits(file.access_id) & rules.WRITE):
-            raise DirectoryDenied(f"You may not change the metadata of {shown(file.path)}.", path=file.path)
+        if not mine.passes(file.gate_id):
+            raise await unreadable(tx, mine, file.path, file.gate_id)
+        if not mine.bits(file.access_id) & rules.WRITE:
+            raise DirectoryDenied(
+                f"You may not change the metadata of {shown(file.path)}; see `spinor file getfacl`.", path=file.path
+            )
 
 
 async def show_metadata(tx: Tx, caller: Caller, paths: list[str]) -> list[MetadataShown]:
@@ -114,8 +119,8 @@ async def show_metadata(tx: Tx, caller: Caller, paths: list[str]) -> list[Metada
     directories = await store.directory_metadata(tx, caller, around)
     mine = await permissions(tx, caller, around.values())
     for path in checked:
-        if path in around and not mine.passes(around[path].gate_id):
-            raise denied(mine, around[path], "reach what is in")
+        if path in around and not mine.may_list(around[path]):
+            raise await refusal(tx, mine, around[path], "list")
     others = [path for path in checked if path not in directories]
     rows = await store.file_metadata(tx, caller, [rules.split_lfn(path, caller.vo) for path in others])
     if len(rows) < len(set(others)):
@@ -123,7 +128,7 @@ async def show_metadata(tx: Tx, caller: Caller, paths: list[str]) -> list[Metada
     await mine.learn({row[2] for row in rows}, {row[3] for row in rows})
     for path, _, access_id, gate_id in rows:
         if not mine.may_read(access_id, gate_id):
-            raise file_denied(path)
+            raise await unreadable(tx, mine, path, gate_id)
     files = {path: values for path, values, *_ in rows}
     return [_shown(path, directories, files) for path in checked]
 

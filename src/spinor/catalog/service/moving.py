@@ -6,7 +6,8 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMove, LFNExists, StillMoving, UnknownDirectory, UnknownLFN
 from spinor.catalog.models import EntryKind, Move, Moved
-from spinor.catalog.service.directories import denied, make_gates_anew, permit
+from spinor.catalog.service.directories import make_gates_anew, not_taken, permit, require_ways
+from spinor.catalog.service.quotas import check_moved
 from spinor.catalog.store import Directory, Q
 from spinor.db import Tx
 from spinor.search.expression import shown
@@ -21,6 +22,7 @@ async def move(tx: Tx, caller: Caller, moves: Sequence[Move]) -> list[Moved]:
     pairs = [(rules.checked_path(m.source, caller.vo), rules.checked_path(m.target, caller.vo)) for m in moves]
     before = await store.find_directories(tx, caller, {source for source, _ in pairs})
     await (store.hold_tree_alone if before else store.hold_tree)(tx, caller)
+    await require_ways(tx, caller, {path for pair in pairs for path in pair})
     known = await store.find_directories(tx, caller, {path for pair in pairs for path in pair})
     if not before and any(source in known for source, _ in pairs):
         raise StillMoving
@@ -55,7 +57,7 @@ async def _move_files(tx: Tx, caller: Caller, moves: Sequence[tuple[str, str]]) 
         if file is None:
             raise UnknownLFN(f"There is no file or directory {shown(source)}.", lfns=[source], count=1)
         if not mine.may_take(locked[directory], file.owner_id):
-            raise denied(mine, locked[directory])
+            raise not_taken(mine, locked[directory], source)
         ids.append(file.file_id)
     taken = [f"{d}/{name}" for d, name in targets if (locked[d].directory_id, name) in known]
     await _refuse_taken(tx, caller, [target for _, target in moves], taken)
@@ -67,6 +69,8 @@ async def _move_files(tx: Tx, caller: Caller, moves: Sequence[tuple[str, str]]) 
     await store.on_files(tx, caller, Q.move_files, ids, directory_ids=directory_ids, names=names)
     await store.on_files(tx, caller, Q.count_in_usage, ids)
     await store.on_files(tx, caller, Q.count_files, ids, sign=1)
+    ways = {(source, target) for (source, _), (target, _) in zip(sources, targets, strict=True)}
+    await check_moved(tx, caller, ways, {file.owner_id for file in found})
 
 
 async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
@@ -83,7 +87,7 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     _require(locked, {parent})
     mine = await permit(tx, caller, [locked[source], locked[above], locked[parent]])
     if not mine.may_take(locked[above], mine.access(locked[source].access_id).owner_id):
-        raise denied(mine, locked[above])
+        raise not_taken(mine, locked[above], source)
     taken = await store.find_names(tx, caller, *_ids(locked, [(parent, target.rpartition("/")[2])]))
     await _refuse_taken(tx, caller, [target], [target] if taken else [])
     growth = len(target.encode()) - len(source.encode())
@@ -96,6 +100,8 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     if above != parent:
         await make_gates_anew(tx, caller, target)
         await store.inherit_below(tx, caller, target)
+        if await store.any_quotas(tx, caller):
+            await check_moved(tx, caller, [(above, parent)], await store.owners_within(tx, caller, target))
 
 
 def _require(locked: dict[str, Directory], paths: set[str]) -> None:

@@ -50,11 +50,24 @@ class Permissions:
         await self.learn(set().union(*gates.values()))
         self._gates.update(gates)
 
-    def open_gates(self) -> list[int]:
-        return [gate_id for gate_id in list(self._gates) if self.passes(gate_id)]
+    def listed_gates(self, top: int | None = None) -> list[int]:
+        """The gates that are open, and on whose way, below the directory with the gate `top`, all can be listed."""
+        above = frozenset(self._gates[top]) if top is not None else frozenset()
+        return [
+            gate_id
+            for gate_id, access_ids in list(self._gates.items())
+            if self.passes(gate_id) and all(self.bits(a) & rules.READ for a in access_ids if a not in above)
+        ]
+
+    def unlisted(self, gate_id: int) -> list[int]:
+        return [access_id for access_id in self._gates[gate_id] if not self.bits(access_id) & rules.READ]
 
     def readable(self) -> list[int]:
-        return [access_id for access_id in list(self._accesses) if self.bits(access_id) & rules.READ]
+        return self.with_bits(rules.READ)
+
+    def with_bits(self, bits: int) -> list[int]:
+        """The known accesses that let the caller do this."""
+        return [access_id for access_id in list(self._accesses) if self.bits(access_id) & bits]
 
     def access(self, access_id: int) -> Access:
         return self._accesses[access_id]
@@ -96,7 +109,8 @@ class Permissions:
 
 
 class Sieve:
-    """For searches: the gates that are open, and the accesses whose files may be read. None: all of the VO's."""
+    """For searches: the gates of directories that may be found, and the accesses whose files may be read. None: all of
+    the VO's."""
 
     def __init__(self, gates: list[int] | None, readable: list[int] | None) -> None:
         self.gates = gates
@@ -109,11 +123,21 @@ async def permissions(tx: Tx, caller: Caller, directories: Iterable[Directory] =
     return await Permissions(tx, caller).learn({d.access_id for d in found}, {d.gate_id for d in found})
 
 
-async def sieve(tx: Tx, caller: Caller) -> Sieve:
-    """All that the caller may read in the VO. Reads only what is newer than what the process knows, and a little more:
-    a row may become visible after one with a higher number."""
+async def sieve(tx: Tx, caller: Caller, top: Directory | None = None) -> Sieve:
+    """All that the caller may find at and below a directory, which they may list, or anywhere in the VO.
+
+    As for who walks down with `ls`: what lies below a directory that they may not list or pass stays unseen. Whoever
+    knows the name of a directory below an unlisted one may start there. Reads only what is newer than what the process
+    knows, and a little more: a row may become visible after one with a higher number.
+    """
     if caller.may(Scope.FILES_MANAGE):
         return Sieve(None, None)
     mine = Permissions(tx, caller)
     await mine.learn_new(_OVERLAP)
-    return Sieve(mine.open_gates(), mine.readable())
+    start = None
+    if top is not None:
+        await mine.learn([top.access_id], [top.gate_id])
+        # The same unlisted access above and below the start cannot be told apart by gates: then nothing is shown.
+        unlisted = mine.unlisted(top.gate_id)
+        start = None if unlisted and await store.any_below(tx, caller, top.path, unlisted) else top.gate_id
+    return Sieve(mine.listed_gates(start), mine.readable())

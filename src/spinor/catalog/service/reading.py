@@ -6,9 +6,10 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import FileDenied, UnknownLFN
 from spinor.catalog.models import FileStat, LocatedFile, LocatedReplica, ReplicaStatus
-from spinor.catalog.service.directories import denied
-from spinor.catalog.service.permissions import permissions
+from spinor.catalog.service.directories import refusal, require_ways
+from spinor.catalog.service.permissions import Permissions, permissions
 from spinor.db import Tx
+from spinor.errors import SpinorError
 from spinor.search.expression import shown
 from spinor.types import LFN, PFN
 
@@ -24,7 +25,7 @@ async def stat_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[FileSt
     await mine.learn({row.access_id for row in found}, {row.gate_id for row in found})
     for row in found:
         if not mine.may_read(row.access_id, row.gate_id):
-            raise file_denied(row.lfn)
+            raise await unreadable(tx, mine, row.lfn, row.gate_id)
     return [FileStat(**{name: getattr(row, name) for name in FileStat.__struct_fields__}) for row in found]
 
 
@@ -41,7 +42,7 @@ async def locate_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[Loca
     for n, file_id, size_bytes, adler32, sha256, se_ids, pfns, statuses, access_id, gate_id, directory_id, path in rows:
         lfn = lfns[n - 1]
         if not mine.may_read(access_id, gate_id):
-            raise file_denied(lfn)
+            raise await unreadable(tx, mine, lfn, gate_id)
         replicas = []
         for k, se_id in enumerate(se_ids):
             pfn = pfns[k] if pfns is not None else None
@@ -65,16 +66,20 @@ def file_denied(lfn: str) -> FileDenied:
     return FileDenied(f"You may not read {shown(lfn)}; see `spinor file getfacl`, or ask its owner.", lfn=lfn)
 
 
+async def unreadable(tx: Tx, mine: Permissions, path: str, gate_id: int) -> SpinorError:
+    """Why a file that is there may not be read; behind a closed gate the answer is that of one that is not there."""
+    if mine.passes(gate_id):
+        return file_denied(path)
+    around = await store.find_directories(tx, mine.caller, [path.rpartition("/")[0]])
+    return await refusal(tx, mine, next(iter(around.values())), "reach what is in")
+
+
 async def refuse_missing(tx: Tx, caller: Caller, lfns: Sequence[str], there: set[str]) -> None:
     """Raise UnknownLFN with the first missing ones and their number; what is behind a closed gate is denied instead."""
     missing = [lfn for lfn in dict.fromkeys(lfns) if lfn not in there]
-    around = await store.find_directories(tx, caller, rules.with_ancestors(missing[:_SHOWN]))
-    mine = await permissions(tx, caller, around.values())
-    for lfn in missing[:_SHOWN]:
-        nearest = rules.nearest(lfn.rpartition("/")[0], around)
-        if nearest is not None and not mine.passes(around[nearest].gate_id):
-            raise denied(mine, around[nearest], "reach what is in")
-    named = ", ".join(shown(lfn) + (" (a directory)" if lfn in around else "") for lfn in missing[:_SHOWN])
+    await require_ways(tx, caller, missing)
+    directories = await store.find_directories(tx, caller, missing[:_SHOWN])
+    named = ", ".join(shown(lfn) + (" (a directory)" if lfn in directories else "") for lfn in missing[:_SHOWN])
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise UnknownLFN(
         f"Not a file in the catalog: {named}{more}; see `spinor file ls`.", lfns=missing[:100], count=len(missing)

@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
-from spinor.catalog.errors import BadMetadata, BytesLeaving, FileDiffers, LFNExists
+from spinor.catalog.errors import BadMetadata, BytesLeaving, FileDenied, FileDiffers, LFNExists
 from spinor.catalog.models import MetadataType, NewFile, Registered, RegisterOutcome
+from spinor.catalog.provenance import service as provenance
 from spinor.catalog.service import ingest
 from spinor.catalog.service.directories import writable_directories
 from spinor.catalog.service.ingest import Finding, Places, Plan
@@ -17,6 +18,7 @@ from spinor.catalog.store import Directory
 from spinor.db import Tx
 from spinor.resources import service as resources
 from spinor.search.expression import shown
+from spinor.types import LFN
 
 _OUTCOMES = {
     Finding.NEW: RegisterOutcome.REGISTERED,
@@ -30,7 +32,7 @@ async def register_files(tx: Tx, caller: Caller, files: Sequence[NewFile]) -> li
 
     All or nothing. A file that is there with the same size and checksums is no error; on another storage element it
     gets one more replica. Raises BadLFN, BadPFN, PathOutsideVO, DirectoryDenied, FileDiffers (names both values),
-    LFNExists, BytesLeaving, UnknownStorageElement.
+    LFNExists, BytesLeaving, UnknownStorageElement, UnknownLFN (an ancestor), LineageCycle, AncestorLeaving.
     """
     if not files:
         return []
@@ -54,7 +56,19 @@ async def register_files(tx: Tx, caller: Caller, files: Sequence[NewFile]) -> li
         await ingest.carry_out(tx, caller, made)
         for n, file_id, finding in zip(turn, made.file_ids.tolist(), made.findings.tolist(), strict=True):
             outcomes[n] = Registered(lfn=files[n].lfn, file_id=file_id, outcome=_OUTCOMES[Finding(finding)])
+    await _link_ancestors(tx, caller, files, outcomes)
     return [outcomes[n] for n in range(len(files))]
+
+
+async def _link_ancestors(tx: Tx, caller: Caller, files: Sequence[NewFile], outcomes: dict[int, Registered]) -> None:
+    new: dict[str, tuple[int, list[LFN]]] = {
+        file.lfn: (outcomes[n].file_id, file.ancestors)
+        for n, file in enumerate(files)
+        if file.ancestors and outcomes[n].outcome is RegisterOutcome.REGISTERED
+    }
+    if new:
+        ids = {lfn: file_id for lfn, (file_id, _) in new.items()}
+        await provenance.link_new_files(tx, caller, ids, {lfn: given for lfn, (_, given) in new.items()})
 
 
 def _entry(file: NewFile, directory: Directory, name: str, se_id: int) -> dict[str, Any]:
@@ -105,6 +119,12 @@ def _refuse(made: Plan, files: Sequence[NewFile]) -> None:
         )  # fmt: skip
     for row in made.rows(Finding.DIRECTORY).tolist():
         raise LFNExists(f"{shown(files[row].lfn)} is a directory; nothing was registered.", lfn=files[row].lfn)
+    for row in made.rows(Finding.CLOSED).tolist():
+        raise FileDenied(
+            f"{shown(files[row].lfn)} is there, and you may not read it, or not give it another replica; nothing was "
+            "registered. See `spinor file getfacl`, or ask its owner.",
+            lfn=files[row].lfn,
+        )  # fmt: skip
     for row in made.rows(Finding.LEAVING).tolist():
         raise BytesLeaving(
             f"The bytes of {shown(files[row].lfn)} on {files[row].se} are about to be deleted with a file that was "

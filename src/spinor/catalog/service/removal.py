@@ -6,7 +6,7 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import DirectoryDenied, DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
 from spinor.catalog.models import BytesFate, Outcome, Refusal, RemoveRequest
-from spinor.catalog.service.directories import denied
+from spinor.catalog.service.directories import closed_way, not_taken, refusal
 from spinor.catalog.service.permissions import permissions
 from spinor.catalog.store import Directory, DueRemoval, Q
 from spinor.chores import enqueue
@@ -38,7 +38,7 @@ async def remove_files(tx: Tx, caller: Caller, request: RemoveRequest) -> Outcom
             if problem := await _remove_tree(tx, caller, path, request.bytes):
                 refused[given] = problem
     else:
-        refused |= {given: _is_directory(given) for given in trees}
+        refused |= {given: await _is_directory(tx, caller, given, path) for given, path in trees.items()}
     refused |= await _remove_files(tx, caller, files, request.bytes)
     return Outcome(
         done=[path for path in dict.fromkeys(request.paths) if path not in refused],
@@ -46,8 +46,10 @@ async def remove_files(tx: Tx, caller: Caller, request: RemoveRequest) -> Outcom
     )
 
 
-def _is_directory(path: str) -> SpinorError:
-    return UnknownLFN(f"{shown(path)} is a directory; remove it with all below it by `--recursive`.")
+async def _is_directory(tx: Tx, caller: Caller, given: str, path: str) -> SpinorError:
+    if closed := await closed_way(tx, caller, path):
+        return closed
+    return UnknownLFN(f"{shown(given)} is a directory; remove it with all below it by `--recursive`.")
 
 
 async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: BytesFate) -> dict[str, SpinorError]:
@@ -66,11 +68,12 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
     for given, (directory, name) in pairs.items():
         file = known.get((locked[directory].directory_id, name)) if directory in locked else None
         if directory in locked and not mine.passes(locked[directory].gate_id):
-            refused[given] = denied(mine, locked[directory], "reach what is in")
+            refused[given] = await refusal(tx, mine, locked[directory])
         elif file is None:
-            refused[given] = UnknownLFN(f"There is no file {shown(given)}.")
+            closed = None if directory in locked else await closed_way(tx, caller, files[given])
+            refused[given] = closed or UnknownLFN(f"There is no file {shown(given)}.")
         elif not mine.may_take(locked[directory], file.owner_id):
-            refused[given] = denied(mine, locked[directory])
+            refused[given] = not_taken(mine, locked[directory], given)
         else:
             going[given] = file.file_id
     fixed = await _read_only(tx, caller, list(going.values()), fate)
@@ -90,7 +93,7 @@ async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> Sp
     if count > rules.MAX_REMOVED_FILES:
         return DirectoryTooLarge(
             f"{shown(path)} holds {count:,} files; one removal takes up to {rules.MAX_REMOVED_FILES:,}. "
-            "Remove its subdirectories one after the other."
+            "A file operation removes it in the background (`spinor file rm -r`; POST /api/file-operations)."
         )
     if problem := await _not_writable(tx, caller, path, directories):
         return problem
@@ -106,14 +109,24 @@ async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> Sp
 
 
 async def _not_writable(tx: Tx, caller: Caller, path: str, directories: Sequence[Directory]) -> DirectoryDenied | None:
+    """Everything below goes as if taken out one by one, also where a sticky bit keeps what others own."""
     parent = path.rpartition("/")[0]
     above = (await store.find_directories(tx, caller, [parent]))[parent]
     mine = await permissions(tx, caller, [above, *directories])
-    top = next(directory for directory in directories if directory.path == path)
-    if not mine.may_take(above, mine.access(top.access_id).owner_id):
-        return denied(mine, above)
-    closed = next((directory for directory in directories if not mine.may_write(directory)), None)
-    return denied(mine, closed) if closed else None
+    known = {directory.path: directory for directory in (above, *directories)}
+    if not mine.may_write(above):
+        return await refusal(tx, mine, above)
+    for directory in directories:
+        around = known[directory.path.rpartition("/")[0]]
+        if not mine.may_take(around, mine.access(directory.access_id).owner_id):
+            return not_taken(mine, around, directory.path)
+        if not mine.may_write(directory):
+            return await refusal(tx, mine, directory)
+    keeping = [d for d in directories if rules.keeps_others(mine.access(d.access_id), caller)]
+    if keeping and (foreign := await store.foreign_file(tx, caller, [d.directory_id for d in keeping])):
+        directory = next(d for d in keeping if d.directory_id == foreign[0])
+        return not_taken(mine, directory, f"{directory.path}/{foreign[1]}")
+    return None
 
 
 async def _read_only(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFate) -> dict[int, str]:
@@ -137,9 +150,10 @@ async def _delete(tx: Tx, caller: Caller, file_ids: Sequence[int], fate: BytesFa
     await store.record_files(tx, caller, "files-removed", file_ids)
     await store.on_files(tx, caller, Q.count_out_usage, file_ids)
     await store.on_files(tx, caller, Q.count_files, file_ids, sign=-1)
+    await store.on_files(tx, caller, Q.delete_files, file_ids)
+    # After the files: their deletion waits for whoever is just making one of them an ancestor.
     if await store.any_provenance(tx, caller):
         await store.on_files(tx, caller, Q.forget_provenance, file_ids)
-    await store.on_files(tx, caller, Q.delete_files, file_ids)
 
 
 async def due_removals(tx: Tx, limit: int) -> tuple[list[DueRemoval], set[tuple[int, str]]]:

@@ -19,7 +19,7 @@ _HIERARCH = re.compile(r"HIERARCH ([^=]+)=(.*)")
 
 
 class FITS:
-    endings: tuple[str, ...] = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fits.fz")
+    endings: tuple[str, ...] = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz")
 
     def extract(self, path: Path) -> Mapping[str, Any]:
         packed = path.name.lower().endswith(".gz")

@@ -1,49 +1,14 @@
-"""Commands that search and describe."""
+"""`spinor file metadata`: what is known of files beyond their names and bytes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spinor.catalog.cli.bulk_metadata import extract, import_values
 from spinor.terminal import output_options
 
-
-@click.command()
-@click.argument("path")
-@click.argument("query", nargs=-1)
-@click.option("--where", default="", help="The query, as in other lists.")
-@click.option("--sort", multiple=True, help="A field; -field descends. May be given many times.")
-@click.option("--fields", default="", help="Show these fields too, separated by commas.")
-@click.option("--limit", type=click.IntRange(min=1), help="Show at most so many.")
-@output_options
-def find(path: str, query: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Find the files below PATH that QUERY names.
-
-    \b
-    Fields: lfn path name size owner group created se adler32 guid, and metadata keys.
-    spinor file find /astro "run >= 5 and (site = a, b or name like *.fits) and created > -1d"
-    """
-    import msgspec
-
+if TYPE_CHECKING:
     from spinor.client import Client
-    from spinor.terminal import cell, printable, table
-
-    where = " and ".join(f"({part})" for part in [" ".join(query), options["where"]] if part.strip())
-    if not (query and options["where"]):
-        where = " ".join(query) or options["where"]  # As it was typed, so that an error points at the right character.
-    fields = [name.strip() for name in options["fields"].split(",") if name.strip()]
-    body = {"path": path, "where": where, "sort": list(options["sort"]), "fields": fields}
-    rows = []
-    with Client.from_environment() as client:
-        for row in client.pages("/api/files/find", body, dict, options["limit"]):
-            if as_json:
-                click.echo(msgspec.json.encode(row).decode())
-            elif quiet or not fields:
-                click.echo(printable(row["lfn"]))
-            else:
-                rows.append([printable(row["lfn"]), *(cell(row[name], name) for name in fields)])
-    for line in table(["lfn", *fields], rows):
-        click.echo(line)
 
 
 @click.group()
@@ -88,8 +53,9 @@ def _print(found: list[Any], as_json: bool) -> None:
 
 @metadata.command("set")
 @click.argument("words", nargs=-1, required=True, metavar="PATH... KEY=VALUE...")
+@click.option("--where", metavar="QUERY", help="Of all files below PATH that QUERY names.")
 @click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one a line.")
-def set_values(words: tuple[str, ...], as_json: bool) -> None:
+def set_values(words: tuple[str, ...], where: str | None, as_json: bool) -> None:
     """Set metadata of files and directories (- reads paths from stdin).
 
     A value of a declared key is read as its type; of another key, as a number or true/false where it looks like one.
@@ -105,6 +71,9 @@ def set_values(words: tuple[str, ...], as_json: bool) -> None:
     with Client.from_environment() as client:
         types = {key.name: key.type for key in client.get("/api/files/metadata-keys", list[MetadataKey])}
         values = {key: _value(text, types.get(key)) for key, _, text in pairs}
+        if where is not None:
+            _change_selection(client, paths, {"where": where, "set": values})
+            return
         found = client.post("/api/files/metadata", {"paths": paths, "set": values}, list[MetadataShown])
     if as_json:
         _print(found, as_json)
@@ -125,7 +94,8 @@ def _value(text: str, kind: str | None) -> str | int | float | bool:
 
 @metadata.command()
 @click.argument("words", nargs=-1, required=True, metavar="PATH... KEY...")
-def unset(words: tuple[str, ...]) -> None:
+@click.option("--where", metavar="QUERY", help="From all files below PATH that QUERY names.")
+def unset(words: tuple[str, ...], where: str | None) -> None:
     """Remove KEYs from files and directories (- reads paths from stdin)."""
     from spinor.client import Client
     from spinor.terminal import read_words
@@ -135,7 +105,46 @@ def unset(words: tuple[str, ...]) -> None:
     if not paths or not keys:
         raise click.UsageError("Give paths, which begin with /, and then keys.")
     with Client.from_environment() as client:
+        if where is not None:
+            _change_selection(client, paths, {"where": where, "unset": keys})
+            return
         client.post("/api/files/metadata", {"paths": paths, "unset": keys})
+
+
+def _change_selection(client: "Client", paths: list[str], change: dict[str, Any]) -> None:
+    """Change the own values of all files that a query names below each path, so many at a time."""
+    from spinor.catalog.annotation.models import SelectionDescribed
+    from spinor.terminal import Progress, say
+
+    changed = already = refused = 0
+    with Progress("metadata", unit="files") as progress:
+        for path in paths:
+            after = None
+            while True:
+                body = {**change, "path": path, "after": after}
+                done = client.post("/api/files/metadata/selection", body, SelectionDescribed)
+                changed, already = changed + done.changed, already + done.already
+                refused += len(done.refused)
+                _complain(done.refused)
+                progress.set(changed + already + refused)
+                if (after := done.next) is None:
+                    break
+    say(f"{changed:,} files changed, {already:,} had these values already")
+    _fail_if(refused)
+
+
+def _complain(refused: list[Any]) -> None:
+    from spinor.terminal import printable, say
+
+    for refusal in refused:
+        say(f"spinor: {printable(refusal.lfn)}: {printable(refusal.reason)}")
+
+
+def _fail_if(refused: int) -> None:
+    from spinor.errors import SpinorError
+
+    if refused:
+        raise SpinorError(f"{refused:,} were refused; the others are done.")
 
 
 @metadata.command()
@@ -167,3 +176,13 @@ def declare(pairs: tuple[str, ...]) -> None:
         declared.append(MetadataKey(name=name, type=MetadataType(kind)))
     with Client.from_environment() as client:
         client.post("/api/files/metadata-keys", declared)
+
+
+@metadata.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+def undeclare(keys: tuple[str, ...]) -> None:
+    """Forget the types of KEYs. What is stored under them stays, and is found as that of undeclared keys is."""
+    from spinor.client import Client
+
+    with Client.from_environment() as client:
+        client.post("/api/files/metadata-keys/remove", {"names": list(keys)})
