@@ -89,7 +89,7 @@ def test_planted_faults_are_found_mended_and_taken_back(managing: Service, dump:
     managing.ok(*repair)
     assert check(managing, dump, tmp_path / "second.ndjson") == {}
     assert managing.run("file", "fsck", "/demo/fsck", "--report", str(tmp_path / "proof.ndjson")).code == 0
-    assert managing.run("file", "fsck", "--undo", str(report)).code in (0, 1)
+    managing.ok("file", "fsck", "--undo", str(report))
     assert check(managing, dump, tmp_path / "third.ndjson") == PLANTED
     assert managing.run("file", "fsck", "/demo/fsck", "--report", str(tmp_path / "proof.ndjson")).code == 0
     managing.ok("file", "rm", "-r", "/demo/fsck")

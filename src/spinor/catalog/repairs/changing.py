@@ -8,6 +8,7 @@ import psycopg
 from spinor.access import Caller
 from spinor.catalog import rules
 from spinor.catalog import store as catalog_store
+from spinor.catalog.errors import UnknownLFN
 from spinor.catalog.fsck.changes import (
     AddReplica,
     ClearChecksum,
@@ -158,7 +159,7 @@ class _Work:
         await mine.learn({file.access_id for file in self.files.values()})
         for lfn in lfns:
             if (found := self.files.get(lfn)) is None:
-                self.reasons[lfn] = ("unknown-lfn", f"There is no file {shown(lfn)}.")
+                self.reasons[lfn] = (UnknownLFN.code, f"There is no file {shown(lfn)}.")
             elif not (mine.passes(found.gate_id) and mine.bits(found.access_id) & rules.WRITE):
                 self.reasons[lfn] = ("file-denied", f"You may not change {shown(lfn)}.")
             else:
@@ -190,7 +191,10 @@ class _Work:
         refused: Reasons = {}
         for n, change in enumerate(changes):
             if change.lfn in self.reasons:
-                refused[n] = self.reasons[change.lfn]
+                code, reason = self.reasons[change.lfn]
+                # A file that is not there has left already, and so has its replica.
+                is_gone = code == UnknownLFN.code and kind in (Unregister, RemoveReplica)
+                refused[n] = (ALREADY if is_gone else code, reason)
                 continue
             try:
                 ways[kind](change)
