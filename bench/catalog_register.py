@@ -18,7 +18,7 @@ from bench.catalog_tree import measure_tree
 from bench.figures import Report, median
 from bench.service import Service, operations
 
-LOADED = {"trial": 2_000, "small": 200_000, "full": 10_000_000}  # Before anything is measured.
+LOADED = {"trial": 20_000, "small": 200_000, "full": 10_000_000}  # Before anything is measured.
 FILES = {"trial": 2_000, "small": 100_000, "full": 400_000}  # Per way and round.
 ROUNDS = {"trial": 1, "small": 3, "full": 5}
 COPY = "bare binary COPY of the same rows in this run"

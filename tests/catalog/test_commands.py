@@ -86,7 +86,7 @@ async def test_listings_on_the_command_line(world: World, spinor: Commands, caps
     for words, expected in {
         ("ls", "/astro/d"): "sub/\nnew\\nline\nx.dat\n",
         ("ls", "/astro/d/*.dat"): "x.dat\n",
-        ("find", "/astro", "size > 1kB", "and name like *.dat"): "/astro/d/sub/y.dat\n/astro/d/x.dat\n",
+        ("find", "/astro", "size > 1kB", "and name like *.dat"): "/astro/d/x.dat\n/astro/d/sub/y.dat\n",
         ("find", "/astro", "--where", "name = y.dat"): "/astro/d/sub/y.dat\n",
         ("find", "/astro", "--limit", "1", "--sort=-lfn"): "/astro/d/x.dat\n",
         ("mkdir", "/astro/e/f"): "",
@@ -94,7 +94,7 @@ async def test_listings_on_the_command_line(world: World, spinor: Commands, caps
         ("metadata", "set", "/astro/d", "run=5", "kind=raw"): "",
         ("find", "/astro", "run = 5 and kind = raw", "--fields", "run,size"): (
             "lfn                 run  size\n/astro/d/new\\nline  5    2000\n"
-            "/astro/d/sub/y.dat  5    2000\n/astro/d/x.dat      5    2000\n"
+            "/astro/d/x.dat      5    2000\n/astro/d/sub/y.dat  5    2000\n"
         ),
         ("metadata", "keys", "-q"): "run\n",
         ("metadata", "unset", "/astro/d", "kind"): "",
