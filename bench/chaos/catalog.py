@@ -23,7 +23,7 @@ import psycopg
 from bench.chaos import invariants
 from bench.chaos.catalog_client import Journal, carry, read_journal, size_of
 from bench.chaos.faults import Faults
-from bench.service import Service, operations, running_service
+from bench.service import SPINOR, Service, operations, running_service
 
 NAME = "catalog"
 PEOPLE = 3
@@ -156,11 +156,21 @@ class Trial:
     def _verify(self) -> list[str]:
         with self._patiently(self.service.connect) as conn:
             self._await_writers(conn)
-            problems = invariants.broken_tables(conn)
+            problems = [*invariants.broken_tables(conn), *self._fsck()]
             found = _trees(conn)
             for n, journal in enumerate(self.journals):
                 problems += self._compare(n, journal, found)
         return problems
+
+    def _fsck(self) -> list[str]:
+        """What the product itself says of its catalog."""
+        report = self.service.work / "fsck.ndjson"
+        environ = self.service.environ | {"BEARER_TOKEN": self.service.token(group="demo_admins")}
+        done = subprocess.run(
+            [*SPINOR, "file", "fsck", "/demo", "--report", report], env=environ, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return [f"fsck exited {done.returncode}: {done.stderr.strip()[-500:]}"] if done.returncode else []
 
     def _await_writers(self, conn: "psycopg.Connection[tuple[object, ...]]") -> None:
         """A request whose client was killed may still be under way in the server."""

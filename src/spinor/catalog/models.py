@@ -138,6 +138,13 @@ class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class EncodedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """An EntryPage whose rows are JSON already."""
+
+    rows: msgspec.Raw
+    next: str | None = None
+
+
 class FindRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`where` is a text of the query language, or its JSON form."""
 

@@ -208,8 +208,11 @@ ORDER BY "left"(path, 512), path
 LIMIT %(limit)s::integer;
 
 -- name: list_subdirectories
--- The directories directly inside one, by name.
-SELECT d.name, u.name AS owner, g.name AS "group", a.mode, a.acl <> '' OR a.default_acl <> '' AS acl, d.created_at, d.file_count AS files, d.size_bytes
+-- The directories directly inside one, by name, each with its entry as JSON.
+SELECT d.name, '{"name":' || to_json(d.name)::text || ',"lfn":' || to_json(d.path)::text || ',"kind":"directory","size_bytes":'
+    || d.size_bytes || ',"files":' || d.file_count || ',"owner":' || COALESCE(to_json(u.name)::text, 'null') || ',"group":'
+    || COALESCE(to_json(g.name)::text, 'null') || ',"mode":' || a.mode || ',"acl":'
+    || (a.acl <> '' OR a.default_acl <> '')::text || ',"created_at":' || to_json(d.created_at)::text || '}'
 FROM catalog.directory AS d
 JOIN catalog.access AS a USING (access_id)
 LEFT JOIN identity.user_account AS u ON u.user_id = a.owner_id
@@ -220,11 +223,13 @@ ORDER BY d.name
 LIMIT %(limit)s::integer;
 
 -- name: list_files
--- The files directly inside a directory, by name.
-SELECT f.name, u.name AS owner, g.name AS "group", a.mode, a.acl <> '' AS acl, f.created_at, f.size_bytes,
-       lpad(to_hex(f.adler32), 8, '0') AS adler32
+-- The files directly inside a directory, by name, each with its entry as JSON.
+SELECT f.name, '{"name":' || f.written || ',"lfn":' || %(above)s::text || substr(f.written, 2) || ',"kind":"file","size_bytes":'
+    || f.size_bytes || ',"adler32":' || COALESCE('"' || lpad(to_hex(f.adler32), 8, '0') || '"', 'null') || ',"owner":'
+    || to_json(u.name)::text || ',"group":' || COALESCE(to_json(g.name)::text, 'null') || ',"mode":' || a.mode || ',"acl":'
+    || (a.acl <> '')::text || ',"created_at":' || to_json(f.created_at)::text || '}'
 FROM (
-    SELECT name, access_id, created_at, size_bytes, adler32
+    SELECT name, to_json(name)::text AS written, access_id, created_at, size_bytes, adler32
     FROM catalog.file
     WHERE vo_id = %(vo_id)s::integer AND directory_id = %(directory_id)s::bigint AND name > %(after)s::text
       AND (%(pattern)s::text IS NULL OR name LIKE %(pattern)s::text)

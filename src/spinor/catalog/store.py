@@ -450,12 +450,14 @@ def _columns(places: Sequence[tuple[str, str]]) -> dict[str, str]:
     }
 
 
-async def list_subdirectories(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
-    return await _dicts(tx, Q.list_subdirectories, values)
+async def list_subdirectories(tx: Tx, values: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, entry as JSON)."""
+    return await fetch_rows(tx, Q.list_subdirectories, values)
 
 
-async def list_files(tx: Tx, values: dict[str, Any]) -> list[dict[str, Any]]:
-    return await _dicts(tx, Q.list_files, values)
+async def list_files(tx: Tx, values: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, entry as JSON)."""
+    return await fetch_rows(tx, Q.list_files, values)
 
 
 async def directories_below(

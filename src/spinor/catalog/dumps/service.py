@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinor.access import Caller
+from spinor.catalog import store as catalog
 from spinor.catalog.dumps import store
 from spinor.catalog.dumps.models import DumpFormat, DumpRequest, StreamedListing
 from spinor.catalog.feed import service as feed
@@ -98,6 +99,8 @@ async def stream_listing(db: Database, caller: Caller, request: StreamedListing)
     """
     async with db.snapshot() as tx:
         path = checked_path(request.path, caller.vo)
+        if path == f"/{caller.vo}" and not await catalog.find_directories(tx, caller, [path]):
+            return  # Before anything was made in it, the top of a VO is empty.
         top = await required_directory(tx, caller, path, listed=True)
         mine = await sieve(tx, caller, top)
         values = {

@@ -3,7 +3,7 @@
 from spinor.catalog.service.batches import make_batch_directories, read_batch, register_batch
 from spinor.catalog.service.directories import make_directories, permit_new_below
 from spinor.catalog.service.explaining import explain
-from spinor.catalog.service.finding import directories_below, list_directory, usage
+from spinor.catalog.service.finding import directories_below, list_directory, list_encoded, usage
 from spinor.catalog.service.metadata import declare_keys, metadata_keys, set_metadata, show_metadata
 from spinor.catalog.service.moving import move
 from spinor.catalog.service.querying import count_files, facets, find_files, undeclare_keys
@@ -21,6 +21,7 @@ __all__ = [
     "facets",
     "find_files",
     "list_directory",
+    "list_encoded",
     "locate_files",
     "make_batch_directories",
     "make_directories",
