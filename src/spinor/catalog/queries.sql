@@ -505,9 +505,15 @@ FROM unnest(%(file_ids)s::bigint[], %(directory_ids)s::bigint[], %(names)s::text
 WHERE f.vo_id = %(vo_id)s::integer AND f.file_id = m.file_id;
 
 -- name: longest_path_below
--- How many bytes the longest path of a directory at or below a path has.
-SELECT max(octet_length(path)) FROM catalog.directory
-WHERE vo_id = %(vo_id)s::integer AND catalog.is_within(path, %(path)s::text);
+-- How many bytes the longest path of a file or directory at or below a path has, of those whose directory has at least
+-- so many: only these can become too long.
+SELECT max(GREATEST(
+    octet_length(d.path),
+    octet_length(d.path) + 1 + (SELECT max(octet_length(f.name)) FROM catalog.file AS f WHERE f.directory_id = d.directory_id)
+))
+FROM catalog.directory AS d
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+  AND octet_length(d.path) >= %(least)s::integer;
 
 -- name: move_tree
 -- Give a directory and all below it their new paths.

@@ -378,8 +378,10 @@ async def settle_removals(tx: Tx, left: Mapping[int, tuple[Sequence[str], str | 
     await execute(tx, Q.settle_removals, values)
 
 
-async def longest_path_below(tx: Tx, caller: Caller, path: str) -> int:
-    return int(await fetch_value(tx, Q.longest_path_below, {"vo_id": caller.vo_id, "path": path}) or 0)
+async def longest_path_below(tx: Tx, caller: Caller, path: str, least: int) -> int:
+    """0 when no directory has a path of at least so many bytes."""
+    values = {"vo_id": caller.vo_id, "path": path, "least": least}
+    return int(await fetch_value(tx, Q.longest_path_below, values) or 0)
 
 
 async def move_tree(tx: Tx, caller: Caller, source: str, target: str, parent_id: int) -> None:

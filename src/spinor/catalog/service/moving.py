@@ -91,7 +91,8 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     taken = await store.find_names(tx, caller, *_ids(locked, [(parent, target.rpartition("/")[2])]))
     await _refuse_taken(tx, caller, [target], [target] if taken else [])
     growth = len(target.encode()) - len(source.encode())
-    longest = await store.longest_path_below(tx, caller, source)
+    least = rules.MAX_PATH_BYTES - growth - rules.MAX_NAME_BYTES - 1
+    longest = await store.longest_path_below(tx, caller, source, least)
     if longest + growth > rules.MAX_PATH_BYTES:
         raise BadMove(f"Below {shown(target)} there would be paths of more than {rules.MAX_PATH_BYTES:,} bytes.")
     moved = [(locked[source].directory_id, locked[source].file_count, None, None)]
