@@ -36,6 +36,7 @@ def measure(report: Report, service: Service, size: str) -> None:
     _tell(report, rates, used, peers.figures("dirac", size), peers.figures("rucio", size))
     _scattered(report, service, size)
     _opposite(report, service)
+    _move(report, service, LOADED[size])
     measure_tree(report, service, size)
 
 
@@ -86,6 +87,19 @@ def _tell(
     for peer, figures in ((DIRAC, dirac), (RUCIO, rucio)):
         if figures:
             report.figure("new directories, the best way", best, "files/s", peer, figures["register_files_per_s"])
+
+
+def _move(report: Report, service: Service, loaded: int) -> None:
+    """Rename the directory above all of them, and back."""
+    took = []
+    with service.wire(service.token()) as wire:
+        for turn in range(6):
+            names = ["/demo/base", "/demo/renamed"][:: 1 if turn % 2 == 0 else -1]
+            body_ = msgspec.json.encode([{"source": names[0], "target": names[1]}])
+            took.append(catalog_load.timed(lambda: wire.post("/api/files/move", body_)))  # noqa: B023
+    report.figure(
+        f"rename a directory of {loaded:,} files in {loaded // PER_DIRECTORY:,} directories", median(took), "s"
+    )
 
 
 def _scattered(report: Report, service: Service, size: str) -> None:
