@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -55,7 +56,7 @@ func (s *service) replicas(ctx context.Context, who *caller, body []byte) (any, 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := collect(rows, roots, asked.LFNs)
+	answer, err := s.collect(ctx, rows, roots, asked.LFNs)
 	if err != nil {
 		return nil, err
 	}
@@ -67,49 +68,109 @@ func (s *service) replicas(ctx context.Context, who *caller, body []byte) (any, 
 	return answer, nil
 }
 
-// collect takes it that a file's first replica alone may lie at its directory's location, as in the benchmark.
-func collect(rows pgx.Rows, roots map[int32]element, lfns []string) ([]*fileReplicas, error) {
-	answer := make([]*fileReplicas, len(lfns))
-	var n, accessID, gateID int32
-	var fileID, size, directoryID int64
-	var adler32 *int32
-	var sha256 []byte
-	var seIDs []int32
-	var pfns []*string
-	var statuses []string
-	var place *string
+// where names a place of a directory's files, and is where the service remembers it, as Spinor does.
+type where struct {
+	directoryID int64
+	seID        int32
+}
+
+var (
+	places     = map[where]string{}
+	placesLock sync.Mutex
+)
+
+type located struct {
+	n, accessID, gateID int32
+	fileID, size        int64
+	directoryID         int64
+	adler32             *int32
+	sha256              []byte
+	seIDs               []int32
+	pfns                []*string
+	statuses            []string
+}
+
+func (s *service) collect(
+	ctx context.Context, rows pgx.Rows, roots map[int32]element, lfns []string,
+) ([]*fileReplicas, error) {
+	found := make([]located, 0, len(lfns))
+	var f located
 	columns := []any{
-		&n, &fileID, &size, &adler32, &sha256, &seIDs, &pfns, &statuses, &accessID, &gateID, &directoryID, &place,
+		&f.n, &f.fileID, &f.size, &f.adler32, &f.sha256, &f.seIDs, &f.pfns, &f.statuses, &f.accessID, &f.gateID,
+		&f.directoryID,
 	}
-	_, err := pgx.ForEachRow(rows, columns, func() error {
-		file := &fileReplicas{LFN: lfns[n-1], SizeBytes: size, Replicas: []replica{}}
-		if adler32 != nil {
-			text := fmt.Sprintf("%08x", uint32(*adler32))
+	if _, err := pgx.ForEachRow(rows, columns, func() error {
+		found = append(found, f)
+		f = located{}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := s.learnPlaces(ctx, found); err != nil {
+		return nil, err
+	}
+	answer := make([]*fileReplicas, len(lfns))
+	placesLock.Lock()
+	defer placesLock.Unlock()
+	for _, one := range found {
+		file := &fileReplicas{LFN: lfns[one.n-1], SizeBytes: one.size, Replicas: []replica{}}
+		if one.adler32 != nil {
+			text := fmt.Sprintf("%08x", uint32(*one.adler32))
 			file.Adler32 = &text
 		}
-		if sha256 != nil {
-			text := hex.EncodeToString(sha256)
+		if one.sha256 != nil {
+			text := hex.EncodeToString(one.sha256)
 			file.Sha256 = &text
 		}
-		for k, seID := range seIDs {
-			if statuses != nil && statuses[k] != "available" {
+		for k, seID := range one.seIDs {
+			se, ours := roots[seID]
+			if !ours || one.statuses != nil && one.statuses[k] != "available" {
 				continue
 			}
-			if se, ours := roots[seID]; ours {
-				var pfn string
-				if pfns != nil && pfns[k] != nil {
-					pfn = *pfns[k]
-				} else if place != nil {
-					pfn = path.Join(*place, path.Base(file.LFN))
-				}
-				// As Spinor's plugin for directories writes them: two slashes between root and path.
-				file.Replicas = append(file.Replicas, replica{se.name, "file://" + se.root + "//" + escaped(pfn)})
+			pfn := path.Join(places[where{one.directoryID, seID}], path.Base(file.LFN))
+			if one.pfns != nil && one.pfns[k] != nil {
+				pfn = *one.pfns[k]
+			}
+			// As Spinor's plugin for directories writes them: two slashes between root and path.
+			file.Replicas = append(file.Replicas, replica{se.name, "file://" + se.root + "//" + escaped(pfn)})
+		}
+		answer[one.n-1] = file
+	}
+	return answer, nil
+}
+
+func (s *service) learnPlaces(ctx context.Context, found []located) error {
+	missing := []int64{}
+	placesLock.Lock()
+	for _, one := range found {
+		for _, seID := range one.seIDs {
+			if _, known := places[where{one.directoryID, seID}]; !known {
+				missing = append(missing, one.directoryID)
 			}
 		}
-		answer[n-1] = file
+	}
+	placesLock.Unlock()
+	if len(missing) == 0 {
+		return nil
+	}
+	statement := s.catalog["find_locations"]
+	values, err := statement.bind(map[string]any{"directory_ids": missing})
+	if err != nil {
+		return err
+	}
+	rows, err := s.pool.Query(ctx, statement.text, values...)
+	if err != nil {
+		return err
+	}
+	var at where
+	var place string
+	placesLock.Lock()
+	defer placesLock.Unlock()
+	_, err = pgx.ForEachRow(rows, []any{&at.directoryID, &at.seID, &place}, func() error {
+		places[at] = place
 		return nil
 	})
-	return answer, err
+	return err
 }
 
 // storageRoots are the storage elements of the VO by number.

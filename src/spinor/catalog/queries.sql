@@ -7,54 +7,6 @@ SELECT pg_advisory_xact_lock_shared(7351, %(vo_id)s::integer);
 -- Wait for everybody who holds the tree, and keep them out until the end of the transaction.
 SELECT pg_advisory_xact_lock(7351, %(vo_id)s::integer);
 
--- name: find_accesses
--- What these accesses say.
-SELECT access_id, owner_id, group_id, mode, acl, default_acl
-FROM catalog.access
-WHERE vo_id = %(vo_id)s::integer AND access_id = ANY (%(access_ids)s::integer[]);
-
--- name: accesses_after
--- All accesses of the VO that are newer than one that is known.
-SELECT access_id, owner_id, group_id, mode, acl, default_acl
-FROM catalog.access
-WHERE vo_id = %(vo_id)s::integer AND access_id > %(known)s::integer
-ORDER BY access_id;
-
--- name: same_accesses
--- The ids of accesses that say this, with the number of the question.
-SELECT w.n::integer, a.access_id
-FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[])
-     WITH ORDINALITY AS w (owner_id, group_id, mode, acl, default_acl, n)
-JOIN catalog.access AS a ON a.vo_id = %(vo_id)s::integer AND a.owner_id IS NOT DISTINCT FROM w.owner_id
- AND a.group_id IS NOT DISTINCT FROM w.group_id AND a.mode = w.mode AND a.acl = w.acl AND a.default_acl = w.default_acl;
-
--- name: insert_accesses
--- Add accesses; those that another adds meanwhile are theirs.
-INSERT INTO catalog.access (vo_id, owner_id, group_id, mode, acl, default_acl)
-SELECT %(vo_id)s::integer, w.*
-FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[]) AS w
-ON CONFLICT ON CONSTRAINT access_unique DO NOTHING;
-
--- name: find_gates
--- Which accesses lead to these gates.
-SELECT gate_id, access_ids FROM catalog.gate
-WHERE vo_id = %(vo_id)s::integer AND gate_id = ANY (%(gate_ids)s::integer[]);
-
--- name: gates_after
--- All gates of the VO that are newer than one that is known.
-SELECT gate_id, access_ids FROM catalog.gate
-WHERE vo_id = %(vo_id)s::integer AND gate_id > %(known)s::integer
-ORDER BY gate_id;
-
--- name: same_gate
--- The gate of these accesses.
-SELECT gate_id FROM catalog.gate WHERE vo_id = %(vo_id)s::integer AND access_ids = %(access_ids)s::integer[];
-
--- name: insert_gate
--- Add a gate; one that another adds meanwhile is theirs.
-INSERT INTO catalog.gate (vo_id, access_ids) VALUES (%(vo_id)s::integer, %(access_ids)s::integer[])
-ON CONFLICT ON CONSTRAINT gate_unique DO NOTHING;
-
 -- name: find_directories
 -- Those of the paths that are directories.
 SELECT d.directory_id, d.path, d.access_id, d.gate_id, d.file_count
@@ -188,13 +140,12 @@ WHERE d.vo_id = %(vo_id)s::integer
 ORDER BY w.n;
 
 -- name: locate_files
--- Where the bytes of each file are, by replica, with the location of its directory on the storage element of the first.
+-- Where the bytes of each file are, by replica; where there is no PFN, by the directory's location.
 SELECT w.n::integer, f.file_id, f.size_bytes, f.adler32, f.sha256, f.se_ids, f.pfns, f.statuses::text[], f.access_id, d.gate_id,
-       d.directory_id, l.path
+       d.directory_id
 FROM unnest(%(directories)s::text[], %(names)s::text[]) WITH ORDINALITY AS w (directory, name, n)
 JOIN catalog.directory AS d ON d.path = w.directory
 JOIN catalog.file AS f ON f.directory_id = d.directory_id AND f.name = w.name
-LEFT JOIN catalog.directory_location AS l ON l.directory_id = d.directory_id AND l.se_id = f.se_ids[1]
 WHERE d.vo_id = %(vo_id)s::integer;
 
 -- name: directories_below
@@ -538,27 +489,6 @@ UPDATE catalog.directory AS d SET effective = NULLIF(t.effective, '{}')
 FROM tree AS t
 WHERE d.directory_id = t.directory_id AND d.effective IS DISTINCT FROM NULLIF(t.effective, '{}');
 
--- name: accesses_below
--- The ways down into a tree: for each of its directories its parent's gate and its own access, to make their gates anew.
-SELECT d.directory_id, d.parent_id, d.access_id, d.gate_id, p.gate_id AS above_gate_id
-FROM catalog.directory AS d
-LEFT JOIN catalog.directory AS p ON p.directory_id = d.parent_id
-WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
-ORDER BY "left"(d.path, 512), d.path;
-
--- name: any_below
--- Whether a directory below a path has one of these accesses.
-SELECT EXISTS (
-    SELECT FROM catalog.directory
-    WHERE vo_id = %(vo_id)s::integer AND catalog.is_below(path, %(path)s::text) AND access_id = ANY (%(access_ids)s::integer[])
-);
-
--- name: set_gates
--- Give directories other gates.
-UPDATE catalog.directory AS d SET gate_id = w.gate_id
-FROM unnest(%(directory_ids)s::bigint[], %(gate_ids)s::integer[]) AS w (directory_id, gate_id)
-WHERE d.vo_id = %(vo_id)s::integer AND d.directory_id = w.directory_id;
-
 -- name: lock_files
 -- What is known of the files' ownership, locked in id order. Their directories are locked.
 SELECT d.path || '/' || f.name AS path, f.file_id, f.directory_id, f.access_id, d.gate_id
@@ -652,47 +582,6 @@ WITH told AS (
     RETURNING vo_id
 )
 SELECT pg_notify('spinor', 'changes:' || vo_id) FROM (SELECT vo_id FROM told LIMIT 1) AS one;
-
--- name: any_quotas
--- Whether the VO has any quota.
-SELECT EXISTS (SELECT FROM catalog.quota WHERE vo_id = %(vo_id)s::integer);
-
--- name: owners_within
--- Who owns files at and below a path.
-SELECT DISTINCT u.owner_id
-FROM catalog.directory AS d JOIN catalog.directory_usage AS u USING (directory_id)
-WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text) AND u.files > 0;
-
--- name: hold_quotas
--- The quotas that concern these owners or the trees above these directories; held, so that their users take turns.
-SELECT q.quota_id FROM catalog.quota AS q
-WHERE q.vo_id = %(vo_id)s::integer
-  AND (q.owner_id IS NULL OR q.owner_id = ANY (%(owner_ids)s::integer[]))
-  AND (q.directory_id IS NULL OR q.directory_id IN (
-      SELECT d.directory_id FROM unnest(%(paths)s::text[]) AS w (path) JOIN catalog.directory AS d ON d.path = w.path
-  ))
-  AND (%(grown)s::text <> 'owner' OR q.owner_id IS NOT NULL) AND (%(grown)s::text <> 'tree' OR q.directory_id IS NOT NULL)
-ORDER BY q.quota_id
-FOR NO KEY UPDATE OF q;
-
--- name: exceeded_quotas
--- Those of the quotas of which more is used than may be.
-SELECT o.name AS owner, top.path, s.name AS se, q.max_files, q.max_bytes, used.files, used.size_bytes
-FROM catalog.quota AS q
-LEFT JOIN catalog.directory AS top ON top.directory_id = q.directory_id
-LEFT JOIN identity.user_account AS o ON o.user_id = q.owner_id
-LEFT JOIN resources.storage_element AS s ON s.se_id = q.se_id
-CROSS JOIN LATERAL (
-    SELECT COALESCE(sum(u.files), 0)::bigint AS files, COALESCE(sum(u.size_bytes), 0)::bigint AS size_bytes
-    FROM catalog.directory_usage AS u
-    WHERE u.vo_id = q.vo_id AND (q.owner_id IS NULL OR u.owner_id = q.owner_id) AND (q.se_id IS NULL OR u.se_id = q.se_id)
-      AND (top.path IS NULL OR u.directory_id IN (
-          SELECT d.directory_id FROM catalog.directory AS d WHERE catalog.is_within(d.path, top.path)
-      ))
-) AS used
-WHERE q.vo_id = %(vo_id)s::integer AND q.quota_id = ANY (%(quota_ids)s::integer[])
-  AND (used.files > q.max_files OR used.size_bytes > q.max_bytes)
-ORDER BY q.quota_id;
 
 -- name: wake_followers
 -- Wake who follows the VO's change feed, once the transaction is committed.

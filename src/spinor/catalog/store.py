@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from spinor.access import Caller
 from spinor.catalog.datasets.errors import DatasetExists
 from spinor.catalog.errors import CountersWrong, GuidTaken, LFNExists
-from spinor.catalog.models import Access, DirectoryCount, ExceededQuota, FileStat, MetadataKey, OwnerUsage, SEUsage
+from spinor.catalog.models import DirectoryCount, FileStat, MetadataKey, OwnerUsage, SEUsage
 from spinor.db import Queries, Query, Tx, array_text, execute, fetch, fetch_rows, fetch_value
 from spinor.errors import SpinorError
 from spinor.tables import fetch_table
@@ -77,50 +77,6 @@ async def find_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict
 async def lock_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> dict[str, Directory]:
     rows = await fetch(tx, Directory, Q.lock_directories, {"vo_id": caller.vo_id, "paths": list(paths)})
     return {row.path: row for row in rows}
-
-
-async def find_accesses(tx: Tx, caller: Caller, access_ids: Iterable[int]) -> list[Access]:
-    return await fetch(tx, Access, Q.find_accesses, {"vo_id": caller.vo_id, "access_ids": list(access_ids)})
-
-
-async def accesses_after(tx: Tx, caller: Caller, known: int) -> list[Access]:
-    return await fetch(tx, Access, Q.accesses_after, {"vo_id": caller.vo_id, "known": known})
-
-
-async def find_gates(tx: Tx, caller: Caller, gate_ids: Iterable[int]) -> dict[int, list[int]]:
-    """gate_id -> the accesses on the way."""
-    return dict(await fetch_rows(tx, Q.find_gates, {"vo_id": caller.vo_id, "gate_ids": list(gate_ids)}))
-
-
-async def gates_after(tx: Tx, caller: Caller, known: int) -> dict[int, list[int]]:
-    return dict(await fetch_rows(tx, Q.gates_after, {"vo_id": caller.vo_id, "known": known}))
-
-
-async def kept_accesses(tx: Tx, caller: Caller, accesses: Sequence[Access]) -> list[int]:
-    """The ids of accesses that say this, which are added if need be, in the order given."""
-    values = {
-        "vo_id": caller.vo_id,
-        "owner_ids": [access.owner_id for access in accesses],
-        "group_ids": [access.group_id for access in accesses],
-        "modes": [access.mode for access in accesses],
-        "acls": [access.acl for access in accesses],
-        "default_acls": [access.default_acl for access in accesses],
-    }
-    found = dict(await fetch_rows(tx, Q.same_accesses, values))
-    if len(found) < len(accesses):
-        await execute(tx, Q.insert_accesses, values)
-        found = dict(await fetch_rows(tx, Q.same_accesses, values))
-    return [found[n] for n in range(1, len(accesses) + 1)]
-
-
-async def kept_gate(tx: Tx, caller: Caller, access_ids: Iterable[int]) -> int:
-    """The gate of these accesses, which is added if need be."""
-    values = {"vo_id": caller.vo_id, "access_ids": sorted(set(access_ids))}
-    gate_id = await fetch_value(tx, Q.same_gate, values)
-    if gate_id is None:
-        await execute(tx, Q.insert_gate, values)
-        gate_id = await fetch_value(tx, Q.same_gate, values)
-    return int(gate_id)
 
 
 async def insert_root(tx: Tx, caller: Caller, access_id: int, gate_id: int) -> None:
@@ -414,23 +370,6 @@ async def inherit_below(tx: Tx, caller: Caller, path: str) -> None:
     await execute(tx, Q.inherit_below, {"vo_id": caller.vo_id, "path": path})
 
 
-async def accesses_below(tx: Tx, caller: Caller, path: str) -> list[tuple[Any, ...]]:
-    """Rows of directory_id, parent_id, access_id, gate_id and the parent's gate_id, parents first."""
-    return await fetch_rows(tx, Q.accesses_below, {"vo_id": caller.vo_id, "path": path})
-
-
-async def any_below(tx: Tx, caller: Caller, path: str, access_ids: Sequence[int]) -> bool:
-    """Whether a directory below a path has one of these accesses."""
-    values = {"vo_id": caller.vo_id, "path": path, "access_ids": list(access_ids)}
-    return bool(await fetch_value(tx, Q.any_below, values))
-
-
-async def set_gates(tx: Tx, caller: Caller, gates: Mapping[int, int]) -> None:
-    """directory_id -> gate_id."""
-    values = {"directory_ids": list(gates), "gate_ids": list(gates.values())}
-    await execute(tx, Q.set_gates, {"vo_id": caller.vo_id, **values})
-
-
 async def metadata_keys(tx: Tx, caller: Caller) -> list[MetadataKey]:
     return await fetch(tx, MetadataKey, Q.metadata_keys, {"vo_id": caller.vo_id})
 
@@ -479,22 +418,3 @@ async def usage_by_storage_element(tx: Tx, caller: Caller, path: str, gates: lis
 
 async def usage_by_owner(tx: Tx, caller: Caller, path: str, gates: list[int] | None) -> list[OwnerUsage]:
     return await fetch(tx, OwnerUsage, Q.usage_by_owner, {"vo_id": caller.vo_id, "path": path, "gates": gates})
-
-
-async def any_quotas(tx: Tx, caller: Caller) -> bool:
-    return bool(await fetch_value(tx, Q.any_quotas, {"vo_id": caller.vo_id}))
-
-
-async def owners_within(tx: Tx, caller: Caller, path: str) -> list[int]:
-    """Who owns files at and below a path."""
-    return [row[0] for row in await fetch_rows(tx, Q.owners_within, {"vo_id": caller.vo_id, "path": path})]
-
-
-async def hold_quotas(tx: Tx, caller: Caller, owner_ids: Iterable[int], paths: Iterable[str], grown: str) -> list[int]:
-    """`grown` is `both`, or `owner` or `tree` for only those quotas that name one."""
-    values = {"vo_id": caller.vo_id, "owner_ids": list(owner_ids), "paths": list(paths), "grown": grown}
-    return [row[0] for row in await fetch_rows(tx, Q.hold_quotas, values)]
-
-
-async def exceeded_quotas(tx: Tx, caller: Caller, quota_ids: Sequence[int]) -> list[ExceededQuota]:
-    return await fetch(tx, ExceededQuota, Q.exceeded_quotas, {"vo_id": caller.vo_id, "quota_ids": list(quota_ids)})

@@ -130,7 +130,7 @@ async def _replacements(
     old = sorted(access_ids)
     new = [rules.changed(mine.access(access_id), change, directory=directory) for access_id in old]
     distinct: list[Access] = list(dict.fromkeys(new))
-    kept = dict(zip(distinct, await catalog.kept_accesses(tx, mine.caller, distinct), strict=True)) if new else {}
+    kept = dict(zip(distinct, await store.kept_accesses(tx, mine.caller, distinct), strict=True)) if new else {}
     return {a: kept[access] for a, access in zip(old, new, strict=True) if kept[access] != a}
 
 

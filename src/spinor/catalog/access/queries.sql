@@ -84,3 +84,72 @@ UPDATE catalog.directory AS d
 SET access_id = w.new_id
 FROM unnest(%(old_ids)s::integer[], %(new_ids)s::integer[]) AS w (old_id, new_id)
 WHERE d.vo_id = %(vo_id)s::integer AND d.directory_id = ANY (%(directory_ids)s::bigint[]) AND d.access_id = w.old_id;
+
+-- name: find_accesses
+-- What these accesses say.
+SELECT access_id, owner_id, group_id, mode, acl, default_acl
+FROM catalog.access
+WHERE vo_id = %(vo_id)s::integer AND access_id = ANY (%(access_ids)s::integer[]);
+
+-- name: accesses_after
+-- All accesses of the VO that are newer than one that is known.
+SELECT access_id, owner_id, group_id, mode, acl, default_acl
+FROM catalog.access
+WHERE vo_id = %(vo_id)s::integer AND access_id > %(known)s::integer
+ORDER BY access_id;
+
+-- name: same_accesses
+-- The ids of accesses that say this, with the number of the question.
+SELECT w.n::integer, a.access_id
+FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[])
+     WITH ORDINALITY AS w (owner_id, group_id, mode, acl, default_acl, n)
+JOIN catalog.access AS a ON a.vo_id = %(vo_id)s::integer AND a.owner_id IS NOT DISTINCT FROM w.owner_id
+ AND a.group_id IS NOT DISTINCT FROM w.group_id AND a.mode = w.mode AND a.acl = w.acl AND a.default_acl = w.default_acl;
+
+-- name: insert_accesses
+-- Add accesses; those that another adds meanwhile are theirs.
+INSERT INTO catalog.access (vo_id, owner_id, group_id, mode, acl, default_acl)
+SELECT %(vo_id)s::integer, w.*
+FROM unnest(%(owner_ids)s::integer[], %(group_ids)s::integer[], %(modes)s::integer[], %(acls)s::text[], %(default_acls)s::text[]) AS w
+ON CONFLICT ON CONSTRAINT access_unique DO NOTHING;
+
+-- name: find_gates
+-- Which accesses lead to these gates.
+SELECT gate_id, access_ids FROM catalog.gate
+WHERE vo_id = %(vo_id)s::integer AND gate_id = ANY (%(gate_ids)s::integer[]);
+
+-- name: gates_after
+-- All gates of the VO that are newer than one that is known.
+SELECT gate_id, access_ids FROM catalog.gate
+WHERE vo_id = %(vo_id)s::integer AND gate_id > %(known)s::integer
+ORDER BY gate_id;
+
+-- name: same_gate
+-- The gate of these accesses.
+SELECT gate_id FROM catalog.gate WHERE vo_id = %(vo_id)s::integer AND access_ids = %(access_ids)s::integer[];
+
+-- name: insert_gate
+-- Add a gate; one that another adds meanwhile is theirs.
+INSERT INTO catalog.gate (vo_id, access_ids) VALUES (%(vo_id)s::integer, %(access_ids)s::integer[])
+ON CONFLICT ON CONSTRAINT gate_unique DO NOTHING;
+
+-- name: accesses_below
+-- The ways down into a tree: for each of its directories its parent's gate and its own access, to make their gates anew.
+SELECT d.directory_id, d.parent_id, d.access_id, d.gate_id, p.gate_id AS above_gate_id
+FROM catalog.directory AS d
+LEFT JOIN catalog.directory AS p ON p.directory_id = d.parent_id
+WHERE d.vo_id = %(vo_id)s::integer AND catalog.is_within(d.path, %(path)s::text)
+ORDER BY "left"(d.path, 512), d.path;
+
+-- name: set_gates
+-- Give directories other gates.
+UPDATE catalog.directory AS d SET gate_id = w.gate_id
+FROM unnest(%(directory_ids)s::bigint[], %(gate_ids)s::integer[]) AS w (directory_id, gate_id)
+WHERE d.vo_id = %(vo_id)s::integer AND d.directory_id = w.directory_id;
+
+-- name: any_below
+-- Whether a directory below a path has one of these accesses.
+SELECT EXISTS (
+    SELECT FROM catalog.directory
+    WHERE vo_id = %(vo_id)s::integer AND catalog.is_below(path, %(path)s::text) AND access_id = ANY (%(access_ids)s::integer[])
+);

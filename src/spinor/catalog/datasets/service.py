@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from spinor.access import Caller
 from spinor.catalog import rules
-from spinor.catalog import store as catalog_store
+from spinor.catalog.access import store as access_store
 from spinor.catalog.datasets import store
 from spinor.catalog.datasets.errors import (
     BadDatasetName,
@@ -42,7 +42,7 @@ async def create(tx: Tx, caller: Caller, new: Sequence[NewDataset]) -> list[Data
     """Keep queries under names: all, or none. Raises BadQuery, UnknownDirectory, DatasetExists, BadDatasetName."""
     await store.begin_counting(tx)
     access = Access(owner_id=caller.user_id, group_id=caller.group_id, mode=_MODE)
-    (access_id,) = await catalog_store.kept_accesses(tx, caller, [access])
+    (access_id,) = await access_store.kept_accesses(tx, caller, [access])
     for dataset in new:
         _check_name(dataset.name)
         selection = await _selection(tx, caller, dataset.path, dataset.query)

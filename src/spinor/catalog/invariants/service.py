@@ -6,6 +6,7 @@ from typing import Any
 from spinor.access import Caller
 from spinor.catalog import rules
 from spinor.catalog import store as catalog_store
+from spinor.catalog.access import store as access_store
 from spinor.catalog.invariants import store
 from spinor.catalog.invariants.models import (
     InvariantsRequest,
@@ -165,9 +166,9 @@ async def _inherit_again(tx: Tx, caller: Caller, tops: Sequence[str]) -> list[Re
 async def _make_gates_anew(tx: Tx, caller: Caller, tops: Sequence[str]) -> list[Recount]:
     done = []
     for top in tops:
-        before = {row[0]: row[3] for row in await catalog_store.accesses_below(tx, caller, top)}
+        before = {row[0]: row[3] for row in await access_store.accesses_below(tx, caller, top)}
         await make_gates_anew(tx, caller, top)
-        after = {row[0]: row[3] for row in await catalog_store.accesses_below(tx, caller, top)}
+        after = {row[0]: row[3] for row in await access_store.accesses_below(tx, caller, top)}
         changed = [directory_id for directory_id in after if after[directory_id] != before.get(directory_id)]
         paths = await store.lock_by_id(tx, caller, changed)
         rows = [(directory_id, 0, None, None) for directory_id in changed]

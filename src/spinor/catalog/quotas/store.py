@@ -1,12 +1,13 @@
 """Rows of quotas."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from spinor.access import Caller
+from spinor.catalog.models import ExceededQuota
 from spinor.catalog.quotas.models import Quota, QuotaSetting
-from spinor.db import Queries, Tx, execute, fetch
+from spinor.db import Queries, Tx, execute, fetch, fetch_rows, fetch_value
 
 Q = Queries("spinor.catalog.quotas")
 
@@ -47,3 +48,22 @@ async def find_quotas(tx: Tx, caller: Caller, subject: Subject, only_user_id: in
     """Those of the subject; what it leaves open may be anything. `only_user_id` hides those of other users."""
     values = {name: getattr(subject, name) for name in Subject.__struct_fields__}
     return await fetch(tx, FoundQuota, Q.find_quotas, {"vo_id": caller.vo_id, "only_user_id": only_user_id, **values})
+
+
+async def any_quotas(tx: Tx, caller: Caller) -> bool:
+    return bool(await fetch_value(tx, Q.any_quotas, {"vo_id": caller.vo_id}))
+
+
+async def owners_within(tx: Tx, caller: Caller, path: str) -> list[int]:
+    """Who owns files at and below a path."""
+    return [row[0] for row in await fetch_rows(tx, Q.owners_within, {"vo_id": caller.vo_id, "path": path})]
+
+
+async def hold_quotas(tx: Tx, caller: Caller, owner_ids: Iterable[int], paths: Iterable[str], grown: str) -> list[int]:
+    """`grown` is `both`, or `owner` or `tree` for only those quotas that name one."""
+    values = {"vo_id": caller.vo_id, "owner_ids": list(owner_ids), "paths": list(paths), "grown": grown}
+    return [row[0] for row in await fetch_rows(tx, Q.hold_quotas, values)]
+
+
+async def exceeded_quotas(tx: Tx, caller: Caller, quota_ids: Sequence[int]) -> list[ExceededQuota]:
+    return await fetch(tx, ExceededQuota, Q.exceeded_quotas, {"vo_id": caller.vo_id, "quota_ids": list(quota_ids)})

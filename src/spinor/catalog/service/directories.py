@@ -11,6 +11,7 @@ import psycopg
 
 from spinor.access import Caller, Scope
 from spinor.catalog import rules, store
+from spinor.catalog.access import store as access_store
 from spinor.catalog.errors import DirectoryDenied, LFNExists, StillMoving, UnknownDirectory
 from spinor.catalog.models import Access
 from spinor.catalog.rules import checked_path, nearest, with_ancestors
@@ -103,8 +104,8 @@ async def writable_directories(tx: Tx, caller: Caller, paths: Iterable[str]) -> 
 
 
 async def _make_root(tx: Tx, caller: Caller) -> None:
-    (access_id,) = await store.kept_accesses(tx, caller, [_ROOT])
-    gate_id = await store.kept_gate(tx, caller, [access_id])
+    (access_id,) = await access_store.kept_accesses(tx, caller, [_ROOT])
+    gate_id = await access_store.kept_gate(tx, caller, [access_id])
     await store.insert_root(tx, caller, access_id, gate_id)
 
 
@@ -194,7 +195,7 @@ async def _inherited_access(tx: Tx, mine: Permissions, parents: Mapping[str, Dir
     by_access: dict[int, int] = {}
     for access_id in {parent.access_id for parent in parents.values()}:
         new = rules.access_of_new(mine.access(access_id), mine.caller, directory=True)
-        (by_access[access_id],) = await store.kept_accesses(tx, mine.caller, [new])
+        (by_access[access_id],) = await access_store.kept_accesses(tx, mine.caller, [new])
     gates: dict[tuple[int, int], int] = {}
     for place in {(parent.gate_id, by_access[parent.access_id]) for parent in parents.values()}:
         gates[place] = await gate_below(tx, mine.caller, *place)
@@ -206,23 +207,23 @@ async def _inherited_access(tx: Tx, mine: Permissions, parents: Mapping[str, Dir
 
 async def gate_below(tx: Tx, caller: Caller, gate_id: int, access_id: int) -> int:
     """The gate of a directory of this access, whose parent has that gate."""
-    above = (await store.find_gates(tx, caller, [gate_id]))[gate_id]
-    return gate_id if access_id in above else await store.kept_gate(tx, caller, [*above, access_id])
+    above = (await access_store.find_gates(tx, caller, [gate_id]))[gate_id]
+    return gate_id if access_id in above else await access_store.kept_gate(tx, caller, [*above, access_id])
 
 
 async def make_gates_anew(tx: Tx, caller: Caller, path: str) -> None:
     """Give a directory and all below it the gates that follow from their accesses and places. Hold the tree alone."""
-    rows = await store.accesses_below(tx, caller, path)
+    rows = await access_store.accesses_below(tx, caller, path)
     gates: dict[int, int] = {}
     known: dict[tuple[int, int], int] = {}
     for directory_id, parent_id, access_id, _, above in rows:
         place = (gates.get(parent_id, above), access_id)
         if place not in known:
-            known[place] = await gate_below(tx, caller, *place) if place[0] else await store.kept_gate(
+            known[place] = await gate_below(tx, caller, *place) if place[0] else await access_store.kept_gate(
                 tx, caller, [access_id]
             )  # fmt: skip
         gates[directory_id] = known[place]
-    await store.set_gates(tx, caller, {row[0]: gates[row[0]] for row in rows if gates[row[0]] != row[3]})
+    await access_store.set_gates(tx, caller, {row[0]: gates[row[0]] for row in rows if gates[row[0]] != row[3]})
 
 
 async def _refuse_files(tx: Tx, caller: Caller, locked: dict[str, Directory], paths: list[str]) -> None:

@@ -18,6 +18,7 @@ from psycopg import AsyncCursor, sql
 
 from spinor.access import Caller
 from spinor.catalog import copying, rules, store
+from spinor.catalog.access import store as access_store
 from spinor.catalog.copying import Int64s
 from spinor.catalog.service.permissions import permissions
 from spinor.catalog.service.quotas import check_quotas
@@ -265,7 +266,7 @@ async def _access_ids(tx: Tx, caller: Caller, made: Plan, directory_ids: Int64s)
     await mine.learn(parents)
     new = [rules.access_of_new(mine.access(parent), caller, directory=False) for parent in parents]
     distinct = list(dict.fromkeys(new))
-    kept = dict(zip(distinct, await store.kept_accesses(tx, caller, distinct), strict=True))
+    kept = dict(zip(distinct, await access_store.kept_accesses(tx, caller, distinct), strict=True))
     of_parent = {parent: kept[access] for parent, access in zip(parents, new, strict=True)}
     by_directory = {d.directory_id: of_parent[d.access_id] for d in made.directories}
     values, codes = np.unique(directory_ids, return_inverse=True)

@@ -6,6 +6,7 @@ from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import BadMove, LFNExists, StillMoving, UnknownDirectory, UnknownLFN
 from spinor.catalog.models import EntryKind, Move, Moved
+from spinor.catalog.quotas import store as quota_store
 from spinor.catalog.service.directories import make_gates_anew, not_taken, permit, require_ways
 from spinor.catalog.service.quotas import check_moved
 from spinor.catalog.store import Directory, Q
@@ -101,8 +102,8 @@ async def _move_tree(tx: Tx, caller: Caller, source: str, target: str) -> None:
     if above != parent:
         await make_gates_anew(tx, caller, target)
         await store.inherit_below(tx, caller, target)
-        if await store.any_quotas(tx, caller):
-            await check_moved(tx, caller, [(above, parent)], await store.owners_within(tx, caller, target))
+        if await quota_store.any_quotas(tx, caller):
+            await check_moved(tx, caller, [(above, parent)], await quota_store.owners_within(tx, caller, target))
 
 
 def _require(locked: dict[str, Directory], paths: set[str]) -> None:

@@ -7,7 +7,8 @@ who may pass each of them. Accesses and gates never change, so the connection re
 from collections.abc import Iterable
 
 from spinor.access import Caller, Scope
-from spinor.catalog import rules, store
+from spinor.catalog import rules
+from spinor.catalog.access import store as access_store
 from spinor.catalog.models import Access
 from spinor.catalog.store import Directory
 from spinor.db import Tx
@@ -31,22 +32,22 @@ class Permissions:
         """Read what is not known yet of these; once for all requests of this process."""
         if not self.everything:
             if missing := set(gate_ids) - self._gates.keys():
-                self._gates.update(await store.find_gates(self.tx, self.caller, missing))
+                self._gates.update(await access_store.find_gates(self.tx, self.caller, missing))
             wanted = set(access_ids).union(*(self._gates[gate_id] for gate_id in gate_ids))
         else:
             wanted = set(access_ids)
         if missing := wanted - self._accesses.keys():
-            for access in await store.find_accesses(self.tx, self.caller, missing):
+            for access in await access_store.find_accesses(self.tx, self.caller, missing):
                 self._accesses[access.access_id] = access
         return self
 
     async def learn_new(self, overlap: int) -> None:
         """Read the accesses and gates that were made since the last time."""
         known = max(self._accesses, default=0) if len(self._accesses) > overlap else 0
-        for access in await store.accesses_after(self.tx, self.caller, known - overlap):
+        for access in await access_store.accesses_after(self.tx, self.caller, known - overlap):
             self._accesses[access.access_id] = access
         known = max(self._gates, default=0) if len(self._gates) > overlap else 0
-        gates = await store.gates_after(self.tx, self.caller, known - overlap)
+        gates = await access_store.gates_after(self.tx, self.caller, known - overlap)
         await self.learn(set().union(*gates.values()))
         self._gates.update(gates)
 
@@ -139,5 +140,5 @@ async def sieve(tx: Tx, caller: Caller, top: Directory | None = None) -> Sieve:
         await mine.learn([top.access_id], [top.gate_id])
         # The same unlisted access above and below the start cannot be told apart by gates: then nothing is shown.
         unlisted = mine.unlisted(top.gate_id)
-        start = None if unlisted and await store.any_below(tx, caller, top.path, unlisted) else top.gate_id
+        start = None if unlisted and await access_store.any_below(tx, caller, top.path, unlisted) else top.gate_id
     return Sieve(mine.listed_gates(start), mine.readable())

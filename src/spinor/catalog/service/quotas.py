@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from spinor.access import Caller
-from spinor.catalog import rules, store
+from spinor.catalog import rules
 from spinor.catalog.errors import QuotaExceeded
 from spinor.catalog.models import ExceededQuota
+from spinor.catalog.quotas import store as quota_store
 from spinor.catalog.store import Directory
 from spinor.db import Tx
 from spinor.search.expression import shown
@@ -28,8 +29,8 @@ async def check_quotas(tx: Tx, caller: Caller, directories: Sequence[Directory],
 
 async def check_grown(tx: Tx, caller: Caller, paths: Iterable[str], owner_ids: Iterable[int], grown: Grown) -> None:
     """The same for the tops of trees, and for what has grown only. The owners are those of all that came there."""
-    quota_ids = await store.hold_quotas(tx, caller, owner_ids, paths, grown)
-    for quota in await store.exceeded_quotas(tx, caller, quota_ids) if quota_ids else []:
+    quota_ids = await quota_store.hold_quotas(tx, caller, owner_ids, paths, grown)
+    for quota in await quota_store.exceeded_quotas(tx, caller, quota_ids) if quota_ids else []:
         raise QuotaExceeded(
             f"The quota of {_subject(quota)} would be exceeded: {_sums(quota)}; nothing was changed. "
             "Remove files, or ask for more (`spinor file quota`).",

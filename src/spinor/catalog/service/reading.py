@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from psycopg.pq import TransactionStatus
+
 from spinor.access import Caller
 from spinor.catalog import rules, store
 from spinor.catalog.errors import FileDenied, UnknownLFN
@@ -15,6 +17,7 @@ from spinor.search.expression import shown
 from spinor.types import LFN
 
 _SHOWN = 5
+_REMEMBERED = 500_000
 _AVAILABLE = ReplicaStatus.AVAILABLE
 
 
@@ -37,16 +40,15 @@ async def locate_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[Loca
     if len(rows) < len(lfns):
         await refuse_missing(tx, caller, lfns, {lfns[row[0] - 1] for row in rows})
     await _refuse_unreadable(tx, caller, rows, lfns)
-    several = {row[10] for row in rows if len(row[5]) > 1}
-    elsewhere = await store.find_locations(tx, list(several)) if several else {}
+    places = await _locations(tx, {(row[10], se) for row in rows if not row[6] or None in row[6] for se in row[5]})
     found: list[LocatedFile | None] = [None] * len(lfns)
-    for n, file_id, size_bytes, adler32, sha256, se_ids, pfns, statuses, _, _, directory_id, path in rows:
+    for n, file_id, size_bytes, adler32, sha256, se_ids, pfns, statuses, _, _, directory_id in rows:
         lfn = lfns[n - 1]
         name = lfn.rpartition("/")[2]
         replicas = []
         for k, se_id in enumerate(se_ids):
             if pfns is None or (pfn := pfns[k]) is None:
-                place = elsewhere[directory_id, se_id] if k else path
+                place = places[directory_id, se_id]
                 pfn = f"{place}/{name}" if place else name
             replicas.append(LocatedReplica(se_id, pfn, ReplicaStatus(statuses[k]) if statuses else _AVAILABLE))
         found[n - 1] = LocatedFile(
@@ -54,6 +56,23 @@ async def locate_files(tx: Tx, caller: Caller, lfns: Sequence[str]) -> list[Loca
             None if sha256 is None else sha256.hex(), replicas,
         )  # fmt: skip
     return [file for file in found if file is not None]
+
+
+async def _locations(tx: Tx, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Where the directories' files lie, by (directory_id, se_id). That is said once and never changed, so what was
+    committed when it was read is remembered."""
+    known: dict[tuple[int, int], str] = tx.memory.setdefault("locations", {})
+    missing = {place[0] for place in wanted if place not in known}
+    if not missing:
+        return known
+    found = await store.find_locations(tx, list(missing))
+    if tx.info.transaction_status is not TransactionStatus.IDLE:
+        return {place: found.get(place) or known.get(place, "") for place in wanted}
+    if len(known) > _REMEMBERED:
+        # A new one, since other requests are just reading in the old.
+        known = tx.memory["locations"] = {place: known[place] for place in wanted if place in known}
+    known.update(found)
+    return known
 
 
 async def _refuse_unreadable(tx: Tx, caller: Caller, rows: Sequence[tuple[Any, ...]], lfns: Sequence[str]) -> None:
