@@ -5,7 +5,7 @@ import pytest
 from spinor.access import Caller
 from spinor.catalog import rules, service
 from spinor.catalog.errors import BadMove, DirectoryDenied, LFNExists, UnknownDirectory, UnknownLFN
-from spinor.catalog.models import BytesFate, Move, Moved, Outcome, RemoveRequest
+from spinor.catalog.models import BytesFate, Contents, Move, Moved, Outcome, RemoveRequest
 from spinor.db import fetch_rows
 
 from .workbench import World, check_sums, register
@@ -179,3 +179,22 @@ async def test_a_move_does_not_make_paths_too_long(world: World) -> None:
         await service.make_directories(tx, world.ada, ["/astro/" + "/".join(["e" * 200] * 5)])
     with pytest.raises(BadMove, match="4,096"):
         await move(world, ("/astro/a", "/astro/" + "/".join(["e" * 200] * 5)))
+
+
+async def test_a_directory_goes_only_with_what_may_be_in_it(world: World) -> None:
+    await register(world.db, world.ada, "/astro/full/sub/x")
+    async with world.db.transaction() as tx:
+        await service.make_directories(tx, world.ada, ["/astro/empty/sub", "/astro/bare"])
+    expected = {
+        ("/astro/full", Contents.DIRECTORIES): "directory-not-empty",
+        ("/astro/full", Contents.NOTHING): "directory-not-empty",
+        ("/astro/empty", Contents.NOTHING): "directory-not-empty",
+        ("/astro/empty", Contents.DIRECTORIES): "",
+        ("/astro/bare", Contents.NOTHING): "",
+    }
+    for (path, contents), code in expected.items():
+        async with world.db.transaction() as tx:
+            request = RemoveRequest(paths=[path], recursive=True, contents=contents)
+            outcome = await service.remove_files(tx, world.ada, request)
+        assert [refusal.code for refusal in outcome.refused] == ([code] if code else []), (path, contents)
+    await check_sums(world.db, files=1)

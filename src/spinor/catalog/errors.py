@@ -81,6 +81,12 @@ class KeyDeclaredOtherwise(Conflict):
     code = "key-declared-otherwise"
 
 
+class DirectoryNotEmpty(Conflict):
+    """There is more in the directory than may go with it."""
+
+    code = "directory-not-empty"
+
+
 class DirectoryTooLarge(Conflict):
     """The directory holds too many files for one request; a file operation removes it in the background."""
 

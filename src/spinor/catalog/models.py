@@ -167,11 +167,20 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     paths: list[str]
 
 
+class Contents(StrEnum):
+    """What a directory may have in it to be removed."""
+
+    ANYTHING = "anything"
+    DIRECTORIES = "directories"  # And no file, at any depth.
+    NOTHING = "nothing"
+
+
 class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`recursive` lets a path be a directory, which goes with all that is below it."""
 
     paths: list[str]
     recursive: bool = False
+    contents: Contents = Contents.ANYTHING
     bytes: BytesFate = BytesFate.DELETE
 
 

@@ -62,10 +62,22 @@ def remove_directory(console: Console, words: Sequence[Word]) -> int:
         raise Conflict(f"{printable(path)} has files in it ({inside.files:,}); `rmdir -rf` unregisters them too.")
     if inside.directories > 1 and "r" not in flags:
         raise Conflict(f"{printable(path)} has directories in it; `rmdir -r` removes them too.")
+    if not inside.files:
+        return _remove_empty(console, path, "directories" if "r" in flags else "nothing")
     code = run_verb(console, line("rm", "-r", "--catalog-only", path))
-    if not code and inside.files:
+    if not code:
         say(f"Unregistered ({inside.files:,} files); their bytes stay where they are. `rm -r` would delete them too.")
     return code
+
+
+def _remove_empty(console: Console, path: str, contents: str) -> int:
+    """The server looks again: a file that came meanwhile keeps the directory."""
+    from spinor.catalog.models import Outcome
+
+    body = {"paths": [path], "recursive": True, "contents": contents, "bytes": "keep"}
+    for refusal in console.names.client.post("/api/files/remove", body, Outcome).refused:
+        raise Conflict(printable(refusal.reason))
+    return 0
 
 
 def size(console: Console, words: Sequence[Word]) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from spinor.access import Caller
 from spinor.catalog import rules, store
-from spinor.catalog.errors import DirectoryDenied, DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
-from spinor.catalog.models import BytesFate, Outcome, Refusal, RemoveRequest
+from spinor.catalog.errors import DirectoryDenied, DirectoryNotEmpty, DirectoryTooLarge, ReplicaReadOnly, UnknownLFN
+from spinor.catalog.models import BytesFate, Contents, Outcome, Refusal, RemoveRequest
 from spinor.catalog.service.directories import closed_way, not_taken, refusal
 from spinor.catalog.service.permissions import permissions
 from spinor.catalog.store import Directory, DueRemoval, Q
@@ -35,7 +35,7 @@ async def remove_files(tx: Tx, caller: Caller, request: RemoveRequest) -> Outcom
     files = {given: path for given, path in paths.items() if path not in found}
     if request.recursive:
         for given, path in trees.items():
-            if problem := await _remove_tree(tx, caller, path, request.bytes):
+            if problem := await _remove_tree(tx, caller, path, request):
                 refused[given] = problem
     else:
         refused |= {given: await _is_directory(tx, caller, given, path) for given, path in trees.items()}
@@ -84,14 +84,19 @@ async def _remove_files(tx: Tx, caller: Caller, files: dict[str, str], fate: Byt
     return refused
 
 
-async def _remove_tree(tx: Tx, caller: Caller, path: str, fate: BytesFate) -> SpinorError | None:
+async def _remove_tree(tx: Tx, caller: Caller, path: str, request: RemoveRequest) -> SpinorError | None:
     """The tree is held alone. What is refused is refused before anything changed."""
     if path == f"/{caller.vo}":
         return DirectoryTooLarge("The top directory of a VO is not removed.")
     directories = await store.lock_tree(tx, caller, path)
     if not directories:
         return None  # It went with a path before this one.
+    fate = request.bytes
     count = sum(directory.file_count for directory in directories)
+    if count and request.contents is not Contents.ANYTHING:
+        return DirectoryNotEmpty(f"{shown(path)} has files in it ({count:,}).")
+    if len(directories) > 1 and request.contents is Contents.NOTHING:
+        return DirectoryNotEmpty(f"{shown(path)} has directories in it ({len(directories) - 1:,}).")
     if count > rules.MAX_REMOVED_FILES:
         return DirectoryTooLarge(
             f"{shown(path)} holds {count:,} files; one removal takes up to {rules.MAX_REMOVED_FILES:,}. "
