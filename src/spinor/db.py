@@ -6,6 +6,7 @@ and either filters by the caller's `vo_id` or says `-- every VO: <reason>`; test
 
 import contextlib
 import importlib.resources
+import os
 import re
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
 from typing import Any, LiteralString, TypeVar
@@ -76,15 +77,26 @@ class Database:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, url: str, *, size: int = 10, errors: Mapping[str, type[SpinorError]] | None = None
+        cls,
+        url: str,
+        *,
+        size: int = 10,
+        errors: Mapping[str, type[SpinorError]] | None = None,
+        niceness: int = 0,
     ) -> AsyncIterator["Database"]:
-        """Open `size` connections at most, on demand. Does not wait for the database to answer."""
+        """Open `size` connections at most, on demand. Does not wait for the database to answer.
+
+        Sessions of a database on this machine get this niceness: those of background work stand back behind others.
+        """
         memory: dict[Hashable, Any] = {}
 
         async def configure(conn: Tx) -> None:
             set_json_dumps(msgspec.json.encode, conn)
             set_json_loads(msgspec.json.decode, conn)
             conn.memory = memory
+            if niceness and (conn.info.host or "").startswith("/"):
+                with contextlib.suppress(OSError):  # Not ours to say: another account's process, or another machine's.
+                    os.setpriority(os.PRIO_PROCESS, conn.info.backend_pid, niceness)
 
         pool: AsyncConnectionPool[Tx] = AsyncConnectionPool(
             url,

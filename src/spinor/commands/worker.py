@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spinor.settings import Settings
 
 SYSTEMS = ("identity", "resources", "configuration", "catalog", "storage", "jobs", "pilots")
+NICENESS = 10  # Of the worker's sessions: people come first, where processors are short.
 DRAIN_S = 20.0  # So long may chores still run after SIGTERM; the rest go back to the queue.
 
 
@@ -41,7 +42,9 @@ async def _work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db:
+    async with Database.open(
+        settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS, niceness=NICENESS
+    ) as db:
         chores = all_chores()
         log.info("worker started", extra={"chores": [chore.name for chore in chores]})
         context = ChoreContext(db=db, settings=settings, log=logging.getLogger("spinor.chores"))

@@ -171,7 +171,7 @@ CREATE TABLE catalog.directory (
     effective   jsonb CHECK (effective <> '{}'),                -- Its own over those of the directories above it.
     CONSTRAINT directory_name_unique UNIQUE NULLS NOT DISTINCT (parent_id, name),
     CHECK (parent_id IS NULL OR parent_id <> directory_id)
-);
+) WITH (fillfactor = 60);  -- Counters change often, and names no index: such a change stays on its page.
 -- A path may be longer than a B-tree takes, so equality has a hash index, and order the beginning of the path.
 CREATE INDEX directory_path ON catalog.directory USING hash (path);
 CREATE INDEX directory_tree ON catalog.directory ("left"(path, 512));
@@ -244,7 +244,7 @@ CREATE TABLE catalog.directory_usage (
     files       bigint NOT NULL CONSTRAINT directory_usage_files_positive CHECK (files >= 0),
     size_bytes  bigint NOT NULL CONSTRAINT directory_usage_bytes_positive CHECK (size_bytes >= 0),
     PRIMARY KEY (directory_id, se_id, owner_id)
-);
+) WITH (fillfactor = 60);
 CREATE INDEX directory_usage_of_se ON catalog.directory_usage (vo_id, se_id, directory_id);
 CREATE INDEX directory_usage_of_owner ON catalog.directory_usage (vo_id, owner_id);
 

@@ -95,6 +95,8 @@ async def _compare(tx: Tx, caller: Caller, made: Plan, filled: Sequence[Director
         known = await store.known_in(tx, caller, ids)
     else:
         inside = entries.filter(pc.is_in(entries["directory_id"], value_set=pa.array(ids, pa.int64())))
+        # In the order of the index, so that neighbours are looked for one after the other.
+        inside = inside.select(["directory_id", "name"]).sort_by([("directory_id", "ascending"), ("name", "ascending")])
         known = await store.known_among(tx, caller, inside["directory_id"].to_pylist(), inside["name"].to_pylist())
     if not known.num_rows:
         return
