@@ -386,6 +386,16 @@ async def test_the_exit_code_is_that_of_the_last_failure(
     assert capsys.readouterr().out.splitlines() == out
 
 
+async def test_commands_of_dirac_that_have_another_name_here_are_understood(
+    world: World, spinor: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await register(world.db, world.ada, "/astro/d/f")
+    assert await spinor(world.ada, "file", "shell", "-c", "meta index -d run int; meta set d run 7; find . run>=5") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "/astro/d/f"
+    assert await spinor(world.ada, "file", "shell", "-c", "help rmdir; rmdir -rf d; exists d/f") == 3
+    assert "Usage: rmdir" in capsys.readouterr().out
+
+
 async def test_errors_are_one_line_with_the_remedy_and_where_they_are(
     world: World, spinor: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,8 @@ def path_fault(path: str, vo: str) -> SpinorError | None:
     """What is wrong with an absolute path in the catalog, as an error to raise or to report."""
     if not path.startswith("/"):
         return BadLFN(f"{shown(path)} does not begin with /; a path of your VO begins with /{vo}/.", lfn=_safe(path))
+    if path == "/":
+        return PathOutsideVO(f"/ is above your VO {vo!r}, whose tree begins at /{vo}.", lfn=path, vo=vo)
     for name in path[1:].split("/"):
         if fault := name_fault(name):
             return BadLFN(f"{shown(path)} is no name in the catalog: the part {shown(name)} {fault}.", lfn=_safe(path))

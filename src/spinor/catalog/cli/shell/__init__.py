@@ -13,9 +13,9 @@ import click
 def shell(commands: str | None, script: Any, keep_going: bool, directory: str | None) -> int:
     """Work in the catalog with a current directory, patterns and completion.
 
-    Every verb of `spinor file` is there, and cd, pwd, lcd, lpwd, lls, source, help and exit. On a terminal it asks for
-    commands; otherwise it runs those on standard input, and stops at the first that fails. The exit code is that of the
-    last one that failed.
+    Every verb of `spinor file` is there, and cd, pwd, lcd, lpwd, lls, source, help and exit; DIRAC's commands (meta,
+    size, rmdir ...) are understood too. On a terminal it asks for commands; otherwise it runs those on standard input,
+    and stops at the first that fails. The exit code is that of the last one that failed.
 
     \b
     spinor file shell -c 'cd run7; ls -l *.fits; find . "size > 1GB"'

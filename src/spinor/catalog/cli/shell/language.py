@@ -1,9 +1,14 @@
-"""The shell's language: the verbs of `spinor file`, under their own names, and those of the shell itself."""
+"""The shell's language: the verbs of `spinor file`, under their own names, and those of the shell itself.
+
+What is none of these may be a command of another language that is installed (entry points `spinor.shell`): DIRAC's.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import click
@@ -16,8 +21,9 @@ from spinor.errors import BadInput
 from spinor.terminal import printable
 
 if TYPE_CHECKING:
-    from spinor.catalog.cli.shell.console import Console
+    from spinor.catalog.cli.shell.console import Console, Language
 
+GROUP = "spinor.shell"
 _NOT_HERE = {"shell"}  # One is in it.
 
 
@@ -27,7 +33,7 @@ class SpinorVerbs:
     name = "spinor file shell"
 
     def verbs(self) -> list[str]:
-        return [*BUILTINS, "help", *file_verbs()]
+        return [*_own_verbs(), *_others()]
 
     def run(self, console: Console, words: Sequence[Word]) -> int:
         name = words[0].text
@@ -37,6 +43,8 @@ class SpinorVerbs:
             return BUILTINS[name][0](console, words)
         if name == "help":
             return self._help(console, words)
+        if name in _others():
+            return _others()[name].run(console, words)
         return run_verb(console, words)
 
     def _help(self, console: Console, words: Sequence[Word]) -> int:
@@ -44,6 +52,8 @@ class SpinorVerbs:
             return _show_verbs()
         if words[1].text in BUILTINS:
             return _help_on_builtin(words[1].text)
+        if words[1].text in _others():
+            return _others()[words[1].text].run(console, words)
         return run_verb(console, [*words[1:], word_of("--help")])
 
     def expected(self, words: Sequence[Word], word: Word) -> Kind | list[str]:
@@ -55,7 +65,21 @@ class SpinorVerbs:
             return subcommands if isinstance(subcommands, list) else Kind.WORD
         if name in BUILTINS:
             return BUILTINS[name][1]
+        if name in _others():
+            return _others()[name].expected(words, word)
         return expected_by_verb(words, word)
+
+
+def _own_verbs() -> list[str]:
+    return [*BUILTINS, "help", *file_verbs()]
+
+
+@cache
+def _others() -> dict[str, Language]:
+    """The commands of other languages that are no verbs of this one."""
+    languages: list[Language] = [point.load()() for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)]
+    known = set(_own_verbs())
+    return {verb: language for language in reversed(languages) for verb in language.verbs() if verb not in known}
 
 
 def file_verbs() -> list[str]:
@@ -70,7 +94,7 @@ def run_verb(console: Console, words: Sequence[Word]) -> int:
 
     name = words[0].text
     if name not in file_verbs():
-        close = difflib.get_close_matches(name, [*file_verbs(), *BUILTINS], n=1)
+        close = difflib.get_close_matches(name, [*file_verbs(), *BUILTINS, *_others()], n=1)
         raise BadInput(
             f"There is no command {printable(name)}" + (f"; did you mean {close[0]}?" if close else "; see `help`.")
         )
@@ -108,7 +132,11 @@ def _show_verbs() -> int:
     click.echo(formatter.getvalue(), nl=False)
     formatter = click.HelpFormatter(max_width=100)
     file.format_commands(click.Context(file), formatter)
-    click.echo(formatter.getvalue() + "\n`help COMMAND` tells more. Paths may be relative, and have *, ? and [...].")
+    if _others():
+        click.echo(formatter.getvalue() + "Understood as well: " + ", ".join(_others()))
+    else:
+        click.echo(formatter.getvalue(), nl=False)
+    click.echo("\n`help COMMAND` tells more. Paths may be relative, and have *, ? and [...].")
     return 0
 
 
