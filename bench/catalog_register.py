@@ -30,7 +30,7 @@ Rates = dict[str, list[float]]
 def measure(report: Report, service: Service, size: str) -> None:
     service.apply(operations(service, max_pilots=0))
     report.say(f"filling the catalog with {LOADED[size]:,} files")
-    took = catalog_load.timed(lambda: load(service, "/demo/base", LOADED[size]))
+    took = catalog_load.timed(lambda: load(service, "/demo/loaded", LOADED[size]))
     report.figure(f"{LOADED[size]:,} files loaded over HTTPS, two connections", LOADED[size] / took, "files/s")
     rates, used = _bulk(report, service, size)
     _tell(report, rates, used, peers.figures("dirac", size), peers.figures("rucio", size))
@@ -59,7 +59,7 @@ def _bulk(report: Report, service: Service, size: str) -> tuple[Rates, Rates]:
                 conn.execute("CHECKPOINT")
                 before = service.used_s()
                 way = f"{in_flight} in flight, {batch:,} per batch"
-                rates[way].append(count / send(service, "/demo/base", bodies, in_flight))
+                rates[way].append(count / send(service, "/demo/loaded", bodies, in_flight))
                 for process, start, end in zip(("server", "PostgreSQL"), before, service.used_s(), strict=True):
                     used[f"{way}: {process}'s processor time"].append((end - start) * 1e6 / count)
     return rates, used
@@ -94,7 +94,7 @@ def _move(report: Report, service: Service, loaded: int) -> None:
     took = []
     with service.wire(service.token()) as wire:
         for turn in range(6):
-            names = ["/demo/base", "/demo/renamed"][:: 1 if turn % 2 == 0 else -1]
+            names = ["/demo/loaded", "/demo/renamed"][:: 1 if turn % 2 == 0 else -1]
             body_ = msgspec.json.encode([{"source": names[0], "target": names[1]}])
             took.append(catalog_load.timed(lambda: wire.post("/api/files/move", body_)))  # noqa: B023
     report.figure(
@@ -113,7 +113,7 @@ def _scattered(report: Report, service: Service, size: str) -> None:
             row[0]
             for row in conn.execute(
                 """SELECT d.directory_id FROM catalog.directory AS d JOIN catalog.directory AS p
-                   ON p.directory_id = d.parent_id WHERE p.path = '/demo/base' ORDER BY d.path LIMIT %s""",
+                   ON p.directory_id = d.parent_id WHERE p.path = '/demo/loaded' ORDER BY d.path LIMIT %s""",
                 (directories,),
             )
         ]
@@ -124,7 +124,7 @@ def _scattered(report: Report, service: Service, size: str) -> None:
             theirs.append(count / copy.run(encoded))
             conn.execute("CHECKPOINT")
             answers: list[bytes] = []
-            ours.append(count / send(service, "/demo/base", [body(table)], 1, answers))
+            ours.append(count / send(service, "/demo/loaded", [body(table)], 1, answers))
             counts = msgspec.json.decode(answers[0])
             if (counts["already"], counts["registered"]) != (count // 100, count - count // 100):
                 raise AssertionError(f"the answer is not exact: {counts}")
@@ -161,7 +161,7 @@ def _opposite(report: Report, service: Service) -> None:
         orders = (np.arange(count), np.arange(count)[::-1])
         bodies = [body(table.set_column(1, "name", names).take(pa.array(order))) for order in orders]
         answers: list[bytes] = []
-        send(service, "/demo/base", bodies, 2, answers)
+        send(service, "/demo/loaded", bodies, 2, answers)
         counts = [msgspec.json.decode(answer) for answer in answers]
         if any(c["registered"] + c["already"] != count for c in counts) or sum(c["already"] for c in counts) != count:
             raise AssertionError(f"the answers are not exact: {counts}")

@@ -160,12 +160,12 @@ def test_a_directory_that_holds_something_is_only_removed_when_forced(service: S
 def test_dirac_dms_register_directory(service: Service) -> None:
     import subprocess
 
-    tree = service.work / "data" / "storage" / "published"
+    tree = service.work / "data" / "storage" / "old-habits"
     tree.mkdir(parents=True)
     (tree / "a.dat").write_text("a")
     command = str(Path(SPINOR).with_name("dirac-dms-register-directory"))
-    words = [command, "/demo/published", str(tree), "local", "--checksum", "adler32", "-j", "2"]
+    words = [command, "/demo/old-habits", str(tree), "local", "--checksum", "adler32", "-j", "2"]
     for _ in range(2):
         done = subprocess.run(words, env=service.environ, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-    assert service.ok("file", "ls", "/demo/published").lines == ["a.dat"]
+    assert service.ok("file", "ls", "/demo/old-habits").lines == ["a.dat"]

@@ -40,8 +40,9 @@ def matches(expected: str, found: str) -> bool:
     return re.fullmatch(pattern, squeezed(found), re.DOTALL) is not None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own_service() -> Iterator[Service]:
+    """A page begins with a service that has just been started."""
     work = Path(tempfile.mkdtemp(prefix="spinor-docs-"))
     work.chmod(0o711)
     service = start_service(work)
