@@ -33,7 +33,7 @@ class SpinorVerbs:
     name = "spinor file shell"
 
     def verbs(self) -> list[str]:
-        return [*_own_verbs(), *_others()]
+        return _own_verbs()  # Others are understood, and not offered.
 
     def run(self, console: Console, words: Sequence[Word]) -> int:
         name = words[0].text
