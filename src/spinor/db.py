@@ -37,7 +37,7 @@ _NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
 
 # To weigh a merge join, the planner reads the ends of the indexes, past every entry that was removed and not vacuumed
 # yet: while a million files were removed, planning a look-up of one took 13 ms in place of half a millisecond. Spinor
-# asks for few rows by index, or for many in the order of one; no statement of its lost anything without merge joins.
+# asks for few rows by index, or for many in the order of one; listings, queries and fsck lost nothing when measured.
 _NO_MERGE_JOINS = "-c enable_mergejoin=off"
 
 
