@@ -16,6 +16,12 @@ PUBLIC = {
     ("GET", "/.well-known/jwks.json"),
     ("POST", "/api/auth/token"),
     ("POST", "/api/auth/revoke"),
+    ("GET", "/api/auth/authorize"),
+    ("POST", "/api/auth/authorize"),
+    ("POST", "/api/auth/device_authorization"),
+    ("GET", "/device"),
+    ("POST", "/device"),
+    ("POST", "/device/decision"),
     ("POST", "/api/pilot/enrol"),
 }
 
