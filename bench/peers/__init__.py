@@ -30,6 +30,8 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "keycloak": ("java",),
     "jupyterhub": (),
 }
+# Peers that nobody else can start.
+_ROOT_ONLY = {"voms", "xrootd"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",
@@ -74,6 +76,8 @@ def missing(peer: str) -> str | None:
     for name in PEERS[peer]:
         if program(name) is None:
             return f"peer {peer} is not installed (there is no {name}): run scripts/peers {peer}"
+    if peer in _ROOT_ONLY and os.geteuid() != 0:
+        return f"peer {peer} can be started by root only"
     return None
 
 

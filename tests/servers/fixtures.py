@@ -12,6 +12,8 @@ import pytest
 from tests.servers.authority import Authority, authority
 from tests.servers.chromium import Chromium, chromium, connected, new_context
 from tests.servers.oidc import OIDCServer, oidc_server
+from tests.servers.voms import VOMSServer, voms_server
+from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -54,4 +56,20 @@ def fixture_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
 def second_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
     """Another one, with JWT access tokens for https://spinor.example and claims in the ID token."""
     with oidc_server(authority, audience="https://spinor.example", claims_in_id_token=True) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="voms_server")
+def fixture_voms_server(authority: Authority) -> Iterator[VOMSServer]:
+    """Of the VO astro, without members."""
+    with voms_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="xrootd_server")
+def fixture_xrootd_server(authority: Authority, voms_server: VOMSServer) -> Iterator[XRootDServer]:
+    """Whoever is in astro may do anything in /store/astro. Who wants tokens admitted starts an `xrootd_server` with the
+    issuer.
+    """
+    with xrootd_server(authority, Admission(rules=["g /astro /store/astro a"]), vomsdir=voms_server.vomsdir) as it:
         yield it

@@ -68,7 +68,13 @@ def environ(home: Path, **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running(
-    argv: Sequence[str], is_ready: Callable[[], bool], log: Path, *, wait_s: float = 60, **options: Any
+    argv: Sequence[str],
+    is_ready: Callable[[], bool],
+    log: Path,
+    *,
+    wait_s: float = 60,
+    stop_by: signal.Signals = signal.SIGTERM,
+    **options: Any,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A server from when it is ready. Options are those of Popen; without env it gets `environ` of its log's place."""
     given: dict[str, Any] = {"env": environ(log.parent), "cwd": log.parent} | options
@@ -82,7 +88,7 @@ def running(
         _wait(is_ready, server, log, wait_s)
         yield server
     finally:
-        _stop(server)
+        _stop(server, stop_by)
 
 
 def _wait(is_ready: Callable[[], bool], server: "subprocess.Popen[bytes]", log: Path, wait_s: float) -> None:
@@ -127,9 +133,9 @@ def answers(url: str, ca_file: Path | None = None) -> bool:
         return False
 
 
-def _stop(server: "subprocess.Popen[bytes]") -> None:
+def _stop(server: "subprocess.Popen[bytes]", by: signal.Signals) -> None:
     if server.poll() is None:
-        server.terminate()
+        server.send_signal(by)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(_STOP_S)
     # What the server started is in its session and its group.

@@ -1,13 +1,19 @@
 """Each server really runs and answers. What Spinor does with them is tested where Spinor does it."""
 
 import secrets
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers.chromium import screenshot
-from tests.servers.oidc import NOWHERE, OIDCServer, challenge, sign_in
+from tests.servers.oidc import NOWHERE, OIDCServer, challenge, oidc_server, sign_in
+from tests.servers.process import ServerFailed
+from tests.servers.voms import VOMSServer
+from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -75,3 +81,64 @@ async def test_a_device_is_admitted_in_a_browser(oidc_server: OIDCServer, page: 
     await page.wait_for_selector("text=Sign-in Success")
     asked = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device["device_code"]}
     assert oidc_server.token(client, **asked)["id_token"]
+
+
+@pytest.mark.peer("voms")
+def test_voms_signs_groups_and_roles(authority: Authority, voms_server: VOMSServer) -> None:
+    person = authority.user("Grace Hopper")
+    with pytest.raises(ServerFailed):
+        voms_server.proxy(person)
+    voms_server.add_member(person, "/astro/survey", "/astro/survey/Role=pilot")
+    said = voms_server.describe(voms_server.proxy(person, voms="astro:/astro/survey/Role=pilot"))
+    attributes = [line.partition(" : ")[2] for line in said.splitlines() if line.startswith("attribute")]
+    # What was asked for comes first, and the rest in no order.
+    assert attributes[0] == "/astro/survey/Role=pilot/Capability=NULL"
+    assert set(attributes[1:]) == {"/astro/Role=NULL/Capability=NULL", "/astro/survey/Role=NULL/Capability=NULL"}
+    voms_server.remove_member(person)
+    with pytest.raises(ServerFailed):
+        voms_server.proxy(person)
+
+
+@pytest.mark.peer("voms")
+@pytest.mark.peer("xrootd")
+def test_a_storage_admits_members_of_the_vo(
+    authority: Authority, voms_server: VOMSServer, xrootd_server: XRootDServer, tmp_path: Path
+) -> None:
+    person = authority.user("Vera Rubin")
+    voms_server.add_member(person)
+    proxy = voms_server.proxy(person)
+    file = tmp_path / "galaxy"
+    file.write_text("rotates")
+    xrootd_server.client("xrdcp", "--silent", str(file), f"{xrootd_server.root}//store/astro/galaxy", proxy=proxy)
+    assert (xrootd_server.store / "astro" / "galaxy").read_text() == "rotates"
+    with xrootd_server.http(proxy=proxy) as http:
+        assert http.get("/store/astro/galaxy").text == "rotates"
+        assert http.put("/store/other", content=b"x").status_code == 403
+    with xrootd_server.http() as http:
+        assert http.get("/store/astro/galaxy").status_code == 403
+
+
+@pytest.fixture(scope="module")
+def issuer(authority: Authority) -> Iterator[OIDCServer]:
+    scopes = ["storage.read:/", "storage.create:/survey"]
+    with oidc_server(authority, audience="https://storage.example", scopes=scopes) as it:
+        yield it
+
+
+@pytest.mark.peer("oidc-provider")
+@pytest.mark.peer("xrootd")
+def test_a_storage_admits_the_tokens_of_an_issuer(authority: Authority, issuer: OIDCServer) -> None:
+    client = issuer.add_client("data", public=True)
+    issuer.add_user("ada", access_token_claims={"wlcg.ver": "1.0"})
+    reading = issuer.sign_in(client, "ada", "openid storage.read:/")["access_token"]
+    writing = issuer.sign_in(client, "ada", "openid storage.create:/survey")["access_token"]
+    admission = Admission({issuer.issuer: "/store/astro"}, ["https://storage.example"])
+    with xrootd_server(authority, admission) as storage:
+        with storage.http(writing) as http:
+            assert http.put("/store/astro/survey/f", content=b"stars").status_code == 200
+            assert http.put("/store/astro/other/f", content=b"stars").status_code == 403
+        with storage.http(reading) as http:
+            assert http.get("/store/astro/survey/f").text == "stars"
+            assert http.put("/store/astro/survey/g", content=b"stars").status_code == 403
+        listed = storage.client("xrdfs", storage.root, "stat", "/store/astro/survey/f", token=reading)
+        assert "Size:   5" in listed
