@@ -113,7 +113,6 @@ def _consent(
         client=client,
         fields={**fields, "form_token": browser.form_token(request, _purpose(asked))},
         back=urlsplit(asked.redirect_uri),
-        narrowed=bool(asked.scope.split()),
         person=person,
         choice=choice,
     )

@@ -221,7 +221,6 @@ async def _confirm(tx: Tx, request: Request, person: Person, found: WaitingDevic
         person=person,
         client=await known_client(tx, found.client_id),
         found=found,
-        narrowed=bool(found.scope.split()),
         same_address=found.address == origin_of(request).address,
         choice=await choice_for(tx, person, found.wanted_vo, found.wanted_group, found.scope),
         fields={"user_code": code, "form_token": browser.form_token(request, f"device {code}")},

@@ -9,7 +9,7 @@ from spinor.db import Tx
 from spinor.identity import rules, store
 from spinor.identity.models import Member, Person
 from spinor.identity.oauth.flows.models import Allowed
-from spinor.identity.oauth.flows.requests import OPENID, granted_scope
+from spinor.identity.oauth.flows.requests import granted_scope
 
 WORDS: dict[str, str] = {
     Scope.SELF_READ: "see who you are and which roles you have",
@@ -52,6 +52,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[Role]
     refusal: str = ""
 
+    @property
+    def shared_words(self) -> list[str]:
+        """What it may do in each of the roles."""
+        return [word for word in self.roles[0].words if all(word in role.words for role in self.roles)]
+
+    def more_words(self, role: Role) -> list[str]:
+        """What it may do in this role beside that."""
+        return [word for word in role.words if word not in self.shared_words]
+
     def role(self, name: str) -> Role:
         """The role of this name; NoSuchRole when it is none of the choices."""
         for role in self.roles:
@@ -84,7 +93,8 @@ def _choice(members: Sequence[Member], asked: str, *, usual: bool) -> Choice:
             return Choice(roles=[], refusal=f"It asks for {', '.join(unknown)}, which this service does not know.")
         return Choice(roles=[], refusal="It asks for more than any of your roles may do.")
     first = rules.chosen_role([m for m, _ in roles], roles[0][0].vo, "") if usual else None
-    return Choice(roles=[Role(member=m, words=in_words(scopes), usual=m == first) for m, scopes in roles])
+    offered = [Role(member=m, words=in_words(scopes), usual=m == first) for m, scopes in roles]
+    return Choice(roles=sorted(offered, key=lambda role: not role.usual))
 
 
 def _scopes(member: Member) -> frozenset[str]:
@@ -94,10 +104,6 @@ def _scopes(member: Member) -> frozenset[str]:
 def in_words(scopes: frozenset[str]) -> list[str]:
     """What these scopes let a program do, in the order of the table."""
     return [words for scope, words in WORDS.items() if scope in scopes]
-
-
-def wants_identity(scope: str) -> bool:
-    return OPENID in scope.split()
 
 
 def allowed_by(person: Person, member: Member) -> Allowed:
