@@ -56,7 +56,7 @@ def check_form(request: Request, purpose: str, given: str) -> None:
     """ForeignForm unless the form carries the token of this browser and purpose, and came from our own page."""
     origin = request.headers.get("sec-fetch-site", "same-origin")
     known = form_token(request, purpose)
-    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known, given):
+    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known.encode(), given.encode()):
         raise ForeignForm
 
 
