@@ -111,7 +111,7 @@ class Browser:
         headers |= {"cookie": self.cookie} if self.cookie else {}
         asked = request(method, path, body, headers)
         asked.scope["client"] = (self.address, 50_000)
-        asked.scope |= {"server": ("spinor.example.org", 443), "scheme": "https"}
+        asked.scope.update(server=("spinor.example.org", 443), scheme="https")
         endpoint = endpoint_of(self.service, method, path.partition("?")[0])
         answer = await endpoint(asked)
         return Seen(answer.status_code, answer.headers, bytes(answer.body).decode())

@@ -34,6 +34,11 @@ from tests.identity.workbench import Service, request
 if TYPE_CHECKING:
     from spinor.db import Database
 
+SUSPEND_ADA = (
+    "INSERT INTO identity.suspension (user_id, reason, suspended_by)"
+    " SELECT user_id, 'tests', 'tests' FROM identity.user_account WHERE name = 'ada'"
+)
+
 
 async def sessions(db: Database) -> list[tuple[str | None]]:
     async with db.transaction() as tx:
@@ -42,7 +47,7 @@ async def sessions(db: Database) -> list[tuple[str | None]]:
 
 async def change(service: Service, statement: str) -> None:
     async with service.world.db.transaction() as tx:
-        assert await execute(tx, statement), statement  # type: ignore[arg-type]
+        assert await execute(tx, statement), statement
 
 
 async def test_a_second_use_is_refused_and_ends_what_the_first_has_opened(
@@ -173,8 +178,7 @@ async def test_the_role_and_the_scopes_are_those_that_the_person_saw(ada: Browse
         "DELETE FROM identity.membership",
         "UPDATE identity.user_account SET retired_at = now() WHERE name = 'ada'",
         "UPDATE identity.vo_group SET retired_at = now()",
-        "INSERT INTO identity.suspension (user_id, reason, suspended_by)"
-        " SELECT user_id, 'tests', 'tests' FROM identity.user_account WHERE name = 'ada'",
+        SUSPEND_ADA,
         "DELETE FROM identity.browser_session",
     ],
 )

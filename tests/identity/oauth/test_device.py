@@ -1,4 +1,4 @@
-"""The device flow: a person decides, by a form, on what they see; codes cannot be guessed, and polls keep their pace."""
+"""The device flow: a person decides, by a form, on what they see; nobody guesses codes, and polls keep their pace."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ WRONG = "BBBB-BBBB"
 
 async def change(service: Service, statement: str) -> None:
     async with service.world.db.transaction() as tx:
-        assert await execute(tx, statement), statement  # type: ignore[arg-type]
+        assert await execute(tx, statement), statement
 
 
 async def value(service: Service, statement: str) -> object:
     async with service.world.db.transaction() as tx:
-        return await fetch_value(tx, statement)  # type: ignore[arg-type]
+        return await fetch_value(tx, statement)
 
 
 async def wait(service: Service) -> None:
@@ -103,8 +103,8 @@ async def test_the_person_sees_what_asks_for_what_from_where_and_when(bea: Brows
     assert page.form.decisions == ["allow", "deny"]
     asked_at = await value(service, "SELECT to_char(asked_at, 'HH24:MI:SS') FROM identity.device_grant")
     for shown in (
-        "Another program &lt;b&gt;", "other", "203.0.113.5", "another address", "find and read files", f"{asked_at} UTC",
-        "started this yourself just now", "bio_users", code[1],
+        "Another program &lt;b&gt;", "other", "203.0.113.5", "another address", "find and read files",
+        f"{asked_at} UTC", "started this yourself just now", "bio_users", code[1],
     ):  # fmt: skip
         assert shown in page.text, shown
     assert "submit jobs" not in page.text
