@@ -161,6 +161,71 @@ CREATE INDEX issued_user ON identity.issued (user_id, issued_id);
 
 -- federation: sign-ins under way, registrations
 
+-- The OpenID providers of the newest configuration.revision.
+CREATE TABLE identity.provider (
+    name        text COLLATE "C" PRIMARY KEY,
+    issuer      text COLLATE "C" NOT NULL CONSTRAINT provider_issuer_unique UNIQUE,
+    settings    jsonb NOT NULL                  -- identity.federation.models.Provider; no secret is in it.
+);
+
+-- What a provider said last about a person; memberships by its rules follow from that.
+CREATE TABLE identity.provider_account (
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    provider    text COLLATE "C" NOT NULL,
+    sub         text COLLATE "C" NOT NULL,      -- `sub` of its tokens, where the subject is another claim.
+    facts       jsonb NOT NULL,                 -- identity.federation.models.Facts
+    checked_at  timestamptz NOT NULL DEFAULT now(),
+    asking_at   timestamptz,                    -- Somebody is asking the provider again since then.
+    refresh_sealed bytea,                       -- The provider's refresh token, sealed with a key outside the database.
+    PRIMARY KEY (issuer, subject),
+    FOREIGN KEY (issuer, subject) REFERENCES identity.linked_identity ON DELETE CASCADE
+);
+CREATE INDEX provider_account_provider ON identity.provider_account (provider);
+
+CREATE TYPE identity.registration_state AS ENUM (
+    'waiting',      -- -> approved, refused
+    'approved',
+    'refused'       -- The same person may ask again.
+);
+
+-- Somebody whom a provider has proven asks to be let into a VO.
+CREATE TABLE identity.registration (
+    registration_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    provider    text COLLATE "C" NOT NULL,
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    message     text NOT NULL DEFAULT '',
+    address     text NOT NULL DEFAULT '',
+    state       identity.registration_state NOT NULL DEFAULT 'waiting',
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    user_id     integer REFERENCES identity.user_account,
+    group_id    integer REFERENCES identity.vo_group,
+    decided_by  text,
+    decided_at  timestamptz,
+    reason      text NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX registration_waiting_unique ON identity.registration (vo_id, issuer, subject) WHERE state = 'waiting';
+CREATE INDEX registration_of_vo ON identity.registration (vo_id, registration_id);
+CREATE INDEX registration_of_person ON identity.registration (issuer, subject);
+CREATE INDEX registration_address ON identity.registration (address, asked_at);
+
+-- What happened to people and their logins, for ever: accounts made, logins linked, people let in.
+CREATE TABLE identity.happening (
+    happening_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    happened_at timestamptz NOT NULL DEFAULT now(),
+    event       text NOT NULL,                  -- identity.federation.models.Event
+    user_id     integer REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo,
+    actor       text NOT NULL,                  -- A user, or 'provider:<name>'.
+    address     text NOT NULL DEFAULT '',
+    facts       jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX happening_user ON identity.happening (user_id, happening_id);
+CREATE INDEX happening_vo ON identity.happening (vo_id, happening_id);
+
 -- delegation: proxies, certificates of the online CA
 
 ---------------------------------------------------------------------------------------------------- resources
