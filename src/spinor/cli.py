@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("spinor.identity.cli:login", "Sign in."),
     "logout": ("spinor.identity.cli:logout", "Sign out."),
     "whoami": ("spinor.identity.cli:whoami", "Show who you are and what you may do."),
+    "identity": ("spinor.identity.federation.cli:identity", "List, link and unlink your logins."),
+    "registration": ("spinor.identity.federation.cli:registration", "Let people into your VO."),
     "file": ("spinor.catalog.cli:file", "Register, find, put and get files."),
     "job": ("spinor.jobs.cli:job", "Submit, watch and control jobs."),
     "pilot": ("spinor.pilots.cli:pilot", "Look at pilots and their logs."),
@@ -33,8 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
-    "You": ("login", "logout", "whoami", "completion"),
-    "Work": ("file", "job", "pilot", "site", "ce", "se", "config"),
+    "You": ("login", "logout", "whoami", "identity", "completion"),
+    "Work": ("file", "job", "pilot", "site", "ce", "se", "config", "registration"),
     "Service processes": ("server", "worker", "migrate", "bootstrap"),
 }
 

@@ -183,6 +183,13 @@ CREATE TABLE identity.provider_account (
 );
 CREATE INDEX provider_account_provider ON identity.provider_account (provider);
 
+-- A person whom a provider has proven, who has no account, and who may ask for one in this browser.
+CREATE TABLE identity.newcomer (
+    cookie_hash bytea PRIMARY KEY,              -- SHA-256; the cookie itself is never stored.
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    expires_at  timestamptz NOT NULL
+);
+
 CREATE TYPE identity.registration_state AS ENUM (
     'waiting',      -- -> approved, refused
     'approved',

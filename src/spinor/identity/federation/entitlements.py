@@ -23,7 +23,7 @@ _ROLE = "role="
 
 
 class NotAnEntitlement(BadInput):
-    """This is no entitlement: neither AARC-G069 (`urn:…:group:<group>:role=<role>#<authority>`) nor G027 (`urn:…:res:…`)."""
+    """This is no entitlement: `urn:…:group:<group>:role=<role>#<authority>` (AARC-G069), or `urn:…:res:…` (G027)."""
 
     code = "not-an-entitlement"
 

@@ -1,4 +1,4 @@
-"""JWTs of providers: who signed, how, for whom, and until when. joserfc checks the signature; everything else is here."""
+"""JWTs of providers: who signed, how, for whom, until when. joserfc checks the signature; everything else is here."""
 
 import binascii
 import hashlib
@@ -80,9 +80,7 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise SignInRefused("A token of the provider is from the future; compare the clocks.")
 
 
-async def read_id_token(
-    upstream: Upstream, token: str, *, nonce: str, access_token: str, now: float
-) -> dict[str, Any]:
+async def read_id_token(upstream: Upstream, token: str, *, nonce: str, access_token: str, now: float) -> dict[str, Any]:
     """The claims of an ID token that is the answer to our own question (OpenID Connect Core 3.1.3.7)."""
     header, claims = await read_jwt(upstream, token, now)
     client_id = upstream.provider.client_id

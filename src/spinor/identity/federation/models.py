@@ -8,9 +8,9 @@ import msgspec
 
 from spinor.identity.models import LinkedName
 
-DEFAULT_SCOPES = ["openid", "profile", "email"]
-DEFAULT_NAME_CLAIMS = ["preferred_username", "eduperson_principal_name", "name"]
-DEFAULT_ENTITLEMENTS = ["eduperson_entitlement", "entitlements", "wlcg.groups", "groups"]
+DEFAULT_SCOPES = ("openid", "profile", "email")
+DEFAULT_NAME_CLAIMS = ("preferred_username", "eduperson_principal_name", "name")
+DEFAULT_ENTITLEMENTS = ("eduperson_entitlement", "entitlements", "wlcg.groups", "groups")
 DEFAULT_RECHECK_S = 24 * 3600
 
 
@@ -23,7 +23,7 @@ class Admission(StrEnum):
 
 
 class MembershipRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What puts a person into a group here: one of an entitlement, a WLCG group, a group of the provider, or anything."""
+    """What puts a person into a group here: one of an entitlement, a WLCG group, a group of the provider, a login."""
 
     vo: str
     group: str
@@ -41,12 +41,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     client_id: str
     client_secret_file: str = ""  # Below <data>/secrets/providers; without one the client is public.
-    scopes: list[str] = DEFAULT_SCOPES
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
     ca_file: str = ""
     hosts: list[str] = []  # Where its endpoints may be beside the issuer's own host.
     subject_claim: str = "sub"
-    name_claims: list[str] = DEFAULT_NAME_CLAIMS
-    entitlements: list[str] = DEFAULT_ENTITLEMENTS  # The claims to read them from.
+    name_claims: tuple[str, ...] = DEFAULT_NAME_CLAIMS
+    entitlements: tuple[str, ...] = DEFAULT_ENTITLEMENTS  # The claims to read them from.
     assurance: list[str] = []  # One of these values of eduperson_assurance is needed; empty: none is.
     registration: Admission = Admission.RULES
     registration_vos: list[str] = []  # Which VOs may be asked for; empty: every VO.
@@ -95,6 +95,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     user_id: int
     user: str
+    full_name: str
+    email: str
     facts: Facts
     checked_at: datetime
     refresh_sealed: bytes | None = None

@@ -1,8 +1,8 @@
 """Asking an OpenID provider: where its endpoints are, which keys it has, what a code, a token or a person is.
 
 Every call leaves this machine, so none is made inside a transaction. Answers are bounded in size and time, redirects
-are not followed, certificates are checked like everywhere, and of what an answer says only the issuer that the operations
-data name is believed.
+are not followed, certificates are checked like everywhere, and an answer is believed only as far as it is that of the
+issuer which the operations data name.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     jwks_uri: str
     userinfo_endpoint: str = ""
     introspection_endpoint: str = ""
-    token_endpoint_auth_methods_supported: list[str] = ["client_secret_basic"]
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     authorization_response_iss_parameter_supported: bool = False
 
 
@@ -170,7 +170,7 @@ class Upstream:
         try:
             status, body = await self._exchange(method, address, form, headers, auth)
         except (httpx.HTTPError, OSError) as error:
-            # The text of the error may quote the request; its kind is enough, and the certificate's fault when it is one.
+            # The text of the error may quote the request; its kind is enough, and what is wrong with a certificate.
             raise self._away(_reason(error)) from None
         if status >= 500 or status == 429:
             raise self._away(f"it answered {status}")
@@ -180,9 +180,9 @@ class Upstream:
             found = msgspec.json.decode(body)
         except msgspec.DecodeError:
             found = None
-        if 400 <= status:
-            error = found.get("error") if isinstance(found, dict) else None
-            name = error if isinstance(error, str) and error.isascii() and error.isprintable() else str(status)
+        if status >= 400:
+            said = found.get("error") if isinstance(found, dict) else None
+            name = said if isinstance(said, str) and said.isascii() and said.isprintable() else str(status)
             raise ProviderRefuses(f"{self.provider.title} refuses: {name[:60]}.", error=name[:60])
         if not isinstance(found, dict):
             raise self.wrong("it did not answer with a JSON object")
@@ -279,7 +279,7 @@ class Upstreams:
         self.clock = clock
         self._secrets_dir = secrets_dir
         self._known: dict[str, Upstream] = {}
-        # Whom exchanged tokens are about, by their hash: until when that is known, by which description, and the subject.
+        # Whom exchanged tokens are about, by their hash: until when that holds, by which description, the subject.
         self.tokens: dict[bytes, tuple[float, Upstream, str]] = {}
 
     def of(self, provider: Provider) -> Upstream:

@@ -77,7 +77,8 @@ SELECT %(issuer)s::text, %(subject)s::text, %(provider)s::text, %(sub)s::text, %
 
 -- name: list_accounts
 -- every VO: a person is the same in all of them.
-SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", a.facts, a.checked_at, a.refresh_sealed
+SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", u.full_name, u.email, a.facts,
+       a.checked_at, a.refresh_sealed
   FROM identity.provider_account a
   JOIN identity.linked_identity l USING (issuer, subject)
   JOIN identity.user_account u USING (user_id)
@@ -169,6 +170,16 @@ SELECT s.signed_in_by, s.user_id, s.opened_at
 -- every VO: what happens to a person may concern none of them.
 INSERT INTO identity.happening (event, user_id, vo_id, actor, address, facts)
 SELECT %(event)s::text, %(user_id)s::integer, %(vo_id)s::integer, %(actor)s::text, %(address)s::text, %(facts)s::jsonb;
+
+-- name: insert_newcomer
+-- every VO: who has no account is in none. Those who did not ask in time are forgotten.
+WITH old AS (DELETE FROM identity.newcomer WHERE expires_at < now())
+INSERT INTO identity.newcomer (cookie_hash, visitor, expires_at)
+SELECT %(cookie_hash)s::bytea, %(visitor)s::jsonb, now() + make_interval(secs => %(lifetime_s)s::double precision);
+
+-- name: find_newcomer
+-- every VO: who has no account is in none.
+SELECT visitor FROM identity.newcomer WHERE cookie_hash = %(cookie_hash)s::bytea AND expires_at > now();
 
 -- name: list_vos
 -- every VO: whoever asks to be let in has none yet.

@@ -52,7 +52,7 @@ def _is_urn(value: str) -> bool:
 
 
 def roles_of(provider: Provider, facts: Facts) -> list[tuple[str, str]]:
-    """The VOs and groups that the provider's rules give to whom it says this about. Nothing to the too little assured."""
+    """The VOs and groups that the provider's rules give to whom it says this about, when it is sure enough."""
     if not is_assured(provider, facts):
         return []
     held = [each for text in facts.entitlements if (each := _parsed(text)) is not None]
@@ -98,6 +98,17 @@ def rule_fault(rule: MembershipRule) -> str:
     except BadInput as error:
         return error.message
     return ""
+
+
+def is_issuer(text: str) -> bool:
+    """Whether this can be the issuer of an OpenID provider (Discovery 1.0 section 3)."""
+    try:
+        parts = urlsplit(text)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    right = parts.scheme == "https" and bool(parts.hostname) and not parts.query and not parts.fragment
+    return right and port_is_right and "@" not in parts.netloc and bool(_IN_ADDRESS.fullmatch(text))
 
 
 def line(value: Any, longest: int = 255) -> str:

@@ -1,7 +1,7 @@
 """A sign-in at a provider: from the address that the browser is sent to, to the person that its answer proves.
 
 What has to be remembered meanwhile stands sealed in a cookie of the browser that began, so that an answer counts only
-there, and nobody can fill our tables by beginning. Each sign-in has a cookie of its own: two tabs do not disturb each other.
+there, and nobody can fill our tables by beginning. Each sign-in has a cookie of its own, so that two tabs can sign in.
 """
 
 import hashlib
@@ -9,14 +9,17 @@ import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
+from spinor.db import Tx
+from spinor.identity import service as identity
 from spinor.identity.federation import rules
 from spinor.identity.federation.jwts import SignInRefused, read_id_token
-from spinor.identity.federation.models import Provider, Visitor
+from spinor.identity.federation.models import Account, Provider, Visitor
 from spinor.identity.federation.provider import Answered, ProviderRefuses, Upstream
 from spinor.identity.sealing import Seal, SealBroken
 
@@ -113,9 +116,14 @@ def resume(
     return under_way
 
 
-async def finish(
-    upstream: Upstream, url: str, under_way: UnderWay, query: Mapping[str, str], now: float
-) -> Visitor:
+async def spend(tx: Tx, under_way: UnderWay) -> None:
+    """Take the sign-in as used: a second answer to it is refused, whatever it brings."""
+    until = datetime.fromtimestamp(under_way.expires_at, UTC)
+    if not await identity.spend(tx, f"{_SEALED} {under_way.state}".encode(), until):
+        raise SignInRefused("This sign-in has had its answer already; begin again at the login page.")
+
+
+async def finish(upstream: Upstream, url: str, under_way: UnderWay, query: Mapping[str, str], now: float) -> Visitor:
     """The person whom the provider's answer proves; SignInRefused says why it does not."""
     provider = upstream.provider
     metadata = await upstream.metadata()
@@ -176,13 +184,15 @@ def read_visitor(provider: Provider, claims: Mapping[str, Any], refresh_token: s
     )
 
 
-async def ask_again(upstream: Upstream, sub: str, refresh_token: str) -> Visitor:
+async def ask_again(upstream: Upstream, account: Account, refresh_token: str) -> Visitor:
     """The person as the provider knows them now, by the refresh token that it gave; ProviderRefuses when it ended."""
     answered = await upstream.token({"grant_type": "refresh_token", "refresh_token": refresh_token})
     claims = await upstream.userinfo(answered.access_token)
-    if claims.get("sub") != sub:
-        raise ProviderRefuses("The provider knows this person no longer, or by another name.", error="wrong_subject")
-    return read_visitor(upstream.provider, claims, answered.refresh_token)
+    if claims.get("sub") == account.sub:
+        visitor = read_visitor(upstream.provider, claims, answered.refresh_token)
+        if visitor.subject == account.subject:
+            return visitor
+    raise ProviderRefuses("The provider knows this person no longer, or by another name.")
 
 
 def _unpadded(content: bytes) -> str:

@@ -67,6 +67,10 @@ class _Kept(msgspec.Struct):
     settings: Provider
 
 
+class _Newcomer(msgspec.Struct):
+    visitor: Visitor
+
+
 async def replace_providers(tx: Tx, providers: Sequence[Provider]) -> None:
     await execute(tx, Q.delete_providers)
     await execute(tx, Q.insert_providers, {"providers": Jsonb(list(providers))})
@@ -191,6 +195,16 @@ async def find_way_signed_in(tx: Tx, token_hash: bytes) -> WaySignedIn | None:
 async def insert_happening(tx: Tx, happening: Happening) -> None:
     parameters = {**msgspec.structs.asdict(happening), "facts": Jsonb(happening.facts)}
     await execute(tx, Q.insert_happening, parameters)
+
+
+async def insert_newcomer(tx: Tx, cookie_hash: bytes, visitor: Visitor, lifetime_s: float) -> None:
+    parameters = {"cookie_hash": cookie_hash, "visitor": Jsonb(visitor), "lifetime_s": lifetime_s}
+    await execute(tx, Q.insert_newcomer, parameters)
+
+
+async def find_newcomer(tx: Tx, cookie_hash: bytes) -> Visitor | None:
+    found = await fetch_one(tx, _Newcomer, Q.find_newcomer, {"cookie_hash": cookie_hash})
+    return found.visitor if found else None
 
 
 async def list_vos(tx: Tx) -> list[str]:

@@ -4,11 +4,12 @@ from spinor.identity.federation.service.exchange import ExchangeRefused, proven_
 from spinor.identity.federation.service.linking import (
     LastIdentity,
     SomebodyElses,
+    identities_of,
     link,
     list_identities,
     unlink,
 )
-from spinor.identity.federation.service.people import NotAdmitted, welcome
+from spinor.identity.federation.service.people import NotAdmitted, admit, visitor_of_user, welcome
 from spinor.identity.federation.service.providers import (
     UnknownProvider,
     list_providers,
@@ -20,6 +21,7 @@ from spinor.identity.federation.service.recheck import recheck
 from spinor.identity.federation.service.registrations import (
     approve,
     ask_to_join,
+    choices,
     list_registrations,
     own_registrations,
     refuse,
@@ -31,8 +33,11 @@ __all__ = [
     "NotAdmitted",
     "SomebodyElses",
     "UnknownProvider",
+    "admit",
     "approve",
     "ask_to_join",
+    "choices",
+    "identities_of",
     "link",
     "list_identities",
     "list_providers",
@@ -45,5 +50,6 @@ __all__ = [
     "refuse_taken_names",
     "sync_providers",
     "unlink",
+    "visitor_of_user",
     "welcome",
 ]

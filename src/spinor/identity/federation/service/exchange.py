@@ -146,5 +146,3 @@ def _check_audience(provider: Provider, claims: Mapping[str, Any], url: str) -> 
     fitting = {url, provider.client_id, provider.issuer, client, *provider.exchange_audiences, *_ANY_AUDIENCE}
     if meant_for and not any(isinstance(each, str) and each in fitting for each in meant_for):
         raise ExchangeRefused("This token is meant for another service.")
-
-

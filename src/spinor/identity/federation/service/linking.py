@@ -37,6 +37,12 @@ async def list_identities(tx: Tx, user_id: int) -> list[Identity]:
     return await store.list_identities(tx, user_id)
 
 
+async def identities_of(tx: Tx, user: str) -> list[Identity]:
+    """Those of a user by name."""
+    user_id = await store.find_user_id(tx, user)
+    return [] if user_id is None else await store.list_identities(tx, user_id)
+
+
 async def link(tx: Tx, keys: KeyRing, provider: Provider, visitor: Visitor, user: str, *, address: str = "") -> None:
     """Add the login of a person whom the provider has proven just now to the user who sits at the same browser."""
     people.refuse_too_little_assured(provider, visitor)

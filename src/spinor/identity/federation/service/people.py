@@ -6,7 +6,7 @@ from spinor.db import Database, Tx
 from spinor.errors import Denied
 from spinor.identity.federation import rules, store
 from spinor.identity.federation.models import Admission, Event, Happening, Provider, Visitor
-from spinor.identity.federation.service.providers import reckon
+from spinor.identity.federation.service import providers
 from spinor.identity.keys import KeyRing
 from spinor.identity.models import LinkedName, Proven
 
@@ -19,7 +19,9 @@ class NotAdmitted(Denied):
     code = "not-admitted"
 
 
-async def admit(db: Database, keys: KeyRing, provider: Provider, visitor: Visitor, *, address: str = "") -> Proven | None:
+async def admit(
+    db: Database, keys: KeyRing, provider: Provider, visitor: Visitor, *, address: str = ""
+) -> Proven | None:
     """`welcome` in a transaction of its own: what it did to somebody's memberships stays when they are refused."""
     async with db.transaction() as tx:
         proven = await welcome(tx, keys, provider, visitor, address=address)
@@ -36,7 +38,8 @@ async def welcome(tx: Tx, keys: KeyRing, provider: Provider, visitor: Visitor, *
     if owner is None:
         refuse_too_little_assured(provider, visitor)
         if provider.registration is Admission.CLOSED or not rules.roles_of(provider, visitor.facts):
-            return _newcomer(provider)
+            refuse_unknown(provider)
+            return None
         user = await make_account(tx, visitor, actor=provider.source, address=address)
         user_id = user.user_id
     elif owner.retired:
@@ -59,7 +62,7 @@ async def keep(tx: Tx, keys: KeyRing, provider: Provider, visitor: Visitor, user
     await store.keep_account(tx, visitor, sealed)
     for certificate in visitor.certificates:
         await _link_certificate(tx, provider, certificate, user_id)
-    await reckon(tx, provider, [user_id], actor=provider.source)
+    await providers.reckon(tx, provider, [user_id], actor=provider.source)
 
 
 def sealed_about(issuer: str, subject: str) -> str:
@@ -70,17 +73,17 @@ def sealed_about(issuer: str, subject: str) -> str:
 def refuse_too_little_assured(provider: Provider, visitor: Visitor) -> None:
     if not rules.is_assured(provider, visitor.facts):
         raise NotAdmitted(
-            f"{provider.title} is not sure enough of who you are: this service needs {' or '.join(provider.assurance)}. "
+            f"{provider.title} is not sure enough of who you are: {' or '.join(provider.assurance)} is needed here. "
             "Raise it there, for example by signing in through your home organisation, and come back."
         )
 
 
-def _newcomer(provider: Provider) -> None:
-    """None for who may ask to be let in."""
+def refuse_unknown(provider: Provider) -> None:
+    """NotAdmitted for who has no account, and may not ask for one."""
     if provider.registration is not Admission.APPROVAL:
         raise NotAdmitted(
-            f"{provider.title} knows you, and this service does not: you are in none of the groups that have access. Ask "
-            "the administrators of your VO to add you to its group, and sign in again."
+            f"{provider.title} knows you, and this service does not: you are in none of the groups that have access. "
+            "Ask the administrators of your VO to add you to its group, and sign in again."
         )
 
 
@@ -106,3 +109,23 @@ async def _link_certificate(tx: Tx, provider: Provider, certificate: LinkedName,
     owner = await store.find_owner(tx, certificate.issuer, certificate.subject)
     if owner is not None and owner.user_id != user_id:
         _log.warning("a provider names a certificate that is somebody else's", extra={"provider": provider.name})
+
+
+async def visitor_of_user(tx: Tx, user: str) -> Visitor | None:
+    """A user of ours as the provider described them last at which they signed in last; None when there is none."""
+    user_id = await store.find_user_id(tx, user)
+    known = [provider.name for provider in await providers.list_providers(tx)]
+    accounts = await store.list_accounts(tx, known, [user_id]) if user_id is not None else []
+    if not accounts:
+        return None
+    account = max(accounts, key=lambda each: each.checked_at)
+    return Visitor(
+        provider=account.provider,
+        issuer=account.issuer,
+        subject=account.subject,
+        sub=account.sub,
+        full_name=account.full_name,
+        email=account.email,
+        wanted_name=user,
+        facts=account.facts,
+    )

@@ -45,12 +45,12 @@ async def sync_providers(tx: Tx, providers: Sequence[Provider]) -> None:
 
 
 async def refuse_taken_names(tx: Tx, users: Sequence[WantedUser]) -> None:
-    """NamesTaken when the operations data would give the account of one person to another, who only has the same name."""
+    """NamesTaken when the operations data would give one person's account to another who only has the same name."""
     names = await store.list_registered_names(tx, users)
     if names:
         raise NamesTaken(
-            f"{', '.join(names)}: there are registered people of this name. Who means them says so by their `subject` or "
-            "one of their `identities`; who does not chooses another name.",
+            f"{', '.join(names)}: there are registered people of this name. Who means them says so by their `subject` "
+            "or one of their `identities`; who does not chooses another name.",
             names=names,
         )
 

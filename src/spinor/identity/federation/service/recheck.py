@@ -6,6 +6,7 @@ from datetime import timedelta
 from spinor.db import Database, Tx
 from spinor.http import State
 from spinor.identity.federation import signing_in, store
+from spinor.identity.federation.jwts import SignInRefused
 from spinor.identity.federation.models import Account, Facts, Provider, Visitor
 from spinor.identity.federation.provider import ProviderRefuses, ProviderUnavailable, Upstreams
 from spinor.identity.federation.service import people, providers
@@ -16,10 +17,10 @@ _BY_PROVIDER, _BY_EXCHANGE = "provider:", "exchange:"
 
 
 async def recheck(db: Database, state: State, refresh_token: str) -> None:
-    """Before one of our refresh tokens is used: ask the provider at which its session began about the person again, when
-    the last answer is older than `recheck`. GrantRefused when they have to sign in again.
+    """Before one of our refresh tokens is used: ask the provider at which its session began about the person again,
+    when the last answer is older than `recheck`. GrantRefused when they have to sign in again.
 
-    Calls the provider, so not to be called in a transaction. A provider that does not answer is waited for as long again.
+    Calls the provider, so not to be called in a transaction. While it is silent, its last answer holds as long again.
     """
     async with db.transaction() as tx:
         way = await store.find_way_signed_in(tx, hashlib.sha256(refresh_token.encode()).digest())
@@ -62,10 +63,8 @@ async def _ask(db: Database, state: State, provider: Provider, account: Account)
     about = people.sealed_about(account.issuer, account.subject)
     token = keys.seal.open(account.refresh_sealed or b"", about).decode()
     try:
-        visitor = await signing_in.ask_again(upstream, account.sub, token)
-        if visitor.subject != account.subject:
-            raise ProviderRefuses("The provider gives this person another name now.")
-    except (ProviderRefuses, signing_in.SignInRefused) as error:
+        visitor = await signing_in.ask_again(upstream, account, token)
+    except (ProviderRefuses, SignInRefused) as error:
         await _part(db, provider, account)
         raise GrantRefused(f"{error.message} Run `spinor login`.") from None
     async with db.transaction() as tx:

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Sequence
 
+import msgspec
+
 from spinor.access import Caller, Scope, scopes_of
 from spinor.db import Tx
 from spinor.errors import BadInput, Conflict, Denied, NotFound, SpinorError
@@ -74,7 +76,8 @@ async def ask_to_join(
     if vo not in await choices(tx, provider):
         raise NoSuchChoice
     await store.lock_person(tx, visitor.issuer, visitor.subject)
-    number = await store.insert_registration(tx, visitor, vo, message, address)
+    kept = msgspec.structs.replace(visitor, refresh_token="")
+    number = await store.insert_registration(tx, kept, vo, message, address)
     facts = {"registration": number, "vo": vo, "issuer": visitor.issuer, "subject": visitor.subject}
     happening = Happening(event=Event.REGISTRATION_ASKED, actor=provider.source, address=address, facts=facts)
     await store.insert_happening(tx, happening)
@@ -100,8 +103,8 @@ async def list_registrations(
 
 
 async def approve(tx: Tx, caller: Caller, ids: Sequence[int], group: str = "") -> list[Registration]:
-    """Let these people in, all or none: an account for who has none, and the membership. UnknownRegistration when one is
-    not waiting in the caller's VO."""
+    """Let these people in, all or none: an account for who has none, and the membership. UnknownRegistration when one
+    is not waiting in the caller's VO."""
     known = {provider.name: provider for provider in await providers.list_providers(tx)}
     for waiting in await _waiting(tx, caller, ids):
         visitor, chosen = waiting.visitor, await _group(tx, caller, waiting.vo_id, group)
@@ -127,7 +130,7 @@ async def approve(tx: Tx, caller: Caller, ids: Sequence[int], group: str = "") -
         )
         facts = {"registration": waiting.registration_id, "group": chosen.name}
         await _note(tx, Event.REGISTRATION_APPROVED, caller, waiting, owner.user_id, facts)
-    return await list_registrations(tx, caller, ids=ids)
+    return await list_registrations(tx, caller, ids=ids, limit=len(ids))
 
 
 async def refuse(tx: Tx, caller: Caller, ids: Sequence[int], reason: str = "") -> list[Registration]:
@@ -138,7 +141,7 @@ async def refuse(tx: Tx, caller: Caller, ids: Sequence[int], reason: str = "") -
         )
         facts = {"registration": waiting.registration_id, "reason": reason}
         await _note(tx, Event.REGISTRATION_REFUSED, caller, waiting, None, facts)
-    return await list_registrations(tx, caller, ids=ids)
+    return await list_registrations(tx, caller, ids=ids, limit=len(ids))
 
 
 def _reach(caller: Caller) -> int | None:
