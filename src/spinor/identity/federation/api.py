@@ -32,7 +32,7 @@ class RegistrationSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-@routes.get("/api/auth/providers", scope=Public.DESCRIPTION)
+@routes.get("/api/identity-providers", scope=Public.DESCRIPTION)
 async def list_identity_providers(reads: Tx) -> list[PublicProvider]:
     """List the providers at which one can sign in."""
     return [
@@ -41,20 +41,20 @@ async def list_identity_providers(reads: Tx) -> list[PublicProvider]:
     ]
 
 
-@routes.get("/api/auth/identities", scope=Scope.SELF_READ)
+@routes.get("/api/identities", scope=Scope.SELF_READ)
 async def list_own_identities(tx: Tx, caller: Caller) -> list[Identity]:
     """List the logins and certificates that are yours."""
     return await service.list_identities(tx, caller.user_id)
 
 
-@routes.post("/api/auth/identities/unlink", scope=Scope.SELF_WRITE)
+@routes.post("/api/identities/unlink", scope=Scope.SELF_WRITE)
 async def unlink_identity(tx: Tx, caller: Caller, body: LinkedName) -> list[Identity]:
     """Give up a login of yours; what is left."""
     await service.unlink(tx, caller.user, caller.user_id, body.issuer, body.subject)
     return await service.list_identities(tx, caller.user_id)
 
 
-@routes.post("/api/auth/registrations/search", scope=Scope.MEMBERS_MANAGE)
+@routes.post("/api/registrations/search", scope=Scope.MEMBERS_MANAGE)
 async def search_registrations(tx: Tx, caller: Caller, body: RegistrationSearch) -> list[Registration]:
     """List the people who ask to be let into your VO, and those who did."""
     found = await service.list_registrations(
@@ -66,13 +66,13 @@ async def search_registrations(tx: Tx, caller: Caller, body: RegistrationSearch)
     return found
 
 
-@routes.post("/api/auth/registrations/approve", scope=Scope.MEMBERS_MANAGE)
+@routes.post("/api/registrations/approve", scope=Scope.MEMBERS_MANAGE)
 async def approve_registrations(tx: Tx, caller: Caller, body: Approval) -> list[Registration]:
     """Let people into your VO: all of them, or none."""
     return await service.approve(tx, caller, body.ids, body.group)
 
 
-@routes.post("/api/auth/registrations/refuse", scope=Scope.MEMBERS_MANAGE)
+@routes.post("/api/registrations/refuse", scope=Scope.MEMBERS_MANAGE)
 async def refuse_registrations(tx: Tx, caller: Caller, body: Refusal) -> list[Registration]:
     """Do not let people into your VO: all of them, or none."""
     return await service.refuse(tx, caller, body.ids, body.reason)

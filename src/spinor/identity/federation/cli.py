@@ -76,7 +76,7 @@ def _asked(verb: str, body: dict[str, object]) -> list[Registration]:
     from spinor.identity.federation.models import Registration
 
     with Client.from_environment() as client:
-        return client.post(f"/api/auth/registrations/{verb}", body, list[Registration])
+        return client.post(f"/api/registrations/{verb}", body, list[Registration])
 
 
 def _show(rows: list[Registration], as_json: bool, quiet: bool) -> None:
@@ -104,7 +104,7 @@ def link(provider: str) -> None:
     from spinor.terminal import say
 
     with Client.from_environment() as client:
-        name = _chosen_provider(client.get("/api/auth/providers", list[dict[str, str]]), provider)
+        name = _chosen_provider(client.get("/api/identity-providers", list[dict[str, str]]), provider)
         user = client.get("/api/auth/whoami", WhoAmI).user
         before = {(each.issuer, each.subject) for each in _identities()}
         address = f"{client.url}/account/link/{name}?user={user}"
@@ -135,7 +135,7 @@ def unlink(issuer: str, subject: str) -> None:
         raise BadInput("You have several logins of that issuer; name the subject too.")
     with Client.from_environment() as client:
         body = {"issuer": fitting[0].issuer, "subject": fitting[0].subject}
-        client.post("/api/auth/identities/unlink", body)
+        client.post("/api/identities/unlink", body)
     say(f"{fitting[0].subject} at {fitting[0].issuer} is no longer yours here.")
 
 
@@ -144,7 +144,7 @@ def _identities() -> list[Identity]:
     from spinor.identity.federation.models import Identity
 
     with Client.from_environment() as client:
-        return client.get("/api/auth/identities", list[Identity])
+        return client.get("/api/identities", list[Identity])
 
 
 def _show_identities(rows: list[Identity], as_json: bool, quiet: bool) -> None:

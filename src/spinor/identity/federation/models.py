@@ -2,9 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from spinor.identity.models import LinkedName
 
@@ -140,15 +141,15 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Let these in. Without a group it is the VO's first one for everyday work."""
 
-    ids: list[int]
+    ids: Annotated[list[int], Meta(max_length=1000)]
     group: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Do not let these in. The reason is shown to them."""
 
-    ids: list[int]
-    reason: str = ""
+    ids: Annotated[list[int], Meta(max_length=1000)]
+    reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

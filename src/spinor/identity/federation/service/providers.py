@@ -7,6 +7,8 @@ from spinor.errors import Conflict, NotFound
 from spinor.identity.federation import rules, store
 from spinor.identity.federation.models import Event, GivenMembership, Happening, Provider
 from spinor.identity.models import WantedUser
+from spinor.identity.tokens import CHANGED
+from spinor.signals import notify
 
 
 class UnknownProvider(NotFound):
@@ -76,3 +78,5 @@ async def note_changes(tx: Tx, actor: str, given: list[GivenMembership], taken: 
         }
         happening = Happening(event=Event.MEMBERSHIPS_CHANGED, user_id=user_id, actor=actor, facts=facts)
         await store.insert_happening(tx, happening)
+    if taken:
+        await notify(tx, CHANGED)
