@@ -86,8 +86,7 @@ CREATE FUNCTION identity.is_suspended(of_user integer, in_vo integer) RETURNS bo
 
 CREATE TYPE identity.session_kind AS ENUM (
     'person',   -- a sign-in, with refresh tokens
-    'service',  -- a client that acts as a robot user
-    'payload'   -- one attempt of a job: ends with it
+    'service'   -- a client that acts as a robot user
 );
 
 -- One sign-in. Every token of it names it (`sid`), and none is taken any more once it has ended.
@@ -106,7 +105,7 @@ CREATE TABLE identity.session (
     used_at     timestamptz NOT NULL DEFAULT now(),   -- The last time that it gave a token.
     expires_at  timestamptz NOT NULL,
     ended_at    timestamptz,
-    ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension', 'job' …
+    ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension' …
 );
 CREATE INDEX session_of_user ON identity.session (user_id, opened_at);
 CREATE INDEX session_expiry ON identity.session (expires_at);
@@ -221,6 +220,78 @@ CREATE TABLE identity.device_guess (
 CREATE INDEX device_guess_time ON identity.device_guess (guessed_at);
 
 -- federation: sign-ins under way, registrations
+
+-- The OpenID providers of the newest configuration.revision.
+CREATE TABLE identity.provider (
+    name        text COLLATE "C" PRIMARY KEY,
+    issuer      text COLLATE "C" NOT NULL CONSTRAINT provider_issuer_unique UNIQUE,
+    settings    jsonb NOT NULL                  -- identity.federation.models.Provider; no secret is in it.
+);
+
+-- What a provider said last about a person; memberships by its rules follow from that.
+CREATE TABLE identity.provider_account (
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    provider    text COLLATE "C" NOT NULL,
+    sub         text COLLATE "C" NOT NULL,      -- `sub` of its tokens, where the subject is another claim.
+    facts       jsonb NOT NULL,                 -- identity.federation.models.Facts
+    checked_at  timestamptz NOT NULL DEFAULT now(),
+    asking_at   timestamptz,                    -- Somebody is asking the provider again since then.
+    refresh_sealed bytea,                       -- The provider's refresh token, sealed with a key outside the database.
+    PRIMARY KEY (issuer, subject),
+    FOREIGN KEY (issuer, subject) REFERENCES identity.linked_identity ON DELETE CASCADE
+);
+CREATE INDEX provider_account_provider ON identity.provider_account (provider);
+
+-- A person whom a provider has proven, who has no account, and who may ask for one in this browser.
+CREATE TABLE identity.newcomer (
+    cookie_hash bytea PRIMARY KEY,              -- SHA-256; the cookie itself is never stored.
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    expires_at  timestamptz NOT NULL
+);
+
+CREATE TYPE identity.registration_state AS ENUM (
+    'waiting',      -- -> approved, refused
+    'approved',
+    'refused'       -- The same person may ask again.
+);
+
+-- Somebody whom a provider has proven asks to be let into a VO.
+CREATE TABLE identity.registration (
+    registration_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    provider    text COLLATE "C" NOT NULL,
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    message     text NOT NULL DEFAULT '',
+    address     text NOT NULL DEFAULT '',
+    state       identity.registration_state NOT NULL DEFAULT 'waiting',
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    user_id     integer REFERENCES identity.user_account,
+    group_id    integer REFERENCES identity.vo_group,
+    decided_by  text,
+    decided_at  timestamptz,
+    reason      text NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX registration_waiting_unique ON identity.registration (vo_id, issuer, subject) WHERE state = 'waiting';
+CREATE INDEX registration_of_vo ON identity.registration (vo_id, registration_id);
+CREATE INDEX registration_of_person ON identity.registration (issuer, subject);
+CREATE INDEX registration_address ON identity.registration (address, asked_at);
+
+-- What happened to people and their logins, for ever: accounts made, logins linked, people let in.
+CREATE TABLE identity.happening (
+    happening_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    happened_at timestamptz NOT NULL DEFAULT now(),
+    event       text NOT NULL,                  -- identity.federation.models.Event
+    user_id     integer REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo,
+    actor       text NOT NULL,                  -- A user, or 'provider:<name>'.
+    address     text NOT NULL DEFAULT '',
+    facts       jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX happening_user ON identity.happening (user_id, happening_id);
+CREATE INDEX happening_vo ON identity.happening (vo_id, happening_id);
 
 -- delegation: proxies, certificates of the online CA
 
