@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,6 @@ class Wish:
     signs: bool = True
     is_ca: bool = False
     key: Key = field(default_factory=new_key)
-    hash: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = ()
 
 
@@ -72,11 +72,11 @@ class Host:
 @dataclass
 class Authority:
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Key
 
     @staticmethod
-    def root(common_name: str = "Grid CA", organization: str = "grid") -> "Authority":
-        key, name = new_key(), dn(common_name, organization)
+    def root(common_name: str = "Grid CA", organization: str = "grid", key: Key | None = None) -> "Authority":
+        key, name = key or new_key(), dn(common_name, organization)
         return Authority(_ca(name, name, key, key, None), key)
 
     def below(self, common_name: str = "Site CA", path_length: int | None = 0, **changes: timedelta) -> "Authority":
@@ -123,7 +123,7 @@ def host_certificate(wish: Wish, issuer: x509.Name, signer: Key) -> x509.Certifi
     builder = builder.add_extension(authority, critical=False)
     for extension, critical in wish.extensions:
         builder = builder.add_extension(extension, critical)
-    return builder.sign(signer, wish.hash)  # type: ignore[arg-type]
+    return builder.sign(signer, hashes.SHA256())
 
 
 def self_signed(wish: Wish | None = None) -> Host:
@@ -141,7 +141,9 @@ def key_pem(key: Key) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(host: Host, folder: Path, *, wants_certificate: bool = False) -> Iterator[int]:
+def serving(
+    host: Host, folder: Path, *, wants_certificate: bool = False, address: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
     """A TLS server of the standard library with this certificate, however bad; gives its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -150,7 +152,7 @@ def serving(host: Host, folder: Path, *, wants_certificate: bool = False) -> Ite
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=pem(host.certificate).decode())
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((address, port)) as listener:
         thread = threading.Thread(target=_answer, args=(listener, context), daemon=True)
         thread.start()
         try:
@@ -198,3 +200,18 @@ def _usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
         digital_signature=signs, content_commitment=False, key_encipherment=True, data_encipherment=False,
         key_agreement=False, key_cert_sign=certifies, crl_sign=certifies, encipher_only=False, decipher_only=False,
     )  # fmt: skip
+
+
+def signed_by_openssl(authority: Authority, folder: Path, digest: str) -> Host:
+    """With a hash so weak that the cryptography library signs nothing with it any more."""
+    key = new_key()
+    request = x509.CertificateSigningRequestBuilder().subject_name(dn(NAME)).sign(key, hashes.SHA256())
+    files = {"ca": pem(authority.certificate), "ca-key": key_pem(authority.key)}
+    files |= {"request": request.public_bytes(serialization.Encoding.PEM)}
+    files |= {"extensions": f"subjectAltName=DNS:{NAME}\nextendedKeyUsage=serverAuth\n".encode()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    command = ["openssl", "x509", "-req", "-in", "request", "-CA", "ca", "-CAkey", "ca-key", f"-{digest}"]
+    command += ["-extfile", "extensions", "-days", "100", "-CAcreateserial"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    return Host([x509.load_pem_x509_certificate(done.stdout)], key)

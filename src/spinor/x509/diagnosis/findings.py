@@ -104,6 +104,7 @@ RULES: dict[str, Rule] = {
     "signing-policy": Rule(
         "the CA's signing_policy file (EACL)", "Ask the CA that your name belongs to, or update the trust directory."
     ),
+    "name-constraint": Rule("RFC 5280 section 6.1.3 (b)", "Ask a CA that may issue this name."),
     # Revocation.
     "crl-missing": Rule(_CRL, _FETCH_CRL),
     "crl-expired": Rule(_CRL, _FETCH_CRL),

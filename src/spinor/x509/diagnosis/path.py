@@ -7,6 +7,7 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from spinor.x509.constraints import violates
 from spinor.x509.diagnosis.findings import Finding, Severity, finding
 from spinor.x509.diagnosis.substance import extension, extension_findings, moment, span, strength_findings
 from spinor.x509.diagnosis.trusting import Trust, is_signed_by
@@ -60,6 +61,7 @@ def path_findings(
         if depth in path.from_trust and not _is_allowed(ca, issued, trust):
             sentence = f"The signing policy of {shown_dn(ca.subject)} does not allow it to issue this name."
             yield finding("signing-policy", shown_dn(issued.subject), sentence)
+        yield from _constraint_findings(ca, path.steps[:depth])
         if crl is not CRLPolicy.IGNORE:
             yield from _revocation_findings(issued, ca, trust, now, crl)
 
@@ -124,6 +126,20 @@ def _order_findings(path: Path, sent: Sequence[x509.Certificate]) -> Iterator[Fi
     if strangers and not path.missing:
         names = ", ".join(shown_dn(each.subject) for each in strangers)
         yield finding("chain-disordered", subject, f"Certificates that do not belong to its chain are given: {names}.")
+
+
+def _constraint_findings(ca: x509.Certificate, below: Sequence[x509.Certificate]) -> Iterator[Finding]:
+    constraints = extension(ca, ExtensionOID.NAME_CONSTRAINTS)
+    if constraints is None or not isinstance(constraints.value, x509.NameConstraints):
+        return
+    for certificate in below:
+        try:
+            name = violates(constraints.value, certificate)
+        except ValueError:
+            continue  # Names that cannot be decoded are told of already.
+        if name is not None:
+            sentence = f"{shown_dn(ca.subject)} may not issue the name {name} (its nameConstraints)."
+            yield finding("name-constraint", shown_dn(certificate.subject), sentence)
 
 
 def _issuer_findings(ca: x509.Certificate, depth: int, now: datetime, *, of_anchor: bool) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ _UNDERSTOOD = {
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.NAME_CONSTRAINTS, ExtensionOID.CERTIFICATE_POLICIES,
     ExtensionOID.POLICY_CONSTRAINTS, ExtensionOID.INHIBIT_ANY_POLICY, ExtensionOID.POLICY_MAPPINGS, _PROXY,
 }  # fmt: skip
-_WEAK_SIGNATURES = {
+WEAK_SIGNATURES = {
     SignatureAlgorithmOID.RSA_WITH_MD5: "MD5",
     SignatureAlgorithmOID.RSA_WITH_SHA1: "SHA-1",
     SignatureAlgorithmOID.ECDSA_WITH_SHA1: "SHA-1",
@@ -96,7 +96,7 @@ def strength_findings(certificate: x509.Certificate, subject: str, *, of_anchor:
         yield finding("weak-key", subject, f"Its EC key has {key.key_size} bits; {LEAST_EC_BITS} are the least.")
     elif isinstance(key, dsa.DSAPublicKey):
         yield finding("weak-key", subject, "Its key is for DSA, which no TLS 1.3 client takes.")
-    weak = _WEAK_SIGNATURES.get(certificate.signature_algorithm_oid)
+    weak = WEAK_SIGNATURES.get(certificate.signature_algorithm_oid)
     if weak and not of_anchor:
         yield finding("weak-hash", subject, f"It is signed with {weak}, which can be forged.")
 

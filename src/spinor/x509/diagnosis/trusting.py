@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from spinor.errors import NotFound
+from spinor.x509.diagnosis.substance import WEAK_SIGNATURES
 from spinor.x509.dn import shown_dn
 from spinor.x509.refusals import ChainCRLUnusable
 from spinor.x509.trust import TrustStore
@@ -88,11 +89,11 @@ def usual_trust() -> Path | None:
 
 
 def is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool | None:
-    """Whether the CA's key made this signature; None when its algorithm is one that nobody checks any more."""
+    """Whether the CA, whose name is right, made this signature; None when nobody checks its hash any more."""
+    if certificate.signature_algorithm_oid in WEAK_SIGNATURES:
+        return None
     try:
         certificate.verify_directly_issued_by(ca)
-    except UnsupportedAlgorithm:
-        return None
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
