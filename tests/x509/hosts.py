@@ -142,7 +142,13 @@ def key_pem(key: Key) -> bytes:
 
 @contextlib.contextmanager
 def serving(
-    host: Host, folder: Path, *, wants_certificate: bool = False, address: str = "127.0.0.1", port: int = 0
+    host: Host,
+    folder: Path,
+    *,
+    wants_certificate: bool = False,
+    answer: bytes = b"",
+    address: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[int]:
     """A TLS server of the standard library with this certificate, however bad; gives its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -153,7 +159,7 @@ def serving(
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=pem(host.certificate).decode())
     with socket.create_server((address, port)) as listener:
-        thread = threading.Thread(target=_answer, args=(listener, context), daemon=True)
+        thread = threading.Thread(target=_answer, args=(listener, context, answer), daemon=True)
         thread.start()
         try:
             yield listener.getsockname()[1]
@@ -162,7 +168,7 @@ def serving(
             thread.join()
 
 
-def _answer(listener: socket.socket, context: ssl.SSLContext) -> None:
+def _answer(listener: socket.socket, context: ssl.SSLContext, answer: bytes) -> None:
     while True:
         try:
             plain, _ = listener.accept()
@@ -172,7 +178,9 @@ def _answer(listener: socket.socket, context: ssl.SSLContext) -> None:
             plain.settimeout(5)
             try:
                 with context.wrap_socket(plain, server_side=True) as connection:
-                    assert connection.recv(1) == b""  # Whoever only looks never sends anything.
+                    # Whoever only looks never sends anything.
+                    assert bool(connection.recv(4096)) is bool(answer)
+                    connection.sendall(answer)
             except OSError:
                 continue  # The client refused the certificate, which is the point.
 

@@ -1,0 +1,170 @@
+"""Every client context is strict, and takes up changed CAs; every one in the source comes from one place."""
+
+import ast
+import logging
+import shutil
+import socket
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+
+from spinor.client import Client, ServerNotTrusted
+from spinor.credentials import Server
+from spinor.x509.tls import client_context
+from spinor_pilot.server import _tls as pilot_context
+
+from . import pki
+from .hosts import Authority, Wish, pem, serving
+
+SOURCE = Path(__file__).parents[2] / "src"
+CA, OTHER = Authority.root(), Authority.root("Other CA", "elsewhere")
+LOCAL = Wish(dns=["localhost"], addresses=["127.0.0.1"])
+
+
+def accepts(context: ssl.SSLContext, port: int, name: str = "localhost") -> bool:
+    with socket.create_connection(("127.0.0.1", port), 5) as plain:
+        try:
+            context.wrap_socket(plain, server_hostname=name).close()
+        except ssl.SSLCertVerificationError:
+            return False
+    return True
+
+
+def test_the_common_name_opens_nothing(tmp_path: Path) -> None:
+    """Python's own default would take it."""
+    host = CA.host(Wish(common_name="localhost", dns=[]))
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(pem(CA.certificate))
+    with serving(host, tmp_path) as port:
+        assert accepts(ssl.create_default_context(cafile=str(ca)), port)
+        assert not accepts(client_context(ca), port)
+        assert not accepts(pilot_context(ca.read_text()), port)
+        client = Client(f"https://localhost:{port}", Server(ca_file=str(ca)), token="a.b.c")
+        client.patient = False
+        with pytest.raises(ServerNotTrusted, match="Hostname mismatch"):
+            client.get("/api/health")
+
+
+def test_a_changed_ca_file_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(pem(OTHER.certificate))
+    context = client_context(ca)
+    caplog.set_level(logging.INFO, "spinor.x509.tls")
+    with serving(CA.host(LOCAL), tmp_path) as port:
+        assert not accepts(context, port)
+        ca.write_bytes(pem(OTHER.certificate, CA.certificate))
+        assert accepts(context, port)
+        ca.write_bytes(pem(CA.certificate)[:200])  # Half written: what was there before stays.
+        assert accepts(context, port)
+        ca.unlink()
+        assert accepts(context, port)
+        ca.write_bytes(pem(OTHER.certificate))
+        assert not accepts(context, port)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
+
+
+@pytest.mark.parametrize("is_hashed", [True, False], ids=["as IGTF's", "of *.pem files"])
+def test_a_changed_directory_is_taken_up(tmp_path: Path, is_hashed: bool) -> None:
+    place = tmp_path / "certificates"
+
+    def put(authority: Authority, name: str) -> None:
+        place.mkdir(exist_ok=True)
+        if is_hashed:
+            pki.write_authority(place, pki.Authority(authority.certificate, authority.key))
+        else:
+            (place / f"{name}.pem").write_bytes(pem(authority.certificate))
+
+    put(OTHER, "other")
+    context = client_context(place)
+    with serving(CA.host(LOCAL), tmp_path) as port:
+        assert not accepts(context, port)
+        put(CA, "ca")
+        assert accepts(context, port)
+        shutil.rmtree(place)
+        put(OTHER, "other")
+        assert not accepts(context, port)
+
+
+def test_httpx_takes_it_up_on_its_next_connection(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(pem(OTHER.certificate))
+    empty = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    with httpx.Client(verify=client_context(ca)) as client, serving(CA.host(LOCAL), tmp_path, answer=empty) as port:
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            client.get(f"https://localhost:{port}/")
+        ca.write_bytes(pem(CA.certificate))
+        assert client.get(f"https://localhost:{port}/").status_code == 204
+
+
+def test_a_ca_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        client_context(tmp_path / "absent.pem")
+    (tmp_path / "broken.pem").write_text("-----BEGIN")
+    with pytest.raises(ssl.SSLError):
+        client_context(tmp_path / "broken.pem")
+
+
+# ------------------------------------------------------------------------------------- the source
+
+# The pilot is one file of the standard library, and has a context of its own.
+MAKERS = {"spinor/x509/tls.py", "spinor/x509/diagnosis/looking.py", "spinor_pilot/server.py"}
+WORDS = {"SSLContext", "create_default_context", "_create_unverified_context", "_create_default_https_context"}
+
+
+def test_contexts_are_made_in_one_place() -> None:
+    made = {
+        str(file.relative_to(SOURCE))
+        for file in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and _called(node) in WORDS
+    }
+    assert made == MAKERS
+
+
+def test_only_the_diagnosis_looks_without_verifying() -> None:
+    unverified = {
+        str(file.relative_to(SOURCE))
+        for file in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr == "CERT_NONE")
+        or (isinstance(node, ast.keyword) and node.arg in ("verify", "check_hostname") and _is_false(node.value))
+        or (isinstance(node, ast.Assign) and _sets_check_hostname_false(node))
+    }
+    assert unverified == {"spinor/x509/diagnosis/looking.py"}
+
+
+def test_every_http_client_is_given_a_context() -> None:
+    """httpx and urllib would trust by rules of their own."""
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            given = {keyword.arg for keyword in node.keywords}
+            if _called(node) == "HTTPSConnection":
+                assert "context" in given, f"{file}:{node.lineno}"
+            if _called(node) in ("AsyncClient", "HTTPTransport", "AsyncHTTPTransport") or _is_httpx_call(node):
+                assert "verify" in given, f"{file}:{node.lineno}"
+            assert _called(node) != "urlopen", f"{file}:{node.lineno}"
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _is_httpx_call(node: ast.Call) -> bool:
+    function = node.func
+    verbs = ("Client", "get", "post", "put", "delete", "request", "stream")
+    is_httpx = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
+    return is_httpx and function.value.id == "httpx" and function.attr in verbs  # type: ignore[attr-defined]
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def _sets_check_hostname_false(node: ast.Assign) -> bool:
+    targets = [target.attr for target in node.targets if isinstance(target, ast.Attribute)]
+    return "check_hostname" in targets and _is_false(node.value)
