@@ -316,7 +316,7 @@ class Client:
                 self.close()
                 raise ServerNotTrusted(
                     f"The certificate of {self.url} is not trusted ({error.verify_message}); "
-                    "set SPINOR_CA_FILE to the file of its certificate authority, or see `spinor doctor`."
+                    "set SPINOR_CA_FILE to the file of its certificate authority, or see `spinor doctor cert`."
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()

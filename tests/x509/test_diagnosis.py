@@ -232,6 +232,11 @@ def test_every_rule_has_a_source_and_a_remedy() -> None:
         assert any(word in rule.source for word in ("section", "IGTF", "signing_policy", "OpenSSL")), code
 
 
+def test_every_rule_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "check-a-certificate.md").read_text()
+    assert [code for code in RULES if f"`{code}`" not in page] == []
+
+
 def case(host: Host, **changes: Any) -> Case:
     return Case(chain=host.chain, now=NOW, **changes)
 

@@ -13,7 +13,7 @@ FAULTS_FOUND = 1
 
 
 @click.command()
-@click.argument("what", metavar="FILE|HOST[:PORT]")
+@click.argument("what", metavar="[FILE|HOST[:PORT]]", required=False)
 @click.option("--name", help="The name that clients ask for. Else HOST itself; for a FILE, names are not compared.")
 @click.option("--alias", "is_alias", is_flag=True, help="The name is an alias: look at every address behind it.")
 @click.option(
@@ -32,16 +32,25 @@ FAULTS_FOUND = 1
 @click.option("--key", type=click.Path(path_type=Path), help="The private key that goes with FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one a line.")
 def cert(
-    what: str, name: str | None, is_alias: bool, ca: Path | None, crl: str, key: Path | None, as_json: bool
+    what: str | None, name: str | None, is_alias: bool, ca: Path | None, crl: str, key: Path | None, as_json: bool
 ) -> None:
     """Say what is wrong with a host certificate, by which rule, and the remedy.
 
-    Of a host, the certificates that it sends are looked at; nothing else is asked of it. Exits 1 when there is a fault,
-    3 when there is no such file or the host does not answer. Warnings do not change the exit code.
+    Of a host, the certificates that it sends are looked at; nothing else is asked of it. Without an argument, it is the
+    server that your commands talk to. Exits 1 when there is a fault, 3 when there is no such file or the host does not
+    answer. Warnings do not change the exit code.
     """
+    import warnings
+
+    from cryptography.utils import CryptographyDeprecationWarning
+
     from spinor.x509.diagnosis.report import Wishes, report_on_file, reports_on_host
     from spinor.x509.trust import CRLPolicy
 
+    # Some CAs that every system trusts were made carelessly; that is not what was asked for.
+    warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    if what is None:
+        what, ca = _own_server(ca)
     wishes = Wishes(name=name, is_alias=is_alias, ca=ca, crl=CRLPolicy(crl.replace("-", "_")), key=key)
     if _is_file(what):
         reports = [report_on_file(Path(what), wishes)]
@@ -53,6 +62,13 @@ def cert(
         _print(report, as_json=as_json)
     if any(report.faults for report in reports):
         sys.exit(FAULTS_FOUND)
+
+
+def _own_server(ca: Path | None) -> tuple[str, Path | None]:
+    from spinor import credentials
+
+    url, server = credentials.current_server()
+    return url, ca or (Path(server.ca_file) if server.ca_file else None)
 
 
 def _is_file(what: str) -> bool:

@@ -1,6 +1,7 @@
 """What a diagnosis trusts: a directory of CAs, or one file of them."""
 
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from spinor.x509.diagnosis.substance import WEAK_SIGNATURES
 from spinor.x509.dn import shown_dn
 from spinor.x509.refusals import ChainCRLUnusable
 from spinor.x509.trust import TrustStore
+
+_BLOCK = re.compile(rb"-----BEGIN (?:X509 CRL|CERTIFICATE)-----.+?-----END [A-Z0-9 ]+-----", re.DOTALL)
 
 
 class NoSuchFile(NotFound):
@@ -72,13 +75,21 @@ def open_trust(path: Path) -> Trust:
     """What this file or directory of CAs says."""
     if path.is_dir():
         return TrustStore(path)
-    content = read_chain(path)
-    blocks = path.read_bytes().split(b"-----BEGIN X509 CRL-----")[1:]
-    try:
-        crls = [x509.load_pem_x509_crl(b"-----BEGIN X509 CRL-----" + block) for block in blocks]
-    except ValueError as error:
-        raise NoSuchFile(f"{path} holds a CRL that cannot be read ({error}).") from None
-    return Bundle(content, crls)
+    content = path.read_bytes()
+    if b"-----BEGIN" not in content:
+        return Bundle(read_chain(path))
+    certificates, crls = [], []
+    for block in _BLOCK.findall(content):
+        try:
+            if b"X509 CRL" in block:
+                crls.append(x509.load_pem_x509_crl(block))
+            else:
+                certificates.append(x509.load_pem_x509_certificate(block))
+        except ValueError:
+            continue  # Bundles of a system hold old certificates that are no longer read; they anchor nothing here.
+    if not certificates:
+        raise NoSuchFile(f"{path} holds no certificate of a CA.")
+    return Bundle(certificates, crls)
 
 
 def usual_trust() -> Path | None:
