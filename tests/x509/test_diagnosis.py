@@ -1,8 +1,6 @@
 """One real TLS server per fault: what `spinor doctor cert` finds, and what Python and OpenSSL say of it."""
 
 import json
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,19 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from spinor.cli import report, root
-from spinor.errors import SpinorError
-from spinor.x509.diagnosis import RULES, Bundle, Case, cli, diagnose, looking
-from spinor.x509.diagnosis import report as reporting
+from spinor.x509.diagnosis import RULES, Bundle, Case, diagnose
 
 from . import pki
-from .hosts import NAME, NOW, Authority, Host, Wish, key_pem, new_key, pem, self_signed, serving, signed_by_openssl
+from .doctor import doctor
+from .hosts import (
+    NAME,
+    NOW,
+    Authority,
+    Host,
+    Wish,
+    dn,
+    host_certificate,
+    new_key,
+    pem,
+    self_signed,
+    serving,
+    signed_by_openssl,
+)
 
 DAY = timedelta(days=1)
 CA = Authority.root()
@@ -123,6 +131,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
         SITE.host(), ["-chain-incomplete"], trusted=[CA.certificate, SITE.certificate]
     ),
     "disordered": lambda _: Scene(_disordered(), ["-chain-disordered"]),
+    "CA first": lambda _: Scene(_reversed(), ["chain-disordered"], **BAD),
     "same name, other key": lambda _: Scene(GOOD_HOST, ["signature-wrong"], [Authority.root().certificate], **BAD),
     "issued by a host": lambda _: Scene(_issued_by_a_host(), ["issuer-not-a-ca", "issuer-may-not-sign"], **BAD),
     "too many CAs": lambda _: Scene(_too_deep(), ["path-too-long"], **BAD),
@@ -168,6 +177,12 @@ def _disordered() -> Host:
     return Host([host.chain[0], host.chain[2], host.chain[1]], host.key)
 
 
+def _reversed() -> Host:
+    """As somebody does who has concatenated the files in the wrong order, and serves the CA's key with it."""
+    host = SITE.host()
+    return Host([SITE.certificate, host.certificate], SITE.key)
+
+
 def _issued_by_a_host() -> Host:
     above = CA.host(Wish(common_name="above"))
     forger = Authority(above.certificate, above.key)
@@ -186,15 +201,6 @@ def _expired_site() -> Host:
 
 def _forged_crl() -> bytes:
     return Authority(CA.certificate, new_key()).crl().public_bytes(Encoding.PEM)
-
-
-def doctor(*words: str) -> tuple[int, str]:
-    """As the root command runs it, with its exit codes."""
-    done: Result = CliRunner().invoke(root, ["doctor", "cert", *words])
-    if isinstance(done.exception, SpinorError):
-        return report(done.exception), done.exception.message
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -253,23 +259,6 @@ def test_an_alias_is_told_by_the_canonical_name() -> None:
     assert codes(host, name="srm.example.org", known_as=["elsewhere.example.org"]) == ["name-missing"]
 
 
-def test_every_address_behind_an_alias_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hosts behind one name, of which only one has the alias in its certificate; the resolver is the test's."""
-    good, bad = wish(dns=["srm.example.org"]), wish(dns=["node2.example.org"])
-    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
-    with serving(good, tmp_path) as port, serving(bad, tmp_path, address="127.0.0.2", port=port):
-        monkeypatch.setattr(reporting, "addresses", lambda *_: ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
-        monkeypatch.setattr(reporting, "other_names", lambda _: ["node2.example.org"])
-        code, shown = doctor(f"srm.example.org:{port}", "--alias", "--ca", str(tmp_path / "ca.pem"), "--json")
-        one_only = doctor(f"srm.example.org:{port}", "--ca", str(tmp_path / "ca.pem"), "--json")
-    first, second = map(json.loads, shown.splitlines())
-    assert code == 1
-    assert first["findings"] == []
-    assert [each["code"] for each in second["findings"]] == ["alias-missing"]
-    assert "127.0.0.2" in second["source"]
-    assert one_only[0] == 0
-
-
 def test_without_a_name_only_the_certificate_is_judged() -> None:
     assert codes(wish(dns=["a.example.org"])) == []
     assert codes(wish(dns=[])) == ["no-names"]
@@ -281,6 +270,15 @@ def test_without_a_name_only_the_certificate_is_judged() -> None:
 def test_a_proxy_is_no_host() -> None:
     proxy_info = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), b"\x30\x00")
     assert codes(wish(extensions=[(proxy_info, True)])) == ["is-a-proxy"]
+
+
+def test_a_circle_of_cas_has_an_end() -> None:
+    one, two = new_key(), new_key()
+    first = host_certificate(Wish(common_name="One", is_ca=True, key=one), dn("Two"), two)
+    second = host_certificate(Wish(common_name="Two", is_ca=True, key=two), dn("One"), one)
+    host = host_certificate(Wish(), first.subject, one)
+    found = diagnose(Case(chain=[host, first, second], now=NOW, trust=Bundle([CA.certificate])))
+    assert found[0].code == "path-too-long"
 
 
 def test_name_constraints_of_a_ca() -> None:
@@ -297,97 +295,3 @@ def test_clocks_are_compared() -> None:
     [found] = diagnose(case(wish(begins=timedelta(hours=3))))
     assert "3 h 00 min earlier" in found.sentence
     assert "clock is behind" in found.remedy
-
-
-# ------------------------------------------------------------------------------------- files
-
-
-def test_a_file_and_its_key(tmp_path: Path) -> None:
-    certificate, key = GOOD_HOST.write(tmp_path)
-    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
-    words = [str(certificate), "--name", NAME, "--ca", str(tmp_path / "ca.pem"), "--key", str(key)]
-    code, shown = doctor(*words)
-    assert (code, "no faults, no warnings" in shown) == (0, True), shown
-    key.chmod(0o640)
-    code, shown = doctor(*words)
-    assert (code, "WARNING  key-exposed" in shown) == (0, True), shown
-    key.chmod(0o644)
-    code, shown = doctor(*words)
-    assert (code, "FAULT    key-exposed" in shown, "mode 644" in shown) == (1, True, True), shown
-    key.chmod(0o600)
-    secret = key_pem(GOOD_HOST.key).decode()
-    for content, expected in {
-        key_pem(new_key()): "key-foreign",
-        b"nonsense": "key-unreadable",
-        GOOD_HOST.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")): "passphrase",
-    }.items():
-        key.write_bytes(content)
-        code, shown = doctor(*words)
-        assert code == 1
-        assert expected in shown
-        assert secret.splitlines()[1] not in shown
-    key.unlink()
-    assert "key-unreadable" in doctor(*words)[1]
-
-
-def test_a_key_in_the_same_file(tmp_path: Path) -> None:
-    file = tmp_path / "both.pem"
-    file.write_bytes(pem(GOOD_HOST.certificate) + key_pem(GOOD_HOST.key))
-    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
-    file.chmod(0o644)
-    code, shown = doctor(str(file), "--ca", str(tmp_path / "ca.pem"))
-    assert (code, "key-exposed" in shown) == (1, True)
-
-
-def test_what_is_not_there(tmp_path: Path) -> None:
-    assert doctor(str(tmp_path / "absent.pem"))[0] == 3
-    (tmp_path / "empty.pem").touch()
-    assert doctor(str(tmp_path / "empty.pem"))[0] == 3
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        code, sentence = doctor(f"127.0.0.1:{nobody.getsockname()[1]}")
-        assert (code, "refused" in sentence) == (3, True)
-    with socket.create_server(("127.0.0.1", 0)) as dumb:
-        talker = threading.Thread(target=_say_hello, args=(dumb,))
-        talker.start()
-        code, sentence = doctor(f"127.0.0.1:{dumb.getsockname()[1]}")
-        talker.join()
-        assert (code, "does not speak TLS" in sentence) == (3, True)
-    assert doctor("no-such-host.invalid")[0] == 3
-    assert doctor("two words")[0] == 2
-    assert doctor("localhost:99999")[0] == 2
-    assert doctor("localhost", "--key", "x")[0] == 2
-    assert doctor("localhost", "--name", "*.org")[0] == 2
-
-
-def _say_hello(listener: socket.socket) -> None:
-    plain, _ = listener.accept()
-    with plain:
-        plain.sendall(b"220 mail.example.org\r\n" * 20)
-        plain.recv(4096)
-
-
-def test_a_server_that_wants_a_clients_certificate(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
-    with serving(GOOD_HOST, tmp_path, wants_certificate=True) as port:
-        words = [f"127.0.0.1:{port}", "--name", NAME, "--ca", str(tmp_path / "ca.pem")]
-        code, shown = doctor(*words)
-    assert (code, "could not tell" in shown) == (0, True), shown
-
-
-def test_what_others_refuse_is_a_finding_even_if_no_rule_of_ours_explains_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    certificate, _ = GOOD_HOST.write(tmp_path)
-    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
-    refusal = looking.Verdict(by="openssl verify", code="refused-by-openssl", accepts=False, says="something new")
-    monkeypatch.setattr(reporting, "openssl_verdict", lambda *_, **__: refusal)
-    code, shown = doctor(str(certificate), "--ca", str(tmp_path / "ca.pem"))
-    assert (code, "refused-by-openssl: openssl verify refuses it: something new." in shown) == (1, True)
-
-
-def test_a_urls_host_and_plain_addresses(tmp_path: Path) -> None:
-    assert cli._host_and_port("https://se.example.org:8443/path") == ("se.example.org", 8443)
-    assert cli._host_and_port("[::1]:8443") == ("::1", 8443)
-    assert cli._host_and_port("::1") == ("::1", 443)
-    assert cli._host_and_port("se.example.org") == ("se.example.org", 443)

@@ -98,6 +98,18 @@ def test_httpx_takes_it_up_on_its_next_connection(tmp_path: Path) -> None:
         assert client.get(f"https://localhost:{port}/").status_code == 204
 
 
+async def test_httpx_on_asyncio_too(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(pem(OTHER.certificate))
+    empty = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    async with httpx.AsyncClient(verify=client_context(ca)) as client:
+        with serving(CA.host(LOCAL), tmp_path, answer=empty) as port:
+            with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+                await client.get(f"https://localhost:{port}/")
+            ca.write_bytes(pem(CA.certificate))
+            assert (await client.get(f"https://localhost:{port}/")).status_code == 204
+
+
 def test_a_ca_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         client_context(tmp_path / "absent.pem")

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _UNBEARABLE = frozenset(
     {
         "no-names", "names-unreadable", "name-missing", "address-missing", "wildcard-misused", "wildcard-too-shallow",
-        "ip-as-dns-name", "expired", "not-yet-valid", "key-unreadable", "key-foreign",
+        "ip-as-dns-name", "chain-disordered", "expired", "not-yet-valid", "key-unreadable", "key-foreign",
     }
 )  # fmt: skip
 

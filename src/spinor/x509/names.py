@@ -37,7 +37,10 @@ class HostNames(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.dns or self.addresses)
 
     def __str__(self) -> str:
-        return ", ".join([*map(_printable, self.dns), *map(str, self.addresses)])
+        return ", ".join(self.listed())
+
+    def listed(self) -> list[str]:
+        return [*map(_printable, self.dns), *map(str, self.addresses)]
 
     def cover(self, name: str) -> bool:
         """Whether a client that asks for this name accepts the certificate."""

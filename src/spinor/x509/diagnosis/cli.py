@@ -101,7 +101,7 @@ def _print(report: "Report", *, as_json: bool) -> None:
         return
     rows = {
         "certificate": report.subject,
-        "names": report.names or "none",
+        "names": ", ".join(report.names) or "none",
         "issuer": report.issuer,
         "valid": f"{report.not_before:%Y-%m-%d %H:%M} to {report.not_after:%Y-%m-%d %H:%M} UTC",
         "key": report.key,

@@ -43,18 +43,32 @@ def find_path(sent: Sequence[x509.Certificate], trust: Trust, place: str) -> Pat
         offered = [each for each in sent[1:] if each.subject == last.issuer]
         issuer = next((each for each in [*anchors, *offered] if is_signed_by(last, each) is not False), None)
         if issuer is None or len(steps) == _LONGEST_PATH:
-            lack = _wrong_signature(subject, last) if anchors or offered else _no_issuer(sent, last, trust, place)
+            if issuer is not None:
+                lack = finding("path-too-long", subject, f"There is no end to its chain after {_LONGEST_PATH} issuers.")
+            elif anchors or offered:
+                lack = _wrong_signature(subject, last)
+            else:
+                lack = _no_issuer(sent, last, trust, place)
             return Path(steps=tuple(steps), from_trust=frozenset(from_trust), missing=(lack,))
         if issuer in anchors:
             from_trust.add(len(steps))
         steps.append(issuer)
 
 
+def host_first(chain: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """The chain with the host's own certificate in front, should somebody have put a CA there."""
+    issuers = {each.issuer for each in chain if each.issuer != each.subject}
+    if chain[0].subject not in issuers:
+        return list(chain)
+    host = next((each for each in chain if each.subject not in issuers), chain[0])
+    return [host, *(each for each in chain if each is not host)]
+
+
 def path_findings(
     path: Path, sent: Sequence[x509.Certificate], trust: Trust, now: datetime, crl: CRLPolicy
 ) -> Iterator[Finding]:
     yield from path.missing
-    yield from _order_findings(path, sent)
+    yield from _completeness_findings(path, sent)
     for depth, ca in enumerate(path.steps[1:], start=1):
         issued = path.steps[depth - 1]
         yield from _issuer_findings(ca, depth, now, of_anchor=ca.subject == ca.issuer)
@@ -108,7 +122,7 @@ def _same_organization(issuer: x509.Name, trust: Trust) -> x509.Name | None:
     return None
 
 
-def _order_findings(path: Path, sent: Sequence[x509.Certificate]) -> Iterator[Finding]:
+def _completeness_findings(path: Path, sent: Sequence[x509.Certificate]) -> Iterator[Finding]:
     subject = shown_dn(sent[0].subject)
     own = [step for step in path.steps if step in sent]
     strangers = [each for each in sent if each not in path.steps]

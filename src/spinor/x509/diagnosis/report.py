@@ -8,7 +8,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from spinor.x509.diagnosis import Case, Finding, diagnose
+from spinor.x509.diagnosis import Case, Finding, diagnose, host_first
 from spinor.x509.diagnosis.findings import finding
 from spinor.x509.diagnosis.keys import exposure_findings, key_findings
 from spinor.x509.diagnosis.looking import (
@@ -23,7 +23,7 @@ from spinor.x509.diagnosis.looking import (
 )
 from spinor.x509.diagnosis.trusting import Trust, open_trust, read_chain, usual_trust
 from spinor.x509.dn import shown_dn
-from spinor.x509.names import as_address, asked_name, host_names
+from spinor.x509.names import a_labels, as_address, asked_name, host_names
 from spinor.x509.trust import CRLPolicy
 
 
@@ -41,7 +41,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     source: str  # The file, or the host with its port and address.
     name: str | None
     subject: str
-    names: str
+    names: list[str]
     issuer: str
     not_before: datetime
     not_after: datetime
@@ -61,7 +61,7 @@ def report_on_file(file: Path, wishes: Wishes, now: datetime | None = None) -> R
     report = _report(str(file), chain, wishes, None, now or datetime.now(UTC))
     extra: list[Finding] = []
     if wishes.key is not None:
-        extra += key_findings(chain[0], wishes.key)
+        extra += key_findings(host_first(chain)[0], wishes.key)
     elif b"PRIVATE KEY-----" in file.read_bytes():
         extra += exposure_findings(file, file.stat().st_mode)
     return msgspec.structs.replace(report, findings=[*report.findings, *extra])
@@ -73,7 +73,8 @@ def reports_on_host(host: str, port: int, wishes: Wishes, now: datetime | None =
     asked = str(asked_name(name))
     found: list[Report] = []
     refused: list[NoAnswer] = []
-    for address in addresses(host, port):
+    # The resolver's own idea of international names is of 2003, when ß was still written as ss.
+    for address in addresses(host if as_address(host) else a_labels(host), port):
         place = Place(address, port, asked)
         try:
             chain = sent_chain(place)
@@ -89,7 +90,7 @@ def reports_on_host(host: str, port: int, wishes: Wishes, now: datetime | None =
 
 
 def _report(source: str, chain: list[x509.Certificate], wishes: Wishes, place: Place | None, now: datetime) -> Report:
-    host = chain[0]
+    host = host_first(chain)[0]
     name = place.name if place else wishes.name
     trusted = wishes.ca or usual_trust()
     trust = open_trust(trusted) if trusted else None
@@ -112,7 +113,7 @@ def _report(source: str, chain: list[x509.Certificate], wishes: Wishes, place: P
         source=source,
         name=name,
         subject=shown_dn(host.subject),
-        names=str(host_names(host)),
+        names=host_names(host).listed(),
         issuer=shown_dn(host.issuer),
         not_before=host.not_valid_before_utc,
         not_after=host.not_valid_after_utc,
