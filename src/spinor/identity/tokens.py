@@ -28,7 +28,7 @@ from spinor.identity.models import ACCESS_TOKEN_LIFETIME_S
 __all__ = ["Claims", "KeyRing", "TokenRefused", "Verifier", "mint", "read_token"]
 
 LONGEST_TOKEN = 8192
-LEEWAY_S = 30
+LEEWAY_S = 60
 CACHED_S = 60.0
 CACHED_TOKENS = 20_000
 WLCG_VERSION = "1.0"
@@ -131,6 +131,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     vo: str
     client_id: str
     group: str = ""
+    sid: str = ""
     scope: str = ""
     nbf: float = 0
 
@@ -177,9 +178,14 @@ def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
     if issuer not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
         raise TokenWrongAudience
     if not claims.exp > now - LEEWAY_S:
-        raise TokenExpired
+        raise TokenExpired(
+            f"The access token expired {now - claims.exp:.0f} s ago by the server's clock; run `spinor login`."
+        )
     if not max(claims.iat, claims.nbf) < now + LEEWAY_S:
-        raise TokenNotYetValid
+        raise TokenNotYetValid(
+            f"The access token is from {max(claims.iat, claims.nbf) - now:.0f} s ahead of the server's clock, and "
+            f"{LEEWAY_S} s are tolerated; set this machine's clock."
+        )
     return claims
 
 
@@ -271,6 +277,13 @@ class Verifier:
             self._remembered.clear()
 
 
+def _uuid(claim: str, value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise TokenMalformed(f"The claim {claim!r} of the access token names nothing of this service.") from None
+
+
 async def caller_of_claims(tx: Tx, claims: Claims) -> Caller:
     """The caller that verified claims name, as the tables know it now; MembershipEnded when they no longer do."""
     pilot = _PILOT.fullmatch(claims.sub)
@@ -279,11 +292,13 @@ async def caller_of_claims(tx: Tx, claims: Claims) -> Caller:
         if vo_id is None:
             raise rules.MembershipEnded
         return rules.pilot_caller(vo_id, claims.vo, int(pilot[1]))
-    try:
-        subject = UUID(claims.sub)
-    except ValueError:
-        raise TokenMalformed("The claim `sub` of the access token names nobody of this service.") from None
-    member = await store.find_member_by_subject(tx, subject, claims.vo, claims.group)
+    subject = _uuid("sub", claims.sub)
+    session_id = _uuid("sid", claims.sid)
+    member = await store.find_member_by_subject(tx, subject, claims.vo, claims.group, session_id)
     if member is None:
         raise rules.MembershipEnded
-    return rules.caller_from(member, frozenset(claims.scope.split()))
+    if member.suspended:
+        raise rules.Suspended
+    if not member.session_open:
+        raise rules.SessionEnded
+    return rules.caller_from(member, frozenset(claims.scope.split()), session_id)
