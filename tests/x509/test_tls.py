@@ -12,7 +12,7 @@ import pytest
 
 from spinor.client import Client, ServerNotTrusted
 from spinor.credentials import Server
-from spinor.x509.tls import client_context
+from spinor.x509.tls import RenewedContext, client_context
 from spinor_pilot.server import _tls as pilot_context
 
 from . import pki
@@ -120,19 +120,45 @@ def test_a_ca_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------- the source
 
-# The pilot is one file of the standard library, and has a context of its own.
-MAKERS = {"spinor/x509/tls.py", "spinor/x509/diagnosis/looking.py", "spinor_pilot/server.py"}
+# Who else makes a context, must set what `client_context` sets: the pilot, which has the standard library alone.
+ONE_PLACE = "spinor/x509/tls.py"
+LOOKS_ONLY = "spinor/x509/diagnosis/looking.py"
 WORDS = {"SSLContext", "create_default_context", "_create_unverified_context", "_create_default_https_context"}
 
 
-def test_contexts_are_made_in_one_place() -> None:
-    made = {
-        str(file.relative_to(SOURCE))
-        for file in SOURCE.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and _called(node) in WORDS
-    }
-    assert made == MAKERS
+def test_every_context_is_strict_about_names() -> None:
+    lax = []
+    for file in SOURCE.rglob("*.py"):
+        name = str(file.relative_to(SOURCE))
+        for function in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or name in (ONE_PLACE, LOOKS_ONLY):
+                continue
+            nodes = list(ast.walk(function))
+            makes = any(isinstance(node, ast.Call) and _called(node) in WORDS for node in nodes)
+            if makes and not any(_sets_false(node, "hostname_checks_common_name") for node in nodes):
+                lax.append(f"{name}: {function.name} makes a context; take spinor.x509.tls.client_context")
+    assert lax == []
+
+
+def test_the_one_place_is_strict(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
+    for context in (client_context(), client_context(tmp_path / "ca.pem"), client_context(tmp_path)):
+        made = [context, context.current()] if isinstance(context, RenewedContext) else [context]
+        for each in made:
+            assert not each.hostname_checks_common_name
+            assert each.check_hostname
+            assert each.verify_mode is ssl.CERT_REQUIRED
+            assert each.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_a_bad_file_of_a_directory_shuts_out_nobody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = tmp_path / "certificates"
+    place.mkdir()
+    (place / "good.pem").write_bytes(pem(CA.certificate))
+    (place / "bad.pem").write_text("-----BEGIN CERTIFICATE-----")
+    with serving(CA.host(LOCAL), tmp_path) as port:
+        assert accepts(client_context(place), port)
+    assert "bad.pem holds no certificates" in caplog.text
 
 
 def test_only_the_diagnosis_looks_without_verifying() -> None:
@@ -142,9 +168,9 @@ def test_only_the_diagnosis_looks_without_verifying() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr == "CERT_NONE")
         or (isinstance(node, ast.keyword) and node.arg in ("verify", "check_hostname") and _is_false(node.value))
-        or (isinstance(node, ast.Assign) and _sets_check_hostname_false(node))
+        or _sets_false(node, "check_hostname")
     }
-    assert unverified == {"spinor/x509/diagnosis/looking.py"}
+    assert unverified == {LOOKS_ONLY}
 
 
 def test_every_http_client_is_given_a_context() -> None:
@@ -177,6 +203,8 @@ def _is_false(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 
 
-def _sets_check_hostname_false(node: ast.Assign) -> bool:
-    targets = [target.attr for target in node.targets if isinstance(target, ast.Attribute)]
-    return "check_hostname" in targets and _is_false(node.value)
+def _sets_false(node: ast.AST, name: str) -> bool:
+    """Whether `something.name = False` stands here."""
+    if not isinstance(node, ast.Assign) or not _is_false(node.value):
+        return False
+    return any(isinstance(target, ast.Attribute) and target.attr == name for target in node.targets)

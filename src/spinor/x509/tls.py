@@ -125,12 +125,15 @@ def _trusting(place: Path) -> ssl.SSLContext:
     if not place.is_dir():
         context.load_verify_locations(cafile=place)
         return context
-    if any(place.glob("*.0")):
-        context.load_verify_locations(capath=place)  # OpenSSL looks up <hash>.0 by itself.
-        return context
+    # OpenSSL looks up <hash>.0 by itself, when it needs it.
+    context.load_verify_locations(capath=place)
     for file in sorted(place.iterdir()):
         if file.suffix in _CA_SUFFIXES:
-            context.load_verify_locations(cafile=file)
+            try:
+                context.load_verify_locations(cafile=file)
+            except OSError as error:
+                # One bad file must not shut out the others' clients; when it is mended, the directory has changed.
+                log.warning("%s holds no certificates that can be read: %s", file, error)
     return context
 
 
