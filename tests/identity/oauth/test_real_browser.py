@@ -103,7 +103,9 @@ async def person(browser: Browser) -> Page:
 
 @pytest.fixture
 async def phone(browser: Browser) -> Page:
-    context = await browser.new_context(ignore_https_errors=True, viewport={"width": 375, "height": 720})
+    context = await browser.new_context(
+        ignore_https_errors=True, viewport={"width": 375, "height": 720}, is_mobile=True
+    )
     context.set_default_timeout(15_000)
     return watched(await context.new_page())
 
