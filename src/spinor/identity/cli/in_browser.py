@@ -94,9 +94,9 @@ def _open(command: list[str], address: str) -> subprocess.Popen[bytes]:
     """A list of words and no shell: nothing in an address can become a command. What the browser says is not for us."""
     if not address.startswith("https://") or not address.isprintable() or " " in address:
         raise NoBrowser(f"{address!r} is no address that a browser should be given.")
-    subprocess.Popen(
-        [*command, address], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    nothing = subprocess.DEVNULL
+    # In a session of its own: Ctrl-C here must not close a browser that this has started.
+    return subprocess.Popen([*command, address], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
 class Listener:
