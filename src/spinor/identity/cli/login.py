@@ -108,7 +108,7 @@ def _by(way: str, client: Client, asked: Asked) -> TokenAnswer:
 def _by_proxy(client: Client, proxy_file: str, asked: Asked) -> TokenAnswer:
     from spinor.identity.delegation.client import assertion_login
 
-    return assertion_login(client, Path(proxy_file) if proxy_file else None, **asked._asdict())
+    return assertion_login(client, proxy=Path(proxy_file) if proxy_file else None, **asked._asdict())
 
 
 def _keep(url: str, server: Server, answer: TokenAnswer) -> None:
