@@ -3,7 +3,7 @@
 import pytest
 
 from spinor.identity.oauth.clients import BUILT_IN, CODE, DEVICE, REFRESH, OAuthClient
-from tests.identity.oauth.people import Browser, Program
+from tests.identity.flows.people import Browser, Program
 from tests.identity.workbench import Service
 
 OTHER = OAuthClient(

@@ -9,7 +9,7 @@ from spinor.db import execute
 from spinor.errors import SpinorError
 from spinor.identity.oauth.flows.requests import fits
 from spinor.identity.oauth.flows.roles import WORDS
-from tests.identity.oauth.people import AUTHORIZE, CALLBACK, ISSUER, Browser, Program, authorization, is_page
+from tests.identity.flows.people import AUTHORIZE, CALLBACK, ISSUER, Browser, Program, authorization, is_page
 from tests.identity.workbench import Service
 
 

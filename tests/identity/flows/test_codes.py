@@ -17,7 +17,7 @@ from spinor.identity import browser as browsers
 from spinor.identity import service as identity
 from spinor.identity.routes import routes
 from spinor.identity.tokens import TokenWrongType, read_token
-from tests.identity.oauth.people import (
+from tests.identity.flows.people import (
     AUTHORIZE,
     CALLBACK,
     ISSUER,

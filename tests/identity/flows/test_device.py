@@ -10,7 +10,7 @@ import pytest
 
 from spinor.db import execute, fetch_rows, fetch_value
 from spinor.identity.oauth.device import ALPHABET
-from tests.identity.oauth.people import (
+from tests.identity.flows.people import (
     DEVICE,
     ISSUER,
     VERIFIER,
