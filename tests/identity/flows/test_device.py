@@ -198,7 +198,7 @@ async def test_a_fast_poll_is_told_to_slow_down_and_that_is_kept(program: Progra
     assert refused(await program.poll(code), "slow_down")
     assert refused(await program.poll(code), "slow_down")
     assert await value(service, "SELECT interval_s FROM identity.device_grant") == 15
-    await change(service, "UPDATE identity.device_grant SET polled_at = now() - interval '14 seconds'")
+    await change(service, "UPDATE identity.device_grant SET polled_at = now() - interval '9 seconds'")
     assert refused(await program.poll(code), "slow_down")
     await wait(service)
     assert refused(await program.poll(code), "authorization_pending")
