@@ -193,6 +193,14 @@ async def test_who_says_no_in_the_browser_is_heard_in_the_terminal(
     assert not (elsewhere.work / "token").exists()
 
 
+async def test_a_sign_in_may_be_too_narrow_to_see_who_it_is(running: Service, tmp_path: Path) -> None:
+    own = {"SPINOR_CONFIG_DIR": running.environ["SPINOR_CONFIG_DIR"], "BEARER_TOKEN_FILE": str(tmp_path / "token")}
+    narrow = Service(tmp_path, {**running.environ, **own})
+    assert narrow.ok("login", "--scope", "files:read").err == f"Signed in to {running.url}.\n"
+    assert narrow.run("whoami").code == 4
+    running.ok("login")
+
+
 @pytest.mark.parametrize("way", ["--browser", "--device"])
 async def test_giving_up_leaves_nothing(running: Service, elsewhere: Service, way: str) -> None:
     async with login(elsewhere, running, way) as waiting:
