@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 const [library, file, key, certificate] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(library));
 const { createMemoryAdapter } = await import(new URL('adapters/memory_adapter.js', pathToFileURL(library)));
-const adapter = createMemoryAdapter();
+const memory = createMemoryAdapter();
 
 const SCOPED = {
   profile: ['name', 'preferred_username'],
@@ -21,6 +21,13 @@ const SCOPED = {
 
 function configuration(settings) {
   const scopes = ['openid', 'offline_access', ...Object.keys(SCOPED), ...settings.scopes];
+  // Ended as if it had expired. To revoke one would end the refresh token of its grant, too.
+  const adapter = (model) => {
+    const tokens = memory(model);
+    const { find } = tokens;
+    tokens.find = async (id) => (settings.ended_tokens.includes(id) ? undefined : find.call(tokens, id));
+    return tokens;
+  };
   return {
     adapter,
     clients: Object.values(settings.clients).map(({ pkce, ...metadata }) => metadata),
