@@ -159,6 +159,30 @@ CREATE INDEX issued_user ON identity.issued (user_id, issued_id);
 
 -- oauth: codes, device grants, clients
 
+-- clients
+-- Programs that the operations data register, beside those that are built in. A secret is never here.
+CREATE TABLE identity.client (
+    client_id   text COLLATE "C" PRIMARY KEY,
+    name        text NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('public', 'confidential', 'service')),
+    grants      text[] NOT NULL,                -- As the token endpoint knows them.
+    redirect_uris text[] NOT NULL DEFAULT '{}',
+    secret_file text NOT NULL DEFAULT '',       -- A name below <data>/secrets/clients.
+    jwks        jsonb NOT NULL DEFAULT '[]',    -- Public keys, for who signs instead of telling a secret.
+    acts_as     jsonb,                          -- The user, VO and group of a service, by name.
+    scopes      text[] NOT NULL DEFAULT '{}',   -- The most that a service gets; none: what the group gives.
+    exchange_from text[] NOT NULL DEFAULT '{}', -- Issuers whose tokens the client may exchange.
+    introspect  boolean NOT NULL DEFAULT false,
+    retired_at  timestamptz
+);
+
+-- Which tokens for storages and computing elements the members of a VO may have.
+CREATE TABLE identity.capability (
+    vo_id       integer PRIMARY KEY REFERENCES identity.vo,
+    audiences   text[] NOT NULL,                -- Services, as the `aud` of a token names them.
+    rules       jsonb NOT NULL                  -- identity.oauth.registry.models.CapabilityRule
+);
+
 -- federation: sign-ins under way, registrations
 
 -- delegation: proxies, certificates of the online CA

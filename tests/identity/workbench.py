@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from spinor.errors import SpinorError
 from spinor.http import Endpoint, Routes, State
 from spinor.identity.keys import KeyRing
+from spinor.identity.oauth.authentication import Guesses
 from spinor.identity.tokens import Verifier
 from spinor.settings import Settings
 
@@ -57,9 +58,10 @@ class Service:
     settings: Settings
     verifier: Verifier
     all_routes: list[Routes]
+    guesses: Guesses = field(default_factory=Guesses)
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        state = State(self.settings, self.keys, self.verifier)
+        state = State(self.settings, self.keys, self.verifier, self.guesses)
         for system in self.all_routes:
             for route in system.all:
                 if (route.method, route.path) == (method, path.partition("?")[0]):

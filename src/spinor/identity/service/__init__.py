@@ -4,11 +4,14 @@ from spinor.identity.service.members import (
     UnknownMember,
     caller_for,
     caller_of_member,
+    member_of,
     proven_by_identity,
     sync_members,
     who_am_i,
 )
+from spinor.identity.service.narrowing import narrowed_token, sign_in_once, sign_in_service
 from spinor.identity.service.sessions import (
+    REFRESH_PREFIX,
     GrantRefused,
     ScopeRefused,
     access_token_for,
@@ -26,6 +29,7 @@ from spinor.identity.service.sessions import (
 )
 
 __all__ = [
+    "REFRESH_PREFIX",
     "GrantRefused",
     "ScopeRefused",
     "UnknownMember",
@@ -35,13 +39,17 @@ __all__ = [
     "delete_expired",
     "end_session",
     "holds",
+    "member_of",
     "mint_access_token",
     "mint_pilot_token",
+    "narrowed_token",
     "open_session",
     "proven_by_identity",
     "refresh",
     "revoke",
     "sign_in",
+    "sign_in_once",
+    "sign_in_service",
     "spend",
     "sync_members",
     "tokens_for",
