@@ -73,7 +73,7 @@ class Service:
 
     async def form(self, path: str, **fields: str) -> Answer:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return await self.call("POST", path, urlencode(fields).encode(), headers)
+        return await self.call("POST", path, urlencode({"client_id": "spinor-cli", **fields}).encode(), headers)
 
     async def signed(self, method: str, path: str, token: str, body: bytes = b"") -> Answer:
         """The answer; a refusal as its status and problem code."""
