@@ -29,13 +29,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("spinor.commands.server:server", "Run the HTTPS server (a service's process)."),
     "worker": ("spinor.commands.worker:worker", "Run the background worker (a service's process)."),
     "migrate": ("spinor.commands.migrate:migrate", "Bring the database to this version."),
+    "keys": ("spinor.commands.keys:keys", "List, add and retire the service's own keys."),
     "bootstrap": ("spinor.commands.bootstrap:bootstrap", "Prepare a new service: database, keys, first configuration."),
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
     "You": ("login", "logout", "whoami", "completion"),
     "Work": ("file", "job", "pilot", "site", "ce", "se", "config"),
-    "Service processes": ("server", "worker", "migrate", "bootstrap"),
+    "Service processes": ("server", "worker", "migrate", "keys", "bootstrap"),
 }
 
 

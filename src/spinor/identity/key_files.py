@@ -129,15 +129,16 @@ def make_key(directory: Path, algorithm: str, *, signs_from: float = 0) -> KeyFi
 def add_key(directory: Path, algorithm: str, *, now: float, at_once: bool = False) -> KeyFile:
     """A new key: published now, and in use when everybody who keeps our published keys has had the time to see it."""
     wait_s = SEALS_AFTER_S if algorithm == SEALING_ALGORITHM else SIGNS_AFTER_S
-    return make_key(directory, algorithm, signs_from=0 if at_once else now + wait_s)
+    return make_key(directory, algorithm, signs_from=now if at_once else now + wait_s)
 
 
 def retire_key(directory: Path, kid: str, *, now: float) -> KeyFile:
     """Let a signing key sign no more. KeyNeeded while no other key of the directory is ready to sign."""
     files = read_key_files(directory)
     found = find_key(files, kid)
+    kid = found.kid
     if found.algorithm not in SIGNING_ALGORITHMS:
-        raise KeyNeeded(f"The key {kid} does not sign; sealing keys go with `spinor keys reseal --remove`.")
+        raise KeyNeeded(f"The key {kid} does not sign; sealing keys go by `spinor keys reseal --remove`.")
     if found.retired_at is not None:
         raise KeyNeeded(f"The key {kid} is retired already; its file goes when what it signed has run out.")
     others = [each for each in files if each.kid != kid and each.algorithm in SIGNING_ALGORITHMS]

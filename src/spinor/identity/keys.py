@@ -66,7 +66,7 @@ class KeyRing:
         self._files = {each.path: each for each in files}
         self._stamps = _stamps(directory)
         self._looked_at = clock()
-        self._view = self._viewed()
+        self._view = self._viewed(self._files)
 
     @staticmethod
     def load(directory: Path, *, clock: Callable[[], float] = time.time) -> "KeyRing":
@@ -124,10 +124,9 @@ class KeyRing:
         self._looked_at = self._clock()
         try:
             stamps = _stamps(self._directory)
-            if stamps != self._stamps:
-                self._files = self._read_again(stamps)
-                self._stamps = stamps
-            self._view = self._viewed()
+            files = self._files if stamps == self._stamps else self._read_again(stamps)
+            self._view = self._viewed(files)
+            self._files, self._stamps = files, stamps
         except (OSError, SpinorError) as error:
             _log.error("the keys stay as they are", extra={"directory": str(self._directory), "reason": str(error)})
 
@@ -143,39 +142,45 @@ class KeyRing:
                 _log.error("key file passed over", extra={"file": str(path), "reason": str(error)})
                 if path in self._files:
                     files[path] = self._files[path]
-        if _missing(files.values()):
-            raise NoKeys(f"{self._directory} does not hold a service's keys any more.")
         return files
 
-    def _viewed(self) -> _View:
-        files, now = [self._files[path] for path in sorted(self._files)], self._clock()
-        if _missing(files):
+    def _viewed(self, by_path: Mapping[Path, KeyFile]) -> _View:
+        files, now = list(by_path.values()), self._clock()
+        signer, sealer, successor = (newest(files, kind, now) for kind in ("signs", "seals", "succeeds"))
+        if signer is None or sealer is None or successor is None:
             raise NoKeys(
                 f"{self._directory} does not hold a service's keys; run `spinor bootstrap` (or `spinor up`) first."
             )
-        # What is in use last comes last; files without a time of their own keep the order of their names.
-        files.sort(key=lambda each: (each.is_active(now), each.signs_from))
         signing = {
             each.kid: SigningKey(each.kid, each.algorithm, each.key)
             for each in files
             if not isinstance(each.key, OctKey) and not each.is_over(now)
         }
-        usual = [key for key in signing.values() if key.algorithm == SIGNING_ALGORITHMS[0]]
-        active = {each.kid for each in files if each.is_active(now)}
-        order = [*signing.values(), *usual]
-        shared = [(each.algorithm, each.key) for each in files if isinstance(each.key, OctKey)]
+        shared = {each.kid: each.key for each in files if isinstance(each.key, OctKey)}
+        seals = [each.kid for each in files if each.algorithm == SEALING_ALGORITHM and each.kid != sealer.kid]
         return _View(
             by_kid=signing,
-            signer=next((key for key in reversed(order) if key.kid in active), order[-1]),
-            refresh_secret=[key.raw_value for algorithm, key in shared if algorithm == SUCCESSOR_ALGORITHM][-1],
-            seal=Seal({seal_name(key): key.raw_value for algorithm, key in shared if algorithm == SEALING_ALGORITHM}),
+            signer=signing[signer.kid],
+            refresh_secret=shared[successor.kid].raw_value,
+            seal=Seal({seal_name(shared[kid]): shared[kid].raw_value for kid in [*seals, sealer.kid]}),
         )
 
 
-def _missing(files: Any) -> set[str]:
-    """The kinds of keys that a service cannot be without, and are not there."""
-    there = {"signs" if each.algorithm in SIGNING_ALGORITHMS else each.algorithm for each in files}
-    return {"signs", SUCCESSOR_ALGORITHM, SEALING_ALGORITHM} - there
+_KINDS = {
+    "signs": SIGNING_ALGORITHMS,  # The first that there is a key for.
+    "seals": (SEALING_ALGORITHM,),
+    "succeeds": (SUCCESSOR_ALGORITHM,),
+}
+
+
+def newest(files: list[KeyFile], kind: str, now: float) -> KeyFile | None:
+    """The key that signs (or seals …): the one that came last into use; if none is in use, one that could be."""
+    for is_usable in (KeyFile.is_active, lambda each, now: not each.is_over(now)):
+        for algorithm in _KINDS[kind]:
+            fitting = [each for each in files if each.algorithm == algorithm and is_usable(each, now)]
+            if fitting:
+                return max(fitting, key=lambda each: (each.signs_from, each.path.name))
+    return None
 
 
 def seal_name(key: OctKey) -> bytes:
