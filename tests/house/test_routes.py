@@ -16,6 +16,13 @@ PUBLIC = {
     ("GET", "/.well-known/jwks.json"),
     ("POST", "/api/auth/token"),
     ("POST", "/api/auth/revoke"),
+    ("POST", "/api/auth/introspect"),
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("GET", "/.well-known/oauth-authorization-server/vo/{vo}"),
+    ("GET", "/.well-known/openid-configuration/vo/{vo}"),
+    ("GET", "/.well-known/oauth-protected-resource"),
+    ("GET", "/vo/{vo}/.well-known/openid-configuration"),
+    ("GET", "/vo/{vo}/jwks.json"),
     ("POST", "/api/pilot/enrol"),
 }
 

@@ -78,7 +78,7 @@ async def test_other_grants_are_not_offered(service: Service, grant: str) -> Non
         (b"", "application/x-www-form-urlencoded"),
         (b"grant_type", "application/x-www-form-urlencoded"),
         (b"grant_type=", "application/x-www-form-urlencoded"),
-        (b"grant_type=refresh_token", "application/x-www-form-urlencoded"),
+        (b"grant_type=refresh_token&client_id=spinor-cli", "application/x-www-form-urlencoded"),
         (b"grant_type=refresh_token&refresh_token=a&refresh_token=b", "application/x-www-form-urlencoded"),
         (b"\xff=\xff", "application/x-www-form-urlencoded"),
         (b"x=" + b"y" * 70_000, "application/x-www-form-urlencoded"),

@@ -62,7 +62,7 @@ def _check_proof(source: Source, found: dict[str, Any], path: Path) -> None:
     """A public client has nothing to prove itself with; every other one exactly one thing."""
     kind, keys = found.get("kind"), found.get("jwks", [])
     proofs = [name for name in ("secret_file", "jwks") if found.get(name)]
-    if kind is ClientKind.PUBLIC and proofs:
+    if kind == ClientKind.PUBLIC and proofs:
         source.fault((*path, proofs[0]), "a public client cannot keep a secret; make it confidential")
     if kind in (ClientKind.CONFIDENTIAL, ClientKind.SERVICE) and len(proofs) != 1:
         source.fault(path, "needs either secret_file or jwks")
@@ -70,7 +70,7 @@ def _check_proof(source: Source, found: dict[str, Any], path: Path) -> None:
         fault = _fault_of_key(key)
         if fault:
             source.fault((*path, "jwks", n), fault)
-    if found.get("introspect") and kind is ClientKind.PUBLIC:
+    if found.get("introspect") and kind == ClientKind.PUBLIC:
         source.fault((*path, "introspect"), "a public client cannot ask about tokens")
 
 
@@ -93,7 +93,7 @@ def _fault_of_key(key: dict[str, Any]) -> str:
 
 def _check_role(source: Source, found: dict[str, Any], path: Path) -> None:
     role: ActsAsSection | None = found.get("acts_as")
-    if (found.get("kind") is ClientKind.SERVICE) != (role is not None):
+    if (found.get("kind") == ClientKind.SERVICE) != (role is not None):
         source.fault(path, "acts_as says in whose role a service acts: services need it, and others cannot have it")
     if role is None:
         return
@@ -131,7 +131,7 @@ def wanted_clients(document: Document) -> list[RegisteredClient]:
         RegisteredClient(
             client_id=client_id,
             name=client.name,
-            kind=client.kind,
+            kind=ClientKind(client.kind),
             grants=[GRANT_NAMES[grant] for grant in client.grants],
             redirect_uris=client.redirect_uris,
             secret_file=client.secret_file or "",

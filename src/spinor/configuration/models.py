@@ -11,8 +11,6 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from spinor.identity.oauth.registry.models import ClientKind
-
 NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$"
 VO_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
@@ -95,7 +93,7 @@ class ClientSection(Section, frozen=True):
     service's data directory; or it has a key, and its public half stands here (jwks)."""
 
     name: Line
-    kind: ClientKind
+    kind: Literal["public", "confidential", "service"]
     grants: list[GrantName]
     redirect_uris: list[str] = []
     secret_file: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] | None = None

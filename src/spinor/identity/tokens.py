@@ -265,8 +265,8 @@ class Verifier:
             raise TokenMissing
         now = self._clock()
         claims = read_token(self._keys, self._issuer, token.strip(), now)
-        async with self._db.transaction() as tx:
-            caller = await caller_of_claims(tx, claims)
+        async with self._db.statements() as reads:
+            caller = await caller_of_claims(reads, claims)
         if len(self._remembered) >= CACHED_TOKENS:
             self._forget(now)
         self._remembered[given] = (min(now + CACHED_S, claims.exp), caller)

@@ -79,8 +79,8 @@ async def _about_token(
 
 
 async def _client_of(request: Request, db: Database, state: State, form: dict[str, str]) -> OAuthClient:
-    """In a transaction of its own: what proved the client stays spent, whatever becomes of the request."""
-    async with db.transaction() as tx:
+    """Outside of the grant's transaction: what proved the client stays spent, whatever becomes of the request."""
+    async with db.statements() as tx:
         authorization = ", ".join(request.headers.getlist("authorization"))
         return await authenticated_client(tx, state, form, authorization, origin_of(request).address)
 
