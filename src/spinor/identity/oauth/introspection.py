@@ -52,7 +52,7 @@ async def described(tx: Tx, state: State, client: OAuthClient, token: str) -> di
 async def _described_access(tx: Tx, state: State, token: str, said: dict[str, Any]) -> dict[str, Any]:
     try:
         claims = tokens.read_token(state[KeyRing], state[Settings].url, token, time.time())
-        caller = await tokens.caller_of_claims(tx, claims)
+        caller = await state[tokens.Verifier].caller_in(tx, claims)
     except SpinorError:
         return INACTIVE
     # The group may give less by now than when the token was made.

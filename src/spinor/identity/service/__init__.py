@@ -11,6 +11,7 @@ from spinor.identity.service.members import (
 )
 from spinor.identity.service.narrowing import narrowed_token, sign_in_once, sign_in_service
 from spinor.identity.service.sessions import (
+    PILOT_CLIENT,
     REFRESH_PREFIX,
     GrantRefused,
     ScopeRefused,
@@ -19,7 +20,9 @@ from spinor.identity.service.sessions import (
     end_session,
     holds,
     mint_access_token,
+    mint_payload_token,
     mint_pilot_token,
+    note_issued,
     open_session,
     refresh,
     revoke,
@@ -29,6 +32,7 @@ from spinor.identity.service.sessions import (
 )
 
 __all__ = [
+    "PILOT_CLIENT",
     "REFRESH_PREFIX",
     "GrantRefused",
     "ScopeRefused",
@@ -41,8 +45,10 @@ __all__ = [
     "holds",
     "member_of",
     "mint_access_token",
+    "mint_payload_token",
     "mint_pilot_token",
     "narrowed_token",
+    "note_issued",
     "open_session",
     "proven_by_identity",
     "refresh",
