@@ -4,6 +4,7 @@ Deny is the default: a route names one scope or says why it is public; a propert
 """
 
 from enum import StrEnum
+from uuid import UUID
 
 import msgspec
 
@@ -14,6 +15,11 @@ class Scope(StrEnum):
     """What a token may be used for. The value appears in the token's `scope` claim."""
 
     SELF_READ = "self:read"  # See who you are.
+    SELF_WRITE = "self:write"  # End one's own sessions, link and unlink one's own logins.
+    PROXIES_USE = "proxies:use"  # Delegate a proxy of one's own, and get one back.
+    TOKENS_CREATE = "tokens:create"  # Get tokens for storage and computing elements.
+    MEMBERS_MANAGE = "members:manage"  # Let people into the VO, suspend them there, see their sessions and credentials.
+    IDENTITY_MANAGE = "identity:manage"  # The same in every VO, and bans.
     CONFIG_READ = "config:read"  # Read the operations data.
     CONFIG_WRITE = "config:write"  # Apply and roll back operations data.
     RESOURCES_READ = "resources:read"  # See sites, computing and storage elements of the VO.
@@ -25,18 +31,23 @@ class Scope(StrEnum):
     JOBS_MANAGE = "jobs:manage"  # Kill and reschedule any job of the VO.
     PILOTS_READ = "pilots:read"  # See pilots of the VO and their logs.
     PILOTS_MANAGE = "pilots:manage"  # Cancel pilots of the VO.
+    PAYLOAD_ACT = "payload:act"  # Be the payload of one job. In no property: only its pilot is given it.
     PILOT_ACT = "pilot:act"  # Be a pilot: match jobs, report on them. In no property: only enrolment gives it.
 
 
-_READ = frozenset({Scope.SELF_READ, Scope.RESOURCES_READ, Scope.FILES_READ, Scope.JOBS_READ, Scope.PILOTS_READ})
+_SELF = frozenset({Scope.SELF_READ, Scope.SELF_WRITE})
+_READ = frozenset({Scope.RESOURCES_READ, Scope.FILES_READ, Scope.JOBS_READ, Scope.PILOTS_READ})
+_USER = _READ | {Scope.FILES_WRITE, Scope.JOBS_SUBMIT, Scope.PROXIES_USE, Scope.TOKENS_CREATE}
 
 SCOPES_BY_PROPERTY: dict[str, frozenset[Scope]] = {
-    "normal_user": _READ | {Scope.FILES_WRITE, Scope.JOBS_SUBMIT},
+    "normal_user": _USER,
     "job_monitor": _READ,
     "job_administrator": _READ | {Scope.JOBS_MANAGE},
     "file_catalog_management": _READ | {Scope.FILES_WRITE, Scope.FILES_MANAGE},
     "pilot_administrator": _READ | {Scope.PILOTS_MANAGE},
-    "configuration_administrator": frozenset({Scope.SELF_READ, Scope.CONFIG_READ, Scope.CONFIG_WRITE}),
+    "vo_administrator": _READ | {Scope.MEMBERS_MANAGE},
+    "operator": _READ | {Scope.MEMBERS_MANAGE, Scope.IDENTITY_MANAGE},
+    "configuration_administrator": frozenset({Scope.CONFIG_READ, Scope.CONFIG_WRITE}),
 }
 
 
@@ -50,6 +61,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     group_id: int
     group: str
     scopes: frozenset[str]
+    session_id: UUID | None = (
+        None  # The sign-in behind the token; None for pilots, and for what the service does itself.
+    )
+    job_id: int | None = None  # Set for payloads only, with the attempt: they act as their owner, for one job.
+    attempt: int | None = None
     pilot_id: int | None = None  # Set for pilots only; their user and group are the VO's pilot account.
 
     def may(self, scope: Scope) -> bool:
@@ -65,5 +81,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def scopes_of(properties: list[str]) -> frozenset[Scope]:
-    """The scopes that a group's properties stand for; unknown properties give none."""
-    return frozenset().union(*(SCOPES_BY_PROPERTY.get(name, frozenset()) for name in properties))
+    """The scopes that a group's properties stand for, and what everybody may; unknown ones give none."""
+    return _SELF.union(*(SCOPES_BY_PROPERTY.get(name, frozenset()) for name in properties))

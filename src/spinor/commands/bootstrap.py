@@ -67,6 +67,7 @@ async def _sign_in(settings: Settings, keys: KeyRing, db: Database) -> None:
     from spinor import credentials
     from spinor.errors import SpinorError
     from spinor.identity import development, service
+    from spinor.identity.models import Proven
 
     secret = development.make_secret(settings.data_dir, os_user())
     user = development.read_secret(secret).user
@@ -76,7 +77,7 @@ async def _sign_in(settings: Settings, keys: KeyRing, db: Database) -> None:
         async with db.transaction() as tx:
             if kept and await service.holds(tx, keys, kept):
                 return
-            tokens = await service.sign_in(tx, keys, settings.url, user, ("", ""))
+            tokens = await service.sign_in(tx, keys, settings.url, Proven(user=user, signed_in_by="development"))
         with credentials.changed_book() as book:
             book.servers[settings.url].refresh_token = tokens.refresh_token
         # A token of another service in the common place is not ours to replace.
@@ -140,6 +141,8 @@ vos:
           - file_catalog_management
           - pilot_administrator
           - configuration_administrator
+          - vo_administrator
+          - operator
         members: [{user}]
 
 users:

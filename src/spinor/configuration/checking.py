@@ -171,6 +171,14 @@ def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
         _check_unique(source, [(place[3], place) for place in places])
     users: dict[str, UserSection] = found.get("users", {})
     _check_unique(source, [(user.subject, ("users", name, "subject")) for name, user in users.items() if user.subject])
+    _check_unique(
+        source,
+        [
+            ((each.issuer, each.subject), ("users", name, "identities", n))
+            for name, user in users.items()
+            for n, each in enumerate(user.identities)
+        ],
+    )
     groups = [group for vo in found.get("vos", {}).values() for group in vo.groups.values()]
     if not source.faults and not any(group.members for group in groups if _ADMINISTRATION in group.properties):
         source.fault(

@@ -40,12 +40,21 @@ class VOSection(Section, frozen=True):
     groups: dict[Name, GroupSection] = {}
 
 
+class IdentitySection(Section, frozen=True):
+    """Who a user is elsewhere: the issuer and `sub` of an OpenID provider, or the subjects of a CA and of a certificate
+    as grid tools write them (/DC=org/…)."""
+
+    issuer: Annotated[str, Meta(min_length=1, max_length=1024)]
+    subject: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
 class UserSection(Section, frozen=True):
     """A person. The subject is the `sub` of their tokens; without one it is made once and kept."""
 
     full_name: Line = ""
     email: Line = ""
     subject: UUID | None = None
+    identities: list[IdentitySection] = []
 
 
 class ComputingElementSection(Section, frozen=True):

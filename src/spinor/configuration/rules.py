@@ -8,7 +8,7 @@ import msgspec
 
 from spinor import quantities
 from spinor.configuration.models import Change, ChangeKind, Document
-from spinor.identity.models import WantedGroup, WantedUser
+from spinor.identity.models import LinkedName, WantedGroup, WantedUser
 from spinor.resources.models import WantedComputingElement, WantedStorageElement
 
 _LONGEST_S = 2**31 - 1
@@ -56,7 +56,13 @@ def duration_s(value: int | str) -> int:
 
 def wanted_users(document: Document) -> list[WantedUser]:
     return [
-        WantedUser(name=name, full_name=user.full_name, email=user.email, subject=user.subject)
+        WantedUser(
+            name=name,
+            full_name=user.full_name,
+            email=user.email,
+            subject=user.subject,
+            identities=[LinkedName(issuer=each.issuer, subject=each.subject) for each in user.identities],
+        )
         for name, user in document.users.items()
     ]
 

@@ -9,9 +9,9 @@ from spinor.identity import service
 
 async def _delete_expired(context: ChoreContext, _: dict[str, Any]) -> None:
     async with context.db.transaction() as tx:
-        deleted = await service.delete_expired_refresh_tokens(tx)
+        deleted = await service.delete_expired(tx)
     if deleted:
-        context.log.info("expired refresh tokens deleted", extra={"deleted": deleted})
+        context.log.info("expired sessions and tokens deleted", extra={"deleted": deleted})
 
 
 async def _forget_old_answers(context: ChoreContext, _: dict[str, Any]) -> None:
@@ -20,8 +20,6 @@ async def _forget_old_answers(context: ChoreContext, _: dict[str, Any]) -> None:
 
 
 CHORES: list[Chore] = [
-    chore(
-        "identity.delete-expired-refresh-tokens", _delete_expired, every_s=3600, timeout_s=60, retries=3, concurrency=1
-    ),
+    chore("identity.delete-expired", _delete_expired, every_s=3600, timeout_s=60, retries=3, concurrency=1),
     chore("identity.forget-old-answers", _forget_old_answers, every_s=3600, timeout_s=60, retries=3, concurrency=1),
 ]

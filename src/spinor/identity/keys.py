@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OctKey, RSAKey
 
 from spinor.errors import SpinorError
+from spinor.identity.sealing import Seal
 
 SIGNING_ALGORITHMS = ("ES256", "RS256")
 _SMALLEST_RSA_BITS = 2048
@@ -45,9 +46,10 @@ class SigningKey(NamedTuple):
 class KeyRing:
     """The keys of one service, read once."""
 
-    def __init__(self, signing: list[SigningKey], refresh_secret: bytes) -> None:
+    def __init__(self, signing: list[SigningKey], refresh_secret: bytes, sealing: Mapping[bytes, bytes]) -> None:
         self.by_kid: Mapping[str, SigningKey] = {key.kid: key for key in signing}
         self._refresh_secret = refresh_secret
+        self.seal = Seal(sealing)
         usual = [key for key in signing if key.algorithm == SIGNING_ALGORITHMS[0]]
         self.signer = (usual or signing)[-1]
 
@@ -56,19 +58,22 @@ class KeyRing:
         """Read the keys, oldest name first. NoKeys when one kind is absent, KeyRefused when a file is not safe."""
         signing: list[SigningKey] = []
         refresh_secret = b""
+        sealing: dict[bytes, bytes] = {}
         for path in sorted(directory.glob("*.jwk")):
             key = _read_key(path)
-            if isinstance(key, OctKey):
+            if isinstance(key, OctKey) and key.alg == "A256GCM":
+                sealing[hashlib.sha256((key.kid or "").encode()).digest()[:8]] = key.raw_value
+            elif isinstance(key, OctKey):
                 refresh_secret = key.raw_value
             else:
                 signing.append(_signing_key(path, key))
-        if not signing or not refresh_secret:
+        if not (signing and refresh_secret and sealing):
             raise NoKeys(f"{directory} does not hold a service's keys; run `spinor bootstrap` (or `spinor up`) first.")
-        return KeyRing(signing, refresh_secret)
+        return KeyRing(signing, refresh_secret, sealing)
 
     @staticmethod
     def create(directory: Path) -> "KeyRing":
-        """Make what is absent: an ES256 key, an RS256 key and the secret behind refresh tokens. Then load all."""
+        """Make what is absent: an ES256 and an RS256 key, secrets for refresh tokens and for seals. Then load all."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         present = {path.name.split("-")[1] for path in directory.glob("*-*-*.jwk")}
         made: list[ECKey | RSAKey | OctKey] = []
@@ -78,6 +83,8 @@ class KeyRing:
             made.append(RSAKey.generate_key(3072, {"alg": "RS256", "use": "sig"}, auto_kid=True))
         if "hs256" not in present:
             made.append(OctKey.generate_key(256, {"alg": "HS256"}, auto_kid=True))
+        if "a256gcm" not in present:
+            made.append(OctKey.generate_key(256, {"alg": "A256GCM", "use": "enc"}, auto_kid=True))
         for key in made:
             _write_key(directory, key)
         return KeyRing.load(directory)

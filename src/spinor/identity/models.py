@@ -1,6 +1,8 @@
 """Users, groups and tokens, as the server, the client and the command line see them."""
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -24,6 +26,82 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     group_id: int
     group: str
     properties: list[str]
+    suspended: bool = False
+    session_open: bool = True  # Whether the session of the token by which it was found is still open.
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request came from, for the list of sessions and the audit log."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
+class Proven(msgspec.Struct, frozen=True, kw_only=True):
+    """A user whose identity is proven, and how: `development`, `provider:<name>`, `certificate`, `exchange:<iss>`."""
+
+    user: str
+    signed_in_by: str
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sign-in asks for; empty means the usual."""
+
+    vo: str = ""
+    group: str = ""
+    scope: str = ""  # Space-separated; less than the group gives, never more.
+
+
+class SessionKind(StrEnum):
+    PERSON = "person"
+    SERVICE = "service"
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One sign-in as its owner sees it."""
+
+    session_id: UUID
+    kind: SessionKind
+    vo: str
+    user: str
+    group: str
+    client_id: str
+    signed_in_by: str
+    address: str
+    user_agent: str
+    opened_at: datetime
+    used_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+
+
+class IssuedKind(StrEnum):
+    """What the audit log knows."""
+
+    ACCESS_TOKEN = "access_token"  # noqa: S105  A kind, not a secret.
+    STORAGE_TOKEN = "storage_token"  # noqa: S105
+    PILOT_TOKEN = "pilot_token"  # noqa: S105
+    PAYLOAD_TOKEN = "payload_token"  # noqa: S105
+    PROXY_STORED = "proxy_stored"
+    PROXY = "proxy"
+    CERTIFICATE = "certificate"
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """A line for the audit log: what was issued to whom. Never the thing itself."""
+
+    kind: IssuedKind
+    vo_id: int | None = None
+    user_id: int | None = None
+    session_id: UUID | None = None
+    client_id: str = ""
+    name: str = ""
+    audience: list[str] = []
+    scopes: list[str] = []
+    expires_at: datetime | None = None
+    address: str = ""
+    facts: dict[str, Any] = {}
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,24 +121,46 @@ class WhoAmI(msgspec.Struct, frozen=True, kw_only=True):
     memberships: list[Membership]
 
 
-class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer of the token endpoint (RFC 6749 section 5.1); `expires_in` in seconds."""
 
     access_token: str
     token_type: str
     expires_in: int
-    refresh_token: str
     scope: str
+    refresh_token: str = ""
 
 
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
     """A stored refresh token, without the token: only its hash is known."""
 
-    family_id: UUID
+    session_id: UUID
     vo_id: int
     user_id: int
     group_id: int
+    client_id: str
+    scopes: list[str] | None
     state: "RefreshState"
+
+
+class TokenSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The session that a refresh token belongs to."""
+
+    session_id: UUID
+    client_id: str
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sits at a browser."""
+
+    user: str
+    full_name: str
+    signed_in_by: str
+    signed_in_at: datetime
+
+    @property
+    def proven(self) -> Proven:
+        return Proven(user=self.user, signed_in_by=self.signed_in_by)
 
 
 class RefreshState(StrEnum):
@@ -73,6 +173,13 @@ class RefreshState(StrEnum):
     REVOKED = "revoked"
 
 
+class LinkedName(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a user is elsewhere: an OpenID provider's issuer and `sub`, or the names of a CA and of a certificate."""
+
+    issuer: str
+    subject: str
+
+
 class WantedUser(msgspec.Struct, frozen=True, kw_only=True):
     """A user as the operations data want it. Without a subject one is made, and kept for ever."""
 
@@ -80,6 +187,7 @@ class WantedUser(msgspec.Struct, frozen=True, kw_only=True):
     full_name: str = ""
     email: str = ""
     subject: UUID | None = None
+    identities: list[LinkedName] = []
 
 
 class WantedGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from uuid import UUID
 
 from spinor.access import Caller, Scope, scopes_of
 from spinor.errors import BadInput, Denied, NotSignedIn
@@ -28,7 +29,19 @@ class MembershipEnded(NotSignedIn):
     code = "membership-ended"
 
 
-def caller_from(member: Member, granted: frozenset[str] | None = None) -> Caller:
+class Suspended(NotSignedIn):
+    """You are suspended; ask the administrators of your VO or of this service."""
+
+    code = "suspended"
+
+
+class SessionEnded(NotSignedIn):
+    """This sign-in has ended; run `spinor login`."""
+
+    code = "session-ended"
+
+
+def caller_from(member: Member, granted: frozenset[str] | None = None, session_id: UUID | None = None) -> Caller:
     """The caller with the group's present scopes, or with those of them that were granted."""
     scopes: frozenset[str] = frozenset(scope.value for scope in scopes_of(member.properties))
     return Caller(
@@ -39,6 +52,7 @@ def caller_from(member: Member, granted: frozenset[str] | None = None) -> Caller
         group_id=member.group_id,
         group=member.group,
         scopes=scopes if granted is None else scopes & granted,
+        session_id=session_id,
     )
 
 
@@ -60,6 +74,9 @@ def chosen_role(members: Sequence[Member], vo: str, group: str) -> Member:
     """The role that a sign-in means. Without a group it is the VO's first one for everyday work."""
     if not members:
         raise NoSuchRole("You are in no group of any VO; ask the administrators of your VO.")
+    if all(m.suspended for m in members):
+        raise Suspended
+    members = [m for m in members if not m.suspended]
     fitting = [m for m in members if vo in ("", m.vo) and group in ("", m.group)]
     if not fitting:
         known = ", ".join(f"{m.vo}/{m.group}" for m in members)

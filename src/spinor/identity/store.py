@@ -1,13 +1,24 @@
 """The rows of identity."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
 from spinor.errors import Conflict, SpinorError
-from spinor.identity.models import Member, RefreshToken, WantedGroup, WantedUser
+from spinor.identity.models import (
+    Issued,
+    Member,
+    Origin,
+    Person,
+    RefreshToken,
+    SessionKind,
+    TokenSession,
+    WantedGroup,
+    WantedUser,
+)
 
 Q = Queries("spinor.identity")
 
@@ -36,8 +47,9 @@ async def find_member_by_names(tx: Tx, user: str, vo: str, group: str) -> Member
     return await fetch_one(tx, Member, Q.find_member_by_names, {"user": user, "vo": vo, "group": group})
 
 
-async def find_member_by_subject(tx: Tx, subject: UUID, vo: str, group: str) -> Member | None:
-    return await fetch_one(tx, Member, Q.find_member_by_subject, {"subject": subject, "vo": vo, "group": group})
+async def find_member_by_subject(tx: Tx, subject: UUID, vo: str, group: str, session_id: UUID) -> Member | None:
+    parameters = {"subject": subject, "vo": vo, "group": group, "session_id": session_id}
+    return await fetch_one(tx, Member, Q.find_member_by_subject, parameters)
 
 
 async def find_member_by_ids(tx: Tx, vo_id: int, user_id: int, group_id: int) -> Member | None:
@@ -54,24 +66,50 @@ async def find_vo_id(tx: Tx, vo: str) -> int | None:
     return found
 
 
-async def insert_refresh_token(tx: Tx, token_hash: bytes, family_id: UUID, member: Member, lifetime_s: float) -> None:
+async def find_user_by_identity(tx: Tx, issuer: str, subject: str) -> str | None:
+    """The name of the user; that this identity was used is noted."""
+    found: str | None = await fetch_value(tx, Q.find_user_by_identity, {"issuer": issuer, "subject": subject})
+    return found
+
+
+async def insert_session(
+    tx: Tx,
+    session_id: UUID,
+    kind: SessionKind,
+    member: Member,
+    about: tuple[str, str, Origin],
+    scopes: list[str] | None,
+    lifetime_s: float,
+) -> None:
+    """`about` is the client, the way of signing in, and where from."""
+    client_id, signed_in_by, origin = about
     await execute(
         tx,
-        Q.insert_refresh_token,
+        Q.insert_session,
         {
-            "token_hash": token_hash,
-            "family_id": family_id,
+            "session_id": session_id,
+            "kind": kind.value,
             "vo_id": member.vo_id,
             "user_id": member.user_id,
             "group_id": member.group_id,
+            "client_id": client_id,
+            "signed_in_by": signed_in_by,
+            "scopes": scopes,
+            "address": origin.address,
+            "user_agent": origin.user_agent,
             "lifetime_s": lifetime_s,
         },
     )
 
 
-async def lock_refresh_family(tx: Tx, token_hash: bytes) -> None:
-    """Let those who use or revoke tokens of one family take turns until the transaction ends."""
-    await execute(tx, Q.lock_refresh_family, {"token_hash": token_hash})
+async def insert_refresh_token(tx: Tx, token_hash: bytes, session_id: UUID, lifetime_s: float) -> None:
+    parameters = {"token_hash": token_hash, "session_id": session_id, "lifetime_s": lifetime_s}
+    await execute(tx, Q.insert_refresh_token, parameters)
+
+
+async def lock_session_of_token(tx: Tx, token_hash: bytes) -> None:
+    """Let those who use or revoke tokens of one session take turns until the transaction ends."""
+    await execute(tx, Q.lock_session_of_token, {"token_hash": token_hash})
 
 
 async def find_refresh_token(tx: Tx, token_hash: bytes, successor_hash: bytes, grace_s: float) -> RefreshToken | None:
@@ -83,16 +121,40 @@ async def mark_refresh_token_used(tx: Tx, token_hash: bytes) -> None:
     await execute(tx, Q.mark_refresh_token_used, {"token_hash": token_hash})
 
 
-async def revoke_refresh_family(tx: Tx, family_id: UUID) -> int:
-    return await execute(tx, Q.revoke_refresh_family, {"family_id": family_id})
+async def session_of_token(tx: Tx, token_hash: bytes) -> TokenSession | None:
+    return await fetch_one(tx, TokenSession, Q.session_of_token, {"token_hash": token_hash})
 
 
-async def revoke_refresh_family_of_token(tx: Tx, token_hash: bytes) -> int:
-    return await execute(tx, Q.revoke_refresh_family_of_token, {"token_hash": token_hash})
+async def end_session(tx: Tx, session_id: UUID, ended_by: str) -> bool:
+    return await execute(tx, Q.end_session, {"session_id": session_id, "ended_by": ended_by}) > 0
 
 
-async def delete_expired_refresh_tokens(tx: Tx) -> int:
-    return await execute(tx, Q.delete_expired_refresh_tokens)
+async def spend(tx: Tx, digest: bytes, expires_at: datetime) -> bool:
+    """False when it was spent before."""
+    return await execute(tx, Q.spend, {"hash": digest, "expires_at": expires_at}) > 0
+
+
+async def insert_issued(tx: Tx, *issued: Issued) -> None:
+    """Lines of the audit log."""
+    await execute(tx, Q.insert_issued, {"issued": Jsonb(list(issued))})
+
+
+async def insert_browser_session(tx: Tx, cookie_hash: bytes, user: str, signed_in_by: str, lifetime_s: float) -> None:
+    parameters = {"cookie_hash": cookie_hash, "user": user, "signed_in_by": signed_in_by, "lifetime_s": lifetime_s}
+    await execute(tx, Q.insert_browser_session, parameters)
+
+
+async def find_browser_session(tx: Tx, cookie_hash: bytes) -> Person | None:
+    return await fetch_one(tx, Person, Q.find_browser_session, {"cookie_hash": cookie_hash})
+
+
+async def delete_browser_session(tx: Tx, cookie_hash: bytes) -> None:
+    await execute(tx, Q.delete_browser_session, {"cookie_hash": cookie_hash})
+
+
+async def delete_expired(tx: Tx) -> int:
+    deleted: int = await fetch_value(tx, Q.delete_expired)
+    return deleted
 
 
 async def sync_vos(tx: Tx, names: Sequence[str]) -> None:
@@ -103,6 +165,8 @@ async def sync_vos(tx: Tx, names: Sequence[str]) -> None:
 async def sync_users(tx: Tx, users: Sequence[WantedUser]) -> None:
     await execute(tx, Q.merge_users, {"users": Jsonb(list(users))})
     await execute(tx, Q.retire_users, {"names": [user.name for user in users]})
+    await execute(tx, Q.delete_configured_identities, {"users": Jsonb(list(users))})
+    await execute(tx, Q.insert_configured_identities, {"users": Jsonb(list(users))})
 
 
 async def sync_groups(tx: Tx, groups: Sequence[WantedGroup]) -> None:

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -28,8 +28,9 @@ from spinor.identity.models import ACCESS_TOKEN_LIFETIME_S
 __all__ = ["Claims", "KeyRing", "TokenRefused", "Verifier", "mint", "read_token"]
 
 LONGEST_TOKEN = 8192
-LEEWAY_S = 30
-CACHED_S = 60.0
+LEEWAY_S = 60
+CACHED_S = 30.0
+CHANGED = "identity"  # The topic that is signalled when somebody was suspended or a session ended.
 CACHED_TOKENS = 20_000
 WLCG_VERSION = "1.0"
 _TYPES = ("at+jwt", "application/at+jwt")
@@ -131,6 +132,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     vo: str
     client_id: str
     group: str = ""
+    sid: str = ""
     scope: str = ""
     nbf: float = 0
 
@@ -177,9 +179,14 @@ def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
     if issuer not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
         raise TokenWrongAudience
     if not claims.exp > now - LEEWAY_S:
-        raise TokenExpired
+        raise TokenExpired(
+            f"The access token expired {now - claims.exp:.0f} s ago by the server's clock; run `spinor login`."
+        )
     if not max(claims.iat, claims.nbf) < now + LEEWAY_S:
-        raise TokenNotYetValid
+        raise TokenNotYetValid(
+            f"The access token is from {max(claims.iat, claims.nbf) - now:.0f} s ahead of the server's clock, and "
+            f"{LEEWAY_S} s are tolerated; set this machine's clock."
+        )
     return claims
 
 
@@ -225,14 +232,27 @@ def _claims_in(payload: bytes) -> Claims:
     return claims
 
 
-class Verifier:
-    """Turns a request into its caller. A verified token is remembered for a minute at most: so long can somebody who
-    was retired still act."""
+Bearer = Callable[[Tx, Claims], Awaitable[Caller]]
 
-    def __init__(self, keys: KeyRing, issuer: str, db: Database, *, clock: Callable[[], float] = time.time) -> None:
+
+class Verifier:
+    """Turns a request into its caller. A verified token is remembered for half a minute at most, and
+    only until a signal says that something ended."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        issuer: str,
+        db: Database,
+        *,
+        bearers: Mapping[str, Bearer] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`bearers` are who else than people may hold tokens: `pilot` finds the caller of the subject `pilot:17`."""
         self._keys = keys
         self._issuer = issuer
         self._db = db
+        self._bearers = bearers or {}
         self._clock = clock
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
 
@@ -258,17 +278,34 @@ class Verifier:
         now = self._clock()
         claims = read_token(self._keys, self._issuer, token.strip(), now)
         async with self._db.transaction() as tx:
-            caller = await caller_of_claims(tx, claims)
+            caller = await self._caller(tx, claims)
+        if caller.job_id is not None:
+            return caller  # A payload's ends with its attempt, which nothing signals.
         if len(self._remembered) >= CACHED_TOKENS:
             self._forget(now)
         self._remembered[given] = (min(now + CACHED_S, claims.exp), caller)
         return caller
+
+    async def _caller(self, tx: Tx, claims: Claims) -> Caller:
+        bearer = self._bearers.get(claims.sub.partition(":")[0])
+        return await (bearer(tx, claims) if bearer else caller_of_claims(tx, claims))
+
+    def forget_all(self) -> None:
+        """Look at the tables again for every token: somebody was suspended, or a session ended."""
+        self._remembered.clear()
 
     def _forget(self, now: float) -> None:
         """Drop what has run out, and when that is not enough everything: a token costs 0.2 ms to verify again."""
         self._remembered = {token: kept for token, kept in self._remembered.items() if kept[0] > now}
         if len(self._remembered) >= CACHED_TOKENS // 2:
             self._remembered.clear()
+
+
+def _uuid(claim: str, value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise TokenMalformed(f"The claim {claim!r} of the access token names nothing of this service.") from None
 
 
 async def caller_of_claims(tx: Tx, claims: Claims) -> Caller:
@@ -279,11 +316,13 @@ async def caller_of_claims(tx: Tx, claims: Claims) -> Caller:
         if vo_id is None:
             raise rules.MembershipEnded
         return rules.pilot_caller(vo_id, claims.vo, int(pilot[1]))
-    try:
-        subject = UUID(claims.sub)
-    except ValueError:
-        raise TokenMalformed("The claim `sub` of the access token names nobody of this service.") from None
-    member = await store.find_member_by_subject(tx, subject, claims.vo, claims.group)
+    subject = _uuid("sub", claims.sub)
+    session_id = _uuid("sid", claims.sid)
+    member = await store.find_member_by_subject(tx, subject, claims.vo, claims.group, session_id)
     if member is None:
         raise rules.MembershipEnded
-    return rules.caller_from(member, frozenset(claims.scope.split()))
+    if member.suspended:
+        raise rules.Suspended
+    if not member.session_open:
+        raise rules.SessionEnded
+    return rules.caller_from(member, frozenset(claims.scope.split()), session_id)

@@ -10,8 +10,9 @@ CREATE SCHEMA pilots;
 CREATE SCHEMA requests;
 
 ---------------------------------------------------------------------------------------------------- identity
--- The tables vo, vo_group, user_account and membership mirror the newest configuration.revision: they give the rows of
--- other systems something to refer to. Nothing is deleted from them: what leaves the configuration is retired.
+-- VOs, groups and clients mirror the newest configuration.revision; users and memberships come from there and from the
+-- providers at which people sign in. They give the rows of other systems something to refer to. Nothing is deleted from
+-- them: what leaves is retired.
 
 CREATE TABLE identity.vo (
     vo_id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -28,35 +29,138 @@ CREATE TABLE identity.vo_group (
     CONSTRAINT vo_group_name_unique UNIQUE (vo_id, name)
 );
 
+CREATE TYPE identity.origin AS ENUM (
+    'configuration',    -- the operations data name them: retired when these no longer do
+    'registration'      -- signed in at a provider, and was let in by a rule or by an administrator
+);
+
 CREATE TABLE identity.user_account (
     user_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text COLLATE "C" NOT NULL CONSTRAINT user_account_name_unique UNIQUE,
     subject     uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT user_account_subject_unique UNIQUE,  -- `sub` of tokens.
     full_name   text NOT NULL DEFAULT '',
     email       text NOT NULL DEFAULT '',
+    origin      identity.origin NOT NULL DEFAULT 'configuration',
     retired_at  timestamptz
 );
 
 CREATE TABLE identity.membership (
     user_id     integer NOT NULL REFERENCES identity.user_account,
     group_id    integer NOT NULL REFERENCES identity.vo_group,
+    -- Who says so: 'configuration', 'approval', or 'provider:<name>'. The row goes when nobody says so any more.
+    sources     text[] NOT NULL DEFAULT '{configuration}' CHECK (cardinality(sources) > 0),
     PRIMARY KEY (user_id, group_id)
 );
 
--- Rotation: each use marks the row and makes a successor in the same family. A second use of a used token, outside a
--- short grace in which the same successor is given again, revokes the family.
-CREATE TABLE identity.refresh_token (
-    token_hash  bytea PRIMARY KEY,              -- SHA-256; the token itself is never stored.
-    family_id   uuid NOT NULL,
+-- Who a person is elsewhere: the issuer and subject of an OpenID provider's tokens, or the names of a certificate and of
+-- its authority as grid tools write them (/DC=org/…). Never an e-mail address.
+CREATE TABLE identity.linked_identity (
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    origin      identity.origin NOT NULL,
+    linked_at   timestamptz NOT NULL DEFAULT now(),
+    used_at     timestamptz,
+    CONSTRAINT linked_identity_pk PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX linked_identity_user ON identity.linked_identity (user_id);
+
+-- While a row stands here that is not lifted and not over, its user cannot sign in, and no token of theirs is taken.
+CREATE TABLE identity.suspension (
+    suspension_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo,                 -- NULL: in every VO (a ban).
+    reason      text NOT NULL,
+    suspended_by text NOT NULL,
+    suspended_at timestamptz NOT NULL DEFAULT now(),
+    ends_at     timestamptz,                                    -- NULL: until it is lifted.
+    lifted_by   text,
+    lifted_at   timestamptz
+);
+CREATE INDEX suspension_user ON identity.suspension (user_id) WHERE lifted_at IS NULL;
+
+CREATE FUNCTION identity.is_suspended(of_user integer, in_vo integer) RETURNS boolean LANGUAGE sql STABLE RETURN EXISTS (
+    SELECT FROM identity.suspension s
+     WHERE s.user_id = of_user AND (s.vo_id IS NULL OR s.vo_id = in_vo)
+       AND s.lifted_at IS NULL AND (s.ends_at IS NULL OR s.ends_at > clock_timestamp()));
+
+CREATE TYPE identity.session_kind AS ENUM (
+    'person',   -- a sign-in, with refresh tokens
+    'service'   -- a client that acts as a robot user
+);
+
+-- One sign-in. Every token of it names it (`sid`), and none is taken any more once it has ended.
+CREATE TABLE identity.session (
+    session_id  uuid PRIMARY KEY,
+    kind        identity.session_kind NOT NULL,
     vo_id       integer NOT NULL REFERENCES identity.vo,
     user_id     integer NOT NULL REFERENCES identity.user_account,
     group_id    integer NOT NULL REFERENCES identity.vo_group,
+    client_id   text NOT NULL,
+    signed_in_by text NOT NULL,                 -- 'development', 'provider:<name>', 'certificate', 'exchange:<issuer>' …
+    scopes      text[],                         -- The most that its tokens may say; NULL: what the group gives.
+    address     text NOT NULL DEFAULT '',       -- Where it was opened from.
+    user_agent  text NOT NULL DEFAULT '',
+    opened_at   timestamptz NOT NULL DEFAULT now(),
+    used_at     timestamptz NOT NULL DEFAULT now(),   -- The last time that it gave a token.
+    expires_at  timestamptz NOT NULL,
+    ended_at    timestamptz,
+    ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension' …
+);
+CREATE INDEX session_of_user ON identity.session (user_id, opened_at);
+CREATE INDEX session_expiry ON identity.session (expires_at);
+
+-- Rotation: each use marks the row and makes a successor in the same session. A second use of a used token, outside a
+-- short grace in which the same successor is given again, ends the session.
+CREATE TABLE identity.refresh_token (
+    token_hash  bytea PRIMARY KEY,              -- SHA-256; the token itself is never stored.
+    session_id  uuid NOT NULL REFERENCES identity.session ON DELETE CASCADE,
     issued_at   timestamptz NOT NULL DEFAULT now(),
     expires_at  timestamptz NOT NULL,
-    used_at     timestamptz,
-    revoked_at  timestamptz
+    used_at     timestamptz
 );
-CREATE INDEX refresh_token_family ON identity.refresh_token (family_id);
+CREATE INDEX refresh_token_session ON identity.refresh_token (session_id);
+
+-- A person in a browser, known by a cookie.
+CREATE TABLE identity.browser_session (
+    cookie_hash bytea PRIMARY KEY,              -- SHA-256; the cookie itself is never stored.
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    signed_in_by text NOT NULL,
+    signed_in_at timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL
+);
+CREATE INDEX browser_session_user ON identity.browser_session (user_id);
+
+-- What may be shown once: assertions and the like. A second one with the same hash is a replay.
+CREATE TABLE identity.spent (
+    hash        bytea PRIMARY KEY,
+    expires_at  timestamptz NOT NULL
+);
+
+-- The audit log: every token, proxy and certificate that was issued, and every use of a delegated proxy.
+CREATE TABLE identity.issued (
+    issued_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    issued_at   timestamptz NOT NULL DEFAULT now(),
+    kind        text NOT NULL,                  -- identity.models.IssuedKind
+    vo_id       integer REFERENCES identity.vo,
+    user_id     integer REFERENCES identity.user_account,
+    session_id  uuid,
+    client_id   text NOT NULL DEFAULT '',
+    name        text NOT NULL DEFAULT '',       -- `jti` of a token, serial number of a certificate.
+    audience    text[] NOT NULL DEFAULT '{}',
+    scopes      text[] NOT NULL DEFAULT '{}',
+    expires_at  timestamptz,
+    address     text NOT NULL DEFAULT '',
+    facts       jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX issued_vo ON identity.issued (vo_id, issued_id);
+CREATE INDEX issued_user ON identity.issued (user_id, issued_id);
+
+-- oauth: codes, device grants, clients
+
+-- federation: sign-ins under way, registrations
+
+-- delegation: proxies, certificates of the online CA
 
 ---------------------------------------------------------------------------------------------------- resources
 

@@ -1,0 +1,15 @@
+"""The ways to a token, by grant type: each takes an Asking and gives the answer of the token endpoint."""
+
+from collections.abc import Awaitable, Callable
+
+from spinor.identity.models import DEVELOPMENT_GRANT, Tokens
+from spinor.identity.oauth import clients
+from spinor.identity.oauth.endpoint import Asking
+from spinor.identity.oauth.grants import development, refresh
+
+Grant = Callable[[Asking], Awaitable[Tokens]]
+
+GRANTS: dict[str, Grant] = {
+    clients.REFRESH: refresh.give_tokens,
+    DEVELOPMENT_GRANT: development.give_tokens,
+}

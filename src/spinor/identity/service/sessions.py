@@ -1,0 +1,293 @@
+"""Sign-ins: a session, the tokens that it gives, and its end."""
+
+import hashlib
+import secrets
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from spinor.access import Caller, Scope, scopes_of
+from spinor.db import Tx
+from spinor.errors import SpinorError
+from spinor.identity import rules, store, tokens
+from spinor.identity.keys import KeyRing
+from spinor.identity.models import (
+    ACCESS_TOKEN_LIFETIME_S,
+    REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFETIME_S,
+    Issued,
+    IssuedKind,
+    Member,
+    Origin,
+    Proven,
+    RefreshState,
+    SessionKind,
+    Tokens,
+    Wish,
+)
+from spinor.identity.service.members import member_of
+from spinor.signals import notify
+
+_REFRESH_PREFIX = "spinor_rt_"
+CLI_CLIENT = "spinor-cli"
+PILOT_CLIENT = "spinor-pilot"
+
+
+class GrantRefused(SpinorError):
+    """The refresh token is not valid any more; run `spinor login`."""
+
+    status, code = 400, "grant-refused"
+    oauth_error = "invalid_grant"
+
+
+class ScopeRefused(GrantRefused):
+    """The scope asks for more than the group gives."""
+
+    code = "scope-refused"
+    oauth_error = "invalid_scope"
+
+
+async def sign_in(
+    tx: Tx,
+    keys: KeyRing,
+    issuer: str,
+    proven: Proven,
+    wish: Wish | None = None,
+    *,
+    client_id: str = CLI_CLIENT,
+    origin: Origin | None = None,
+) -> Tokens:
+    """A new session with its first tokens, for a user whose identity is proven."""
+    wish = wish or Wish()
+    member = rules.chosen_role(await store.list_members_of_user(tx, proven.user), wish.vo, wish.group)
+    scopes = _granted(member, wish.scope)
+    session_id = await open_session(
+        tx,
+        member,
+        client_id=client_id,
+        signed_in_by=proven.signed_in_by,
+        scopes=sorted(scopes) if wish.scope else None,
+        origin=origin,
+    )
+    refresh = _REFRESH_PREFIX + secrets.token_urlsafe(32)
+    await store.insert_refresh_token(tx, _hash(refresh), session_id, REFRESH_TOKEN_LIFETIME_S)
+    return await tokens_for(
+        tx, keys, issuer, member, scopes, session_id=session_id, client_id=client_id, refresh=refresh, origin=origin
+    )
+
+
+async def open_session(
+    tx: Tx,
+    member: Member,
+    *,
+    client_id: str,
+    signed_in_by: str,
+    kind: SessionKind = SessionKind.PERSON,
+    scopes: list[str] | None = None,
+    lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
+    origin: Origin | None = None,
+) -> UUID:
+    """A session without a token yet. A refresh token that it is given makes it live as long as that one."""
+    session_id = uuid4()
+    about = (client_id, signed_in_by, origin or Origin())
+    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s)
+    return session_id
+
+
+async def tokens_for(
+    tx: Tx,
+    keys: KeyRing,
+    issuer: str,
+    member: Member,
+    scopes: frozenset[str],
+    *,
+    session_id: UUID,
+    client_id: str,
+    refresh: str = "",
+    origin: Origin | None = None,
+) -> Tokens:
+    """The answer of the token endpoint for a session, and its line in the audit log."""
+    access, jti = mint_access_token(keys, issuer, member, scopes, session_id, client_id)
+    await store.insert_issued(
+        tx,
+        Issued(
+            kind=IssuedKind.ACCESS_TOKEN,
+            vo_id=member.vo_id,
+            user_id=member.user_id,
+            session_id=session_id,
+            client_id=client_id,
+            name=jti,
+            audience=[issuer],
+            scopes=sorted(scopes),
+            expires_at=datetime.now(UTC) + timedelta(seconds=ACCESS_TOKEN_LIFETIME_S),
+            address=origin.address if origin else "",
+        ),
+    )
+    return Tokens(
+        access_token=access,
+        token_type="Bearer",  # noqa: S106  The name of a kind, not a secret.
+        expires_in=ACCESS_TOKEN_LIFETIME_S,
+        scope=" ".join(sorted(scopes)),
+        refresh_token=refresh,
+    )
+
+
+async def refresh(
+    tx: Tx,
+    keys: KeyRing,
+    issuer: str,
+    token: str,
+    *,
+    client_id: str = "",
+    scope: str = "",
+    origin: Origin | None = None,
+) -> Tokens | None:
+    """New tokens for a refresh token, which is spent by this; within 30 seconds it gives the same successor again.
+
+    None when it was spent before: its session has ended then, and the caller has to commit that although it refuses.
+    """
+    successor = _successor(keys, token)
+    await store.lock_session_of_token(tx, _hash(token))
+    row = await store.find_refresh_token(tx, _hash(token), _hash(successor), REFRESH_GRACE_S)
+    if row is None or row.state is RefreshState.REVOKED or (client_id and client_id != row.client_id):
+        raise GrantRefused
+    if row.state is RefreshState.EXPIRED:
+        raise GrantRefused("The refresh token has expired; run `spinor login`.")
+    if row.state is RefreshState.SPENT:
+        await end_session(tx, row.session_id, "reuse")
+        return None
+    member = await store.find_member_by_ids(tx, row.vo_id, row.user_id, row.group_id)
+    if member is None:
+        raise GrantRefused(rules.MembershipEnded().message)
+    if member.suspended:
+        raise GrantRefused(rules.Suspended().message)
+    # What the sign-in was narrowed to stays the most that it gives, also when the group has got more since.
+    scopes = _granted(member, scope, None if row.scopes is None else frozenset(row.scopes))
+    if row.state is RefreshState.FRESH:
+        await store.mark_refresh_token_used(tx, _hash(token))
+        await store.insert_refresh_token(tx, _hash(successor), row.session_id, REFRESH_TOKEN_LIFETIME_S)
+    return await tokens_for(
+        tx,
+        keys,
+        issuer,
+        member,
+        scopes,
+        session_id=row.session_id,
+        client_id=row.client_id,
+        refresh=successor,
+        origin=origin,
+    )
+
+
+async def revoke(tx: Tx, token: str, *, client_id: str = "") -> bool:
+    """End the session of a refresh token (RFC 7009); whether there was one. An unknown token is no error."""
+    await store.lock_session_of_token(tx, _hash(token))
+    found = await store.session_of_token(tx, _hash(token))
+    if found is None or (client_id and client_id != found.client_id):
+        return False
+    return await end_session(tx, found.session_id, "user")
+
+
+async def end_session(tx: Tx, session_id: UUID, ended_by: str) -> bool:
+    """Take the session's tokens out of force, everywhere; whether it was open."""
+    ended = await store.end_session(tx, session_id, ended_by)
+    if ended:
+        await notify(tx, tokens.CHANGED)
+    return ended
+
+
+async def note_issued(tx: Tx, *issued: Issued) -> None:
+    """Write lines into the audit log, in the transaction in which the things are made."""
+    await store.insert_issued(tx, *issued)
+
+
+async def spend(tx: Tx, what: bytes, expires_at: datetime) -> bool:
+    """Note that something that is good for one use was used; False when it was before. `what` is only hashed."""
+    return await store.spend(tx, hashlib.sha256(what).digest(), expires_at)
+
+
+async def holds(tx: Tx, keys: KeyRing, token: str) -> bool:
+    """Whether a refresh token could be used now."""
+    row = await store.find_refresh_token(tx, _hash(token), _hash(_successor(keys, token)), REFRESH_GRACE_S)
+    return row is not None and row.state in (RefreshState.FRESH, RefreshState.IN_GRACE)
+
+
+async def delete_expired(tx: Tx) -> int:
+    """Delete what has expired and serves nobody; how many rows that were."""
+    return await store.delete_expired(tx)
+
+
+async def access_token_for(tx: Tx, keys: KeyRing, issuer: str, caller: Caller) -> str:
+    """An access token with exactly this caller's role and scopes, in a session of its own."""
+    member = await member_of(tx, caller.vo_id, caller.user_id, caller.group_id)
+    session_id = await open_session(
+        tx, member, client_id=CLI_CLIENT, signed_in_by="service", scopes=sorted(caller.scopes)
+    )
+    answer = await tokens_for(tx, keys, issuer, member, caller.scopes, session_id=session_id, client_id=CLI_CLIENT)
+    return answer.access_token
+
+
+def mint_pilot_token(keys: KeyRing, issuer: str, vo: str, pilot_id: int, lifetime_s: float) -> str:
+    """An access token that can do nothing but what a pilot does, as one pilot of one VO."""
+    claims = {"sub": f"pilot:{pilot_id}", "client_id": PILOT_CLIENT, "vo": vo, "scope": Scope.PILOT_ACT.value}
+    return tokens.mint(keys, issuer, claims, lifetime_s=lifetime_s)
+
+
+def mint_payload_token(
+    keys: KeyRing, issuer: str, owner: Caller, attempt: tuple[int, int], scopes: list[str], lifetime_s: float
+) -> tuple[str, Issued]:
+    """An access token for the payload of one attempt (job, number), good while that is held; and its audit line."""
+    jti = secrets.token_urlsafe(16)
+    said = sorted({Scope.PAYLOAD_ACT.value, *scopes})
+    claims = {"sub": "payload:{}.{}".format(*attempt), "jti": jti, "client_id": PILOT_CLIENT, "vo": owner.vo}
+    token = tokens.mint(keys, issuer, {**claims, "scope": " ".join(said)}, lifetime_s=lifetime_s)
+    line = Issued(
+        kind=IssuedKind.PAYLOAD_TOKEN,
+        vo_id=owner.vo_id,
+        user_id=owner.user_id,
+        client_id=PILOT_CLIENT,
+        name=jti,
+        audience=[issuer],
+        scopes=said,
+        expires_at=datetime.now(UTC) + timedelta(seconds=lifetime_s),
+        facts={"job_id": attempt[0], "attempt": attempt[1]},
+    )
+    return token, line
+
+
+def mint_access_token(
+    keys: KeyRing, issuer: str, member: Member, scopes: frozenset[str], session_id: UUID, client_id: str
+) -> tuple[str, str]:
+    """An access token of 20 minutes for one role of a user, and its `jti`."""
+    jti = secrets.token_urlsafe(16)
+    claims = {
+        "jti": jti,
+        "sub": str(member.subject),
+        "sid": str(session_id),
+        "client_id": client_id,
+        "vo": member.vo,
+        "group": member.group,
+        "scope": " ".join(sorted(scopes)),
+    }
+    return tokens.mint(keys, issuer, claims), jti
+
+
+def _granted(member: Member, asked: str, most: frozenset[str] | None = None) -> frozenset[str]:
+    """The scopes of a token, by what is asked, what the group gives, and what the sign-in was narrowed to."""
+    allowed = frozenset(scope.value for scope in scopes_of(member.properties))
+    allowed = allowed if most is None else allowed & most
+    scopes = rules.narrowed_scopes(asked, allowed)
+    if scopes is None:
+        raise ScopeRefused(
+            f"Group {member.group!r} gives {' '.join(sorted(allowed))}; no other scope can be asked for."
+        )
+    return scopes
+
+
+def _successor(keys: KeyRing, token: str) -> str:
+    return _REFRESH_PREFIX + urlsafe_b64encode(keys.refresh_successor(token)).rstrip(b"=").decode()
+
+
+def _hash(token: str) -> bytes:
+    """A plain hash is enough for 256 random bits, which no dictionary holds."""
+    return hashlib.sha256(token.encode()).digest()
