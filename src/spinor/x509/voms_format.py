@@ -9,6 +9,7 @@ from datetime import datetime
 
 from asn1crypto import cms, core
 from asn1crypto import x509 as asn1_x509
+from asn1crypto.parser import emit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -314,14 +315,20 @@ def unsigned(draft: Draft, algorithm: str) -> bytes:
 
 def signed(unsigned_der: bytes, algorithm: str, signature: bytes) -> bytes:
     """The attribute certificate with its signature."""
-    info = _Info.load(unsigned_der, strict=True)
-    outer = {"info": info, "signature_algorithm": {"algorithm": algorithm}, "signature": signature}
-    return bytes(_AttributeCertificate(outer).dump())
+    identifier = asn1_x509.SignedDigestAlgorithm({"algorithm": algorithm}).dump()
+    return _sequence(unsigned_der + identifier + core.OctetBitString(signature).dump())
 
 
 def wrapped(*ders: bytes) -> bytes:
-    """The value of a proxy's VOMS extension for these attribute certificates."""
-    return bytes(_Sequences([_Sequence([_AttributeCertificate.load(der, strict=True) for der in ders])]).dump())
+    """The value of a proxy's VOMS extension for these attribute certificates; VomsMalformed when one is none."""
+    for der in ders:
+        parse_attribute_certificate(der)
+    return _sequence(_sequence(b"".join(ders)))
+
+
+def _sequence(content: bytes) -> bytes:
+    # Put together as bytes: the library would encode what it holds once more, which may change what was signed.
+    return bytes(emit(0, 1, 16, content))
 
 
 def _general_names(name: x509.Name) -> list[asn1_x509.GeneralName]:
