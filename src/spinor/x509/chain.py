@@ -246,7 +246,8 @@ def _check_purpose(certificate: x509.Certificate, purpose: Purpose) -> None:
     usages = extension_value(certificate, x509.ExtendedKeyUsage)
     if wanted is None or usages is None:
         return
-    if wanted not in usages and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usages:
+    # OpenSSL does not take "any use" for one of these either, so no other service would.
+    if wanted not in usages:
         raise ChainPurpose(named(certificate, f"has an extended key usage that does not cover its use as a {purpose}"))
 
 
