@@ -69,7 +69,7 @@ def test_who_is_assured_too_little_is_given_nothing() -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=8))
 def test_whatever_a_claim_is_it_is_text_or_nothing(value: Any) -> None:
-    claims = {name: value for name in (*PROVIDER.entitlements, "eduperson_assurance", "cert_entitlement")}
+    claims = dict.fromkeys((*PROVIDER.entitlements, "eduperson_assurance", "cert_entitlement"), value)
     facts = rules.facts_of(PROVIDER, claims)
     rules.roles_of(PROVIDER, facts)
     assert rules.certificates_of(claims) == []

@@ -8,6 +8,7 @@ issuer which the operations data name.
 import asyncio
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import quote_plus, urlsplit
 
 import httpx
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from spinor.errors import SpinorError, Unavailable
@@ -306,7 +307,8 @@ def _usable_keys(document: dict[str, Any]) -> dict[str, VerificationKey]:
         if not isinstance(each, dict) or each.get("use", "sig") != "sig" or "d" in each or "k" in each:
             continue
         try:
-            key = JWKRegistry.import_key(each)
+            with warnings.catch_warnings(action="ignore", category=SecurityWarning):  # Weak ones are left out below.
+                key = JWKRegistry.import_key(each)
         except (JoseError, ValueError, TypeError):
             continue
         if isinstance(key, RSAKey) and key.raw_value.key_size < _SMALLEST_RSA_BITS:
