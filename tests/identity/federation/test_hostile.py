@@ -87,8 +87,9 @@ async def test_an_honest_token_is_taken(upstream: Upstream, hostile: Hostile) ->
     [
         {"iss": "https://other.example.org"}, {"iss": None}, {"aud": "other"}, {"aud": ["other"]}, {"aud": None},
         {"aud": ["spinor", "other"]}, {"azp": "other"}, {"exp": 1}, {"exp": None}, {"exp": "soon"}, {"exp": True},
-        {"exp": int(time.time()) - 120}, {"iat": None}, {"iat": int(time.time()) + 120}, {"nbf": int(time.time()) + 120},
-       
+        {"exp": int(time.time()) - 120},
+        {"iat": None}, {"iat": int(time.time()) + 120}, {"nbf": int(time.time()) + 120},
+
         {"nonce": None}, {"nonce": "other"}, {"nonce": 5}, {"sub": None}, {"sub": ""}, {"sub": 5}, {"sub": "x" * 256},
         {"at_hash": half_hash("another token")}, {"at_hash": 5}, {"typ": "Refresh"}, {"typ": "Bearer"},
     ],

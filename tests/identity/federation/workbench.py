@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ vos:
         properties: [job_administrator, file_catalog_management, pilot_administrator, configuration_administrator]
         members: [ada]
       astro_managers: {{properties: [vo_administrator], members: [alan]}}
-      astro_production: {{properties: [normal_user]}}
+      astro_production: {{properties: [job_monitor]}}
   bio:
     groups:
       bio_users: {{properties: [normal_user], members: [bea]}}
@@ -238,7 +238,6 @@ async def running_spinor(
         return Upstreams(secrets_dir, clock)
 
     monkeypatch.setattr(spinor.app, "Upstreams", with_our_clock)
-    monkeypatch.setattr(Clock, "__module__", __name__)
     host = authority.host()
     server = uvicorn.Server(
         uvicorn.Config(
@@ -258,8 +257,3 @@ async def running_spinor(
     finally:
         server.should_exit = True
         await task
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    yield

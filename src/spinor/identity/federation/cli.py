@@ -51,7 +51,7 @@ def show_registrations(ids: Sequence[str], as_json: bool) -> None:
 
 @registration.command()
 @click.argument("ids", nargs=-1, required=True)
-@click.option("--group", default="", help="The group; otherwise the VO's first one for everyday work.")
+@click.option("--group", default="", help="The group; otherwise the VO's only one for everyday work.")
 @output_options
 def approve(ids: Sequence[str], group: str, as_json: bool, quiet: bool) -> None:
     """Let these people in: all of them, or none."""

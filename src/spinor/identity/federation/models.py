@@ -139,7 +139,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Let these in. Without a group it is the VO's first one for everyday work."""
+    """Let these in. Without a group it is the VO's only one for everyday work."""
 
     ids: Annotated[list[int], Meta(max_length=1000)]
     group: str = ""

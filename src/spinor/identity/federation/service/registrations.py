@@ -159,11 +159,13 @@ async def _waiting(tx: Tx, caller: Caller, ids: Sequence[int]) -> list[store.Wai
 
 
 async def _group(tx: Tx, caller: Caller, vo_id: int, name: str) -> store.Group:
-    """The group of this name, or the VO's first one for everyday work, when the caller may put people there."""
+    """The group of this name, or the VO's only one for everyday work, when the caller may put people there."""
     groups = await store.list_groups(tx, vo_id)
     fitting = [group for group in groups if (group.name == name if name else "normal_user" in group.properties)]
     if not fitting:
-        raise NoGroup(f"The VO has no group {name!r}; its groups are: {', '.join(group.name for group in groups)}.")
+        raise NoGroup(f"The VO has no group {name!r}; its groups are: {_names(groups)}.")
+    if len(fitting) > 1:
+        raise NoGroup(f"The VO has several groups for everyday work; name one of {_names(fitting)} with --group.")
     beyond = sorted(scope for scope in scopes_of(fitting[0].properties) & _NOT_TO_GIVE if not caller.may(scope))
     if beyond:
         raise GroupTooPowerful(
@@ -171,6 +173,10 @@ async def _group(tx: Tx, caller: Caller, vo_id: int, name: str) -> store.Group:
             "operations data."
         )
     return fitting[0]
+
+
+def _names(groups: Sequence[store.Group]) -> str:
+    return ", ".join(group.name for group in groups)
 
 
 async def _note(
