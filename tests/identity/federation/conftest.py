@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,15 @@ _numbers = itertools.count(1)
 async def spinor(
     world: World, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Spinor]:
+    # As the service does it; the browser of these tests, which sees cookies, is in the same process.
+    clients = [logging.getLogger(name) for name in ("httpx", "httpcore")]
+    before = [logger.level for logger in clients]
+    for logger in clients:
+        logger.setLevel(logging.WARNING)
     async with running_spinor(world, authority, tmp_path / "service", monkeypatch) as it:
         yield it
+    for logger, level in zip(clients, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

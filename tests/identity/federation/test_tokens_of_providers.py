@@ -225,3 +225,42 @@ async def test_a_provider_that_is_away_does_not_end_sessions_at_once(
     spinor.clock.ahead_s = 7310
     assert (await refreshed(spinor, second.json()["refresh_token"])).status_code == 200
     assert b"refresh_token=upstream-refresh" in hostile.asked[-2][2]
+
+
+@pytest.mark.acceptance
+@pytest.mark.peer("oidc-provider")
+async def test_who_was_removed_and_does_not_come_back_is_out_too(
+    spinor: Spinor, oidc_server: OIDCServer, state: State, sub: str
+) -> None:
+    """A session by a certificate, say, asks no provider. The worker does."""
+    client = oidc_server.add_client(f"worker-{spinor.url[-5:]}", [spinor.callback("one")])
+    await spinor.provide("one", oidc_server.issuer, client)
+    spinor.providers["one"] = spinor.providers["one"].replace("[openid,", "[openid, offline_access,")
+    await spinor.apply()
+    for name in ("grace", "lise"):
+        oidc_server.add_user(f"{name}-{sub}", preferred_username=name, eduperson_entitlement=[MEMBER])
+        async with spinor.person() as person:
+            assert (await person.sign_in(oidc_server, f"{name}-{sub}", "one")).status_code == 303
+    assert await service.recheck_everybody(spinor.db, state) == 0
+    oidc_server.remove_user(f"grace-{sub}")
+    older = "UPDATE identity.provider_account SET checked_at = checked_at - interval '1 hour'"
+    async with spinor.db.transaction() as tx:
+        await tx.execute(older.encode())
+    assert await service.recheck_everybody(spinor.db, state) == 2
+    assert await spinor.memberships("grace") == {}
+    assert await spinor.memberships("lise") == {"astro_users": ["provider:one"]}
+    assert await service.recheck_everybody(spinor.db, state) == 0
+
+
+async def test_what_nobody_confirms_lapses(spinor: Spinor, hostile: Hostile, state: State) -> None:
+    await spinor.provide("jwt", hostile.issuer, Client("spinor", None), exchange_clients="[notebook]", lapse="30d")
+    hostile.answers["/me"] = {"sub": "mallory", "preferred_username": "mallory", "eduperson_entitlement": [MEMBER]}
+    token = signed(usual(hostile.issuer, azp="notebook", aud=None, scope="openid"), KEY, typ="at+jwt")
+    await proven(spinor, state, hostile.issuer, token)
+    for age, left in (("29 days", {"astro_users": ["provider:jwt"]}), ("2 days", {})):
+        async with spinor.db.transaction() as tx:
+            await tx.execute(
+                f"UPDATE identity.provider_account SET checked_at = checked_at - interval '{age}'".encode()
+            )
+        await service.recheck_everybody(spinor.db, state)
+        assert await spinor.memberships("mallory") == left

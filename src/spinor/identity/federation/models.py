@@ -13,6 +13,7 @@ DEFAULT_SCOPES = ("openid", "profile", "email")
 DEFAULT_NAME_CLAIMS = ("preferred_username", "eduperson_principal_name", "name")
 DEFAULT_ENTITLEMENTS = ("eduperson_entitlement", "entitlements", "wlcg.groups", "groups")
 DEFAULT_RECHECK_S = 24 * 3600
+DEFAULT_LAPSE_S = 90 * 24 * 3600
 
 
 class Admission(StrEnum):
@@ -55,6 +56,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     exchange_audiences: list[str] = []  # What they may be meant for beside us, that client and the provider.
     link_certificates: bool = False  # Whether `cert_entitlement` links certificates.
     recheck_s: int = DEFAULT_RECHECK_S
+    lapse_s: int = DEFAULT_LAPSE_S  # So long a membership by its rules lasts that it has not confirmed.
     memberships: list[MembershipRule] = []
 
     @property

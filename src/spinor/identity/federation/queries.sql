@@ -86,6 +86,25 @@ SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", u.fu
    AND (%(user_ids)s::integer[] IS NULL OR u.user_id = ANY (%(user_ids)s::integer[]))
  ORDER BY a.issuer, a.subject;
 
+-- name: list_old_accounts
+-- every VO: a person is the same in all of them. Those that the provider can be asked about without the person.
+SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", u.full_name, u.email, a.facts,
+       a.checked_at, a.refresh_sealed
+  FROM identity.provider_account a
+  JOIN identity.linked_identity l USING (issuer, subject)
+  JOIN identity.user_account u USING (user_id)
+ WHERE a.provider = %(provider)s::text AND a.refresh_sealed IS NOT NULL AND u.retired_at IS NULL
+   AND a.checked_at < now() - make_interval(secs => %(age_s)s::double precision)
+ ORDER BY a.checked_at LIMIT %(limit)s::integer;
+
+-- name: lapse_accounts
+-- every VO: a person is the same in all of them.
+UPDATE identity.provider_account a SET facts = '{}'
+  FROM identity.linked_identity l
+ WHERE a.provider = %(provider)s::text AND a.facts <> '{}' AND (l.issuer, l.subject) = (a.issuer, a.subject)
+   AND a.checked_at < now() - make_interval(secs => %(age_s)s::double precision)
+RETURNING l.user_id;
+
 -- name: begin_asking
 -- every VO: a person is the same in all of them. One asks at a time; who dies while asking is waited for a minute.
 UPDATE identity.provider_account SET asking_at = now()
@@ -247,5 +266,6 @@ SELECT group_id, name, properties FROM identity.vo_group
  WHERE vo_id = %(vo_id)s::integer AND retired_at IS NULL ORDER BY name;
 
 -- name: delete_old_registrations
--- every VO: what was refused long ago serves nobody; the happenings keep that it was.
+-- every VO: what was refused long ago serves nobody; the happenings keep that it was. Newcomers who did not ask neither.
+WITH newcomers AS (DELETE FROM identity.newcomer WHERE expires_at < now())
 DELETE FROM identity.registration WHERE state = 'refused' AND decided_at < now() - interval '180 days';

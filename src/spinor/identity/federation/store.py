@@ -143,6 +143,17 @@ async def list_accounts(tx: Tx, providers: Sequence[str], user_ids: Sequence[int
     return await fetch(tx, Account, Q.list_accounts, {"providers": list(providers), "user_ids": ids})
 
 
+async def list_old_accounts(tx: Tx, provider: str, age_s: float, limit: int) -> list[Account]:
+    """Logins that were checked longer ago than that, and that the provider can be asked about; the oldest first."""
+    return await fetch(tx, Account, Q.list_old_accounts, {"provider": provider, "age_s": age_s, "limit": limit})
+
+
+async def lapse_accounts(tx: Tx, provider: str, age_s: float) -> list[int]:
+    """Forget what the provider said longer ago than that; the users whom it was about."""
+    rows = await fetch_rows(tx, Q.lapse_accounts, {"provider": provider, "age_s": age_s})
+    return [user_id for (user_id,) in rows]
+
+
 async def begin_asking(tx: Tx, account: Account) -> bool:
     """Whether it is us who ask the provider now."""
     return await execute(tx, Q.begin_asking, {"issuer": account.issuer, "subject": account.subject}) == 1

@@ -144,6 +144,11 @@ async def refuse(tx: Tx, caller: Caller, ids: Sequence[int], reason: str = "") -
     return await list_registrations(tx, caller, ids=ids, limit=len(ids))
 
 
+async def delete_old_registrations(tx: Tx) -> int:
+    """Delete what was refused more than half a year ago; how many that were."""
+    return await store.delete_old_registrations(tx)
+
+
 def _reach(caller: Caller) -> int | None:
     """The VO whose people the caller decides about; None: those of every VO."""
     return None if caller.may(Scope.IDENTITY_MANAGE) else caller.vo_id
