@@ -47,12 +47,16 @@ async def both(spinor: Spinor, oidc_server: OIDCServer, keycloak: KeycloakServer
 
 
 async def token(spinor: Spinor, **form: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=spinor.url, verify=spinor.authority.context(), trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=spinor.url, verify=spinor.authority.context(), trust_env=False, timeout=60
+    ) as http:
         return await http.post("/api/auth/token", data={"client_id": "spinor-cli", **form})
 
 
 async def who(spinor: Spinor, access_token: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=spinor.url, verify=spinor.authority.context(), trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=spinor.url, verify=spinor.authority.context(), trust_env=False, timeout=60
+    ) as http:
         answer = await http.get("/api/auth/whoami", headers={"authorization": f"Bearer {access_token}"})
     found: dict[str, Any] = answer.json()
     return found
@@ -93,7 +97,9 @@ async def test_a_program_on_another_machine_is_let_in_after_a_login(
     spinor: Spinor, oidc_server: OIDCServer, page: Page, sub: str
 ) -> None:
     oidc_server.add_user(sub, preferred_username="grace", name="Grace Hopper", eduperson_entitlement=[MEMBER])
-    async with httpx.AsyncClient(base_url=spinor.url, verify=spinor.authority.context(), trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=spinor.url, verify=spinor.authority.context(), trust_env=False, timeout=60
+    ) as http:
         device = (await http.post("/api/auth/device_authorization", data={"client_id": "spinor-cli"})).json()
     await page.goto(device["verification_uri_complete"])
     await page.click("text=Login one")

@@ -133,7 +133,9 @@ async def session_of(spinor: Spinor, user: str, signed_in_by: str) -> Tokens:
 
 
 async def refreshed(spinor: Spinor, token: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=spinor.url, verify=spinor.authority.context(), trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=spinor.url, verify=spinor.authority.context(), trust_env=False, timeout=60
+    ) as http:
         return await http.post(
             "/api/auth/token", data={"grant_type": "refresh_token", "refresh_token": token, "client_id": "spinor-cli"}
         )

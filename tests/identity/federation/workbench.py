@@ -139,7 +139,11 @@ class Spinor:
     @contextlib.asynccontextmanager
     async def person(self) -> AsyncIterator[Person]:
         async with httpx.AsyncClient(
-            base_url=self.url, verify=self.authority.context(), trust_env=False, headers={"accept": "text/html"}
+            base_url=self.url,
+            verify=self.authority.context(),
+            trust_env=False,
+            timeout=60,
+            headers={"accept": "text/html"},
         ) as http:
             yield Person(self, http)
 
@@ -166,7 +170,9 @@ class Spinor:
     async def api(self, caller: Caller, method: str, path: str, body: Any = None) -> httpx.Response:
         async with self.db.transaction() as tx:
             token = await identity.access_token_for(tx, self.keys, self.url, caller)
-        async with httpx.AsyncClient(base_url=self.url, verify=self.authority.context(), trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=self.url, verify=self.authority.context(), trust_env=False, timeout=60
+        ) as http:
             return await http.request(method, path, json=body, headers={"authorization": f"Bearer {token}"})
 
 
