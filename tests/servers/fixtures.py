@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers.authority import Authority, authority
 from tests.servers.chromium import Chromium, chromium, connected, new_context
+from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
 from tests.servers.oidc import OIDCServer, oidc_server
 from tests.servers.voms import VOMSServer, voms_server
@@ -64,6 +65,13 @@ def second_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
 def fixture_keycloak(authority: Authority) -> Iterator[KeycloakServer]:
     """Without users, groups and clients. It takes ten seconds to start."""
     with keycloak_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="jupyterhub")
+def fixture_jupyterhub(authority: Authority, oidc_server: OIDCServer) -> Iterator[JupyterHub]:
+    """Whom the provider `oidc_server` knows can sign in. Who wants another environment starts a `jupyterhub`."""
+    with jupyterhub(authority, oidc_server) as it:
         yield it
 
 

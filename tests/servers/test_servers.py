@@ -1,6 +1,7 @@
 """Each server really runs and answers. What Spinor does with them is tested where Spinor does it."""
 
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from tests.servers import keycloak as keycloak_pages
 from tests.servers.authority import Authority
 from tests.servers.chromium import screenshot
+from tests.servers.jupyterhub import JupyterHub, open_lab, run_all_cells
 from tests.servers.keycloak import KeycloakServer
 from tests.servers.oidc import NOWHERE, Client, OIDCServer, challenge, oidc_server, sign_in
 from tests.servers.process import ServerFailed
@@ -124,6 +126,41 @@ def test_keycloak_exchanges_tokens_for_a_client_they_are_for(keycloak: KeycloakS
     keycloak.add_audience(notebook, "gateway")
     keycloak.rotate_keys()
     assert keycloak.token(gateway, **exchange, subject_token=keycloak.sign_in(notebook, "edwin")["access_token"])
+
+
+@pytest.mark.peer("oidc-provider")
+@pytest.mark.peer("jupyterhub")
+async def test_a_notebook_has_the_token_of_its_user(jupyterhub: JupyterHub, oidc_server: OIDCServer) -> None:
+    user = "henrietta@astro.example"
+    oidc_server.add_user(user)
+    jupyterhub.sign_in(user)
+    jupyterhub.start(user)
+    async with jupyterhub.kernel(user) as kernel:
+        read = "print(open(os.environ['SECRETS_MOUNT_PATH'] + '/access_token').read())"
+        first = (await kernel.text(f"import os, sys\n{read}")).strip()
+        assert first == jupyterhub.auth_state(user)["access_token"]
+        assert (await kernel.text("print(sys.executable)")).strip() == sys.executable
+        oidc_server.end_token(first)
+        jupyterhub.visit(user)
+        second = (await kernel.text(read)).strip()
+        assert second == jupyterhub.auth_state(user)["access_token"]
+        assert second != first
+        assert (await kernel.execute("1 / 0"))[-1].kind == "error"
+    assert str(Path(sys.executable).with_name("spinor")) in await jupyterhub.terminal(user, "which spinor")
+    jupyterhub.stop(user)
+
+
+@pytest.mark.peer("oidc-provider")
+@pytest.mark.peer("jupyterhub")
+@pytest.mark.peer("chromium")
+async def test_a_notebook_runs_in_the_browser(jupyterhub: JupyterHub, oidc_server: OIDCServer, page: "Page") -> None:
+    oidc_server.add_user("annie")
+    jupyterhub.write_notebook("annie", "stars.ipynb", "6 * 7")
+    await open_lab(page, jupyterhub, "annie", "stars.ipynb")
+    await run_all_cells(page)
+    await page.wait_for_selector(".jp-OutputArea-output:has-text('42')")
+    assert (await screenshot(page, "jupyterlab")).stat().st_size > 1000
+    jupyterhub.stop("annie")
 
 
 @pytest.mark.peer("voms")
