@@ -314,3 +314,28 @@ async def test_signing_out_ends_the_session_and_not_only_the_cookie(
         assert (await person.form("/logout")).status_code == 303
         again = await person.http.get("/account", headers={"cookie": f"__Host-spinor={cookie}"})
         assert again.status_code == 303
+
+
+async def test_who_is_banned_does_not_come_in(spinor: Spinor, oidc_server: OIDCServer, sub: str) -> None:
+    await offered(spinor, oidc_server)
+    oidc_server.add_user(sub, preferred_username="grace", eduperson_entitlement=[MEMBER])
+    async with spinor.person() as grace:
+        await grace.sign_in(oidc_server, sub, "one")
+        async with spinor.db.transaction() as tx:
+            await tx.execute(
+                """INSERT INTO identity.suspension (user_id, reason, suspended_by)
+                   SELECT user_id, 'x', 'x' FROM identity.user_account WHERE name = 'grace'"""
+            )
+        answer = await grace.sign_in(oidc_server, sub, "one")
+        assert (answer.status_code, "is suspended" in answer.text) == (403, True)
+
+
+async def test_a_provider_may_be_called_something_else(spinor: Spinor, oidc_server: OIDCServer, sub: str) -> None:
+    await offered(spinor, oidc_server)
+    oidc_server.add_user(sub, preferred_username="grace", eduperson_entitlement=[MEMBER])
+    async with spinor.person() as grace:
+        await grace.sign_in(oidc_server, sub, "one")
+    text = spinor.providers.pop("one")
+    spinor.providers["renamed"] = text.replace("  one:", "  renamed:")
+    await spinor.apply()
+    assert await spinor.memberships("grace") == {"astro_users": ["provider:renamed"]}

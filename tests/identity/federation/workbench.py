@@ -229,14 +229,14 @@ def absolute(base: str, address: str) -> str:
 
 @contextlib.asynccontextmanager
 async def running_spinor(
-    world: World, authority: Authority, place: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, authority: Authority, place: Path, monkeypatch: pytest.MonkeyPatch, *, development: bool = False
 ) -> AsyncIterator[Spinor]:
     port = free_port()
     url = f"https://localhost:{port}"
     KeyRing.create(place / "keys")
     settings = Settings(
         database_url=world.db.url, data_dir=place, url=url, keys_dir=place / "keys", blob_dir=place / "blobs",
-        storage_dir=place / "storage", ce_dir=place / "computing",
+        storage_dir=place / "storage", ce_dir=place / "computing", development_login=development,
     )  # fmt: skip
     clock = Clock()
 

@@ -165,9 +165,12 @@ def _chosen_provider(known: list[dict[str, str]], wanted: str) -> str:
 
 
 def _open(address: str) -> None:
-    """A browser where there is one. The library is given a list of words, never a shell."""
-    import contextlib
-    import webbrowser
+    """A browser where there is one: by a list of words, never a shell."""
+    import subprocess
 
-    with contextlib.suppress(webbrowser.Error):
-        webbrowser.open(address)
+    from spinor.identity.cli.in_browser import browser_command
+
+    command = browser_command()
+    if command is not None and address.startswith("https://"):
+        nothing = subprocess.DEVNULL
+        subprocess.Popen([*command, address], stdin=nothing, stdout=nothing, stderr=nothing)

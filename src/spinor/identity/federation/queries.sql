@@ -7,6 +7,11 @@ DELETE FROM identity.provider;
 INSERT INTO identity.provider (name, issuer, settings)
 SELECT w ->> 'name', w ->> 'issuer', w FROM jsonb_array_elements(%(providers)s::jsonb) AS w;
 
+-- name: rename_providers
+-- every VO: a person is the same in all of them. A provider is known by its issuer, whatever it is called here.
+UPDATE identity.provider_account a SET provider = p.name
+  FROM identity.provider p WHERE p.issuer = a.issuer AND p.name <> a.provider;
+
 -- name: list_providers
 -- every VO: whoever wants to sign in has no VO yet.
 SELECT settings FROM identity.provider ORDER BY name;
@@ -32,7 +37,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('names of accounts', 0));
 
 -- name: find_owner
 -- every VO: a person is the same in all of them. Retired people are found too: their logins stay theirs.
-SELECT u.user_id, u.name AS "user", u.retired_at IS NOT NULL AS retired, l.origin::text AS origin
+SELECT u.user_id, u.name AS "user", u.retired_at IS NOT NULL AS retired, identity.is_suspended(u.user_id, NULL) AS banned
   FROM identity.linked_identity l JOIN identity.user_account u USING (user_id)
  WHERE l.issuer = %(issuer)s::text AND l.subject = %(subject)s::text;
 

@@ -33,12 +33,12 @@ ERRORS: dict[str, type[SpinorError]] = {"provider_issuer_unique": IssuerTaken}
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose an identity is. Retired people keep theirs."""
+    """Whose an identity is. Retired people keep theirs; the banned are suspended in every VO."""
 
     user_id: int
     user: str
-    retired: bool
-    origin: str
+    retired: bool = False
+    banned: bool = False
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,7 @@ class _Newcomer(msgspec.Struct):
 async def replace_providers(tx: Tx, providers: Sequence[Provider]) -> None:
     await execute(tx, Q.delete_providers)
     await execute(tx, Q.insert_providers, {"providers": Jsonb(list(providers))})
+    await execute(tx, Q.rename_providers)
 
 
 async def list_providers(tx: Tx) -> list[Provider]:
