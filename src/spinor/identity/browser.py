@@ -55,8 +55,8 @@ def form_token(request: Request, purpose: str) -> str:
 def check_form(request: Request, purpose: str, given: str) -> None:
     """ForeignForm unless the form carries the token of this browser and purpose, and came from our own page."""
     origin = request.headers.get("sec-fetch-site", "same-origin")
-    known = form_token(request, purpose)
-    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known, given):
+    known = form_token(request, purpose).encode()
+    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known, given.encode()):
         raise ForeignForm
 
 

@@ -76,10 +76,11 @@ def _state(refusal: Denied) -> str:
 def _tell(started: Started) -> None:
     from spinor import terminal
 
+    address, code = terminal.printable(started.verification_uri), terminal.printable(started.user_code)
+    complete = terminal.printable(started.verification_uri_complete)
     terminal.say(
-        "Open this address in any browser, for example on your phone:\n\n"
-        f"    {terminal.printable(started.verification_uri)}\n\n"
-        f"and type the code   {terminal.printable(started.user_code)}\n"
+        f"Open this address in any browser, for example on your phone:\n\n    {address}\n\nand type the code   {code}\n"
+        + (f"\nThis address has the code in it:\n\n    {complete}\n" if complete else "")
     )
 
 

@@ -76,7 +76,7 @@ def browser_login(client: Client, asked: Asked) -> TokenAnswer:
         }
         address = f"{client.url}/api/auth/authorize?{urlencode(query)}"
         terminal.say(f"Your browser should open now. If it does not, open this address in it:\n\n    {address}\n")
-        _open(command, address)
+        opened = _open(command, address)
 
         def redeem(code: str) -> TokenAnswer:
             # Once, and without a second try: a code that is used twice ends what it has opened.
@@ -84,16 +84,19 @@ def browser_login(client: Client, asked: Asked) -> TokenAnswer:
             form = {"grant_type": "authorization_code", "code": code, "redirect_uri": listener.redirect_uri}
             return ask_tokens(client, {**form, "code_verifier": verifier})
 
-        return listener.wait(redeem)
+        try:
+            return listener.wait(redeem)
+        finally:
+            opened.poll()  # It has ended long ago, or is a browser that stays.
 
 
-def _open(command: list[str], address: str) -> None:
+def _open(command: list[str], address: str) -> subprocess.Popen[bytes]:
     """A list of words and no shell: nothing in an address can become a command. What the browser says is not for us."""
     if not address.startswith("https://") or not address.isprintable() or " " in address:
         raise NoBrowser(f"{address!r} is no address that a browser should be given.")
-    subprocess.Popen(
-        [*command, address], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    nothing = subprocess.DEVNULL
+    # In a session of its own: Ctrl-C here must not close a browser that this has started.
+    return subprocess.Popen([*command, address], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
 class Listener:
@@ -155,7 +158,7 @@ class Listener:
 
 def _handler(listener: Listener) -> type[BaseHTTPRequestHandler]:
     class Page(BaseHTTPRequestHandler):
-        timeout = 10  # A connection on which nothing comes must not keep the browser out.
+        timeout = 2  # Browsers open connections in reserve; one on which nothing comes must not keep the next out.
 
         def do_GET(self) -> None:
             status, heading, text = listener.take(self.path)
@@ -182,7 +185,15 @@ _HEADERS = {
 }
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{heading} · Spinor</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>body {{ max-width: 34rem; margin: 12vh auto; padding: 0 1.25rem; font: 1rem/1.55 system-ui, sans-serif; }}
-h1 {{ font-size: 1.4rem; }}</style></head>
+<style>
+:root {{ --paper: #f3f4f6; --card: #fff; --ink: #1a2230; --line: #d5dae1; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --paper: #11151b; --card: #1a2029; --ink: #e7ebf0; --line: #363f4c; }}
+}}
+html {{ background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }}
+body {{ max-width: 36rem; margin: 0 auto; padding: 14vh 1rem 2rem; overflow-wrap: anywhere; }}
+main {{ padding: 1.15rem 2rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }}
+h1 {{ margin: .6rem 0; font-size: 1.4rem; }}
+</style></head>
 <body><main><h1>{heading}</h1><p>{text}</p></main></body></html>
 """

@@ -108,7 +108,7 @@ def _by(way: str, client: Client, asked: Asked) -> TokenAnswer:
 def _by_proxy(client: Client, proxy_file: str, asked: Asked) -> TokenAnswer:
     from spinor.identity.delegation.client import assertion_login
 
-    return assertion_login(client, Path(proxy_file) if proxy_file else None, **asked._asdict())
+    return assertion_login(client, proxy=Path(proxy_file) if proxy_file else None, **asked._asdict())
 
 
 def _keep(url: str, server: Server, answer: TokenAnswer) -> None:
@@ -125,8 +125,16 @@ def _keep(url: str, server: Server, answer: TokenAnswer) -> None:
 
 def _say_who(client: Client) -> None:
     from spinor import terminal
+    from spinor.errors import SpinorError
     from spinor.identity.models import WhoAmI
 
     with client:
-        who = client.get("/api/auth/whoami", WhoAmI)
-    terminal.say(f"Signed in to {client.url} as {who.user}, group {who.group} of VO {who.vo}.")
+        try:
+            who = client.get("/api/auth/whoami", WhoAmI)
+        except SpinorError as error:
+            if error.status != 403:
+                raise
+            # A sign-in that was narrowed by --scope need not be able to see who it is.
+            terminal.say(f"Signed in to {client.url}.")
+        else:
+            terminal.say(f"Signed in to {client.url} as {who.user}, group {who.group} of VO {who.vo}.")

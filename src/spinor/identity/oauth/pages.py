@@ -91,5 +91,6 @@ def _policy(form_targets: Sequence[str]) -> str:
 
 
 def _origin(address: str) -> str:
+    """As the policy writes it, which has no words for an IPv6 address: there its scheme must do."""
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}:" if parts.netloc.startswith("[") else f"{parts.scheme}://{parts.netloc}"
