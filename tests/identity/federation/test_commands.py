@@ -86,6 +86,14 @@ async def test_administrators_decide_at_the_terminal(
     assert out == ""
     code, out, _ = await alan.run("registration", "list", "--all", "-q")
     assert out.split() == [newer, older]
+    code, out, _ = await alan.run("registration", "log", "--json")
+    assert [json.loads(line)["event"] for line in out.splitlines()] == [
+        "registration-refused", "registration-approved", "registration-asked", "registration-asked",
+    ]  # fmt: skip
+    code, out, _ = await alan.run("registration", "log", "--user", "grace")
+    assert (code, "registration-approved" in out, "refused" in out) == (0, True, False)
+    bea = await terminal(spinor, tmp_path, "bea", "bio", "bio_managers")
+    assert (await bea.run("registration", "log", "-q"))[1] == ""
     ada = await terminal(spinor, tmp_path, "ada", "astro", "astro_users")
     assert (await ada.run("registration", "list"))[0] == 4
 

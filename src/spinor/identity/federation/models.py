@@ -111,6 +111,7 @@ class GivenMembership(msgspec.Struct, frozen=True, kw_only=True):
     user_id: int
     vo: str
     group: str
+    vo_id: int = 0  # Known of those that the tables tell of.
 
 
 class RegistrationState(StrEnum):
@@ -194,3 +195,16 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     address: str = ""
     facts: dict[str, Any] = {}
+
+
+class HappeningRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of that log, as it is read."""
+
+    happening_id: int
+    happened_at: datetime
+    event: Event
+    user: str | None
+    vo: str | None
+    actor: str
+    address: str
+    facts: dict[str, Any]

@@ -142,7 +142,7 @@ kept AS (
 gone AS (
     DELETE FROM identity.membership m USING ended e
      WHERE e.user_id = m.user_id AND e.group_id = m.group_id AND e.left_over = '{}')
-SELECT e.user_id, v.name AS vo, g.name AS "group"
+SELECT e.user_id, v.vo_id, v.name AS vo, g.name AS "group"
   FROM ended e JOIN identity.vo_group g USING (group_id) JOIN identity.vo v USING (vo_id)
  ORDER BY e.user_id, v.name, g.name;
 
@@ -157,7 +157,7 @@ WITH given AS (
         ON CONFLICT (user_id, group_id) DO UPDATE SET sources = m.sources || EXCLUDED.sources
      WHERE NOT %(source)s::text = ANY (m.sources)
     RETURNING user_id, group_id)
-SELECT n.user_id, v.name AS vo, g.name AS "group"
+SELECT n.user_id, v.vo_id, v.name AS vo, g.name AS "group"
   FROM given n JOIN identity.vo_group g USING (group_id) JOIN identity.vo v USING (vo_id)
  ORDER BY n.user_id, v.name, g.name;
 
@@ -205,6 +205,17 @@ SELECT %(cookie_hash)s::bytea, %(visitor)s::jsonb, now() + make_interval(secs =>
 -- every VO: who has no account is in none.
 SELECT visitor FROM identity.newcomer WHERE cookie_hash = %(cookie_hash)s::bytea AND expires_at > now();
 
+-- name: list_happenings
+-- Newest first, below an id. A VO's administrators see what concerns their VO; operators (no vo_id) see everything.
+SELECT h.happening_id, h.happened_at, h.event, u.name AS "user", v.name AS vo, h.actor, h.address, h.facts
+  FROM identity.happening h
+  LEFT JOIN identity.user_account u USING (user_id)
+  LEFT JOIN identity.vo v USING (vo_id)
+ WHERE (%(vo_id)s::integer IS NULL OR h.vo_id = %(vo_id)s::integer)
+   AND (%(user)s::text IS NULL OR u.name = %(user)s::text)
+   AND (%(before)s::bigint IS NULL OR h.happening_id < %(before)s::bigint)
+ ORDER BY h.happening_id DESC LIMIT %(limit)s::integer;
+
 -- name: list_vos
 -- every VO: whoever asks to be let in has none yet.
 SELECT name FROM identity.vo WHERE retired_at IS NULL ORDER BY name;
@@ -225,7 +236,7 @@ SELECT v.vo_id, %(provider)s::text, %(issuer)s::text, %(subject)s::text, %(visit
   FROM identity.vo v WHERE v.name = %(vo)s::text AND v.retired_at IS NULL
     ON CONFLICT (vo_id, issuer, subject) WHERE state = 'waiting'
     DO UPDATE SET message = EXCLUDED.message, visitor = EXCLUDED.visitor
-RETURNING registration_id;
+RETURNING registration_id, vo_id;
 
 -- name: list_own_registrations
 -- every VO: a person may see what they have asked for, in whichever VO.

@@ -11,6 +11,7 @@ from spinor.identity.federation.models import (
     Account,
     GivenMembership,
     Happening,
+    HappeningRow,
     Identity,
     Provider,
     Registration,
@@ -219,6 +220,15 @@ async def find_newcomer(tx: Tx, cookie_hash: bytes) -> Visitor | None:
     return found.visitor if found else None
 
 
+async def list_happenings(
+    tx: Tx, vo_id: int | None, *, user: str | None = None, before: int | None = None, limit: int = 100
+) -> list[HappeningRow]:
+    """Newest first. Without a VO everything."""
+    return await fetch(
+        tx, HappeningRow, Q.list_happenings, {"vo_id": vo_id, "user": user, "before": before, "limit": limit}
+    )
+
+
 async def list_vos(tx: Tx) -> list[str]:
     return [name for (name,) in await fetch_rows(tx, Q.list_vos)]
 
@@ -228,8 +238,8 @@ async def count_registrations(tx: Tx, visitor: Visitor, address: str) -> Asked:
     return await fetch_one(tx, Asked, Q.count_registrations, parameters) or Asked(of_person=0, of_address=0)
 
 
-async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, address: str) -> int | None:
-    """The number of the registration; None when there is no such VO."""
+async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, address: str) -> tuple[int, int] | None:
+    """The numbers of the registration and of its VO; None when there is no such VO."""
     parameters = {
         "provider": visitor.provider,
         "issuer": visitor.issuer,
@@ -239,8 +249,8 @@ async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, a
         "message": message,
         "address": address,
     }
-    found: int | None = await fetch_value(tx, Q.insert_registration, parameters)
-    return found
+    rows = await fetch_rows(tx, Q.insert_registration, parameters)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def list_own_registrations(tx: Tx, visitor: Visitor) -> list[Registration]:

@@ -13,6 +13,7 @@ from spinor.identity.federation.models import (
     Event,
     GivenMembership,
     Happening,
+    HappeningRow,
     Provider,
     Registration,
     RegistrationState,
@@ -77,9 +78,14 @@ async def ask_to_join(
         raise NoSuchChoice
     await store.lock_person(tx, visitor.issuer, visitor.subject)
     kept = msgspec.structs.replace(visitor, refresh_token="")
-    number = await store.insert_registration(tx, kept, vo, message, address)
-    facts = {"registration": number, "vo": vo, "issuer": visitor.issuer, "subject": visitor.subject}
-    happening = Happening(event=Event.REGISTRATION_ASKED, actor=provider.source, address=address, facts=facts)
+    made = await store.insert_registration(tx, kept, vo, message, address)
+    if made is None:
+        raise NoSuchChoice
+    number, vo_id = made
+    facts = {"registration": number, "issuer": visitor.issuer, "subject": visitor.subject}
+    happening = Happening(
+        event=Event.REGISTRATION_ASKED, vo_id=vo_id, actor=provider.source, address=address, facts=facts
+    )
     await store.insert_happening(tx, happening)
     _log.info("registration asked for", extra={"vo": vo, "provider": provider.name, "registration": number})
 
@@ -142,6 +148,13 @@ async def refuse(tx: Tx, caller: Caller, ids: Sequence[int], reason: str = "") -
         facts = {"registration": waiting.registration_id, "reason": reason}
         await _note(tx, Event.REGISTRATION_REFUSED, caller, waiting, None, facts)
     return await list_registrations(tx, caller, ids=ids, limit=len(ids))
+
+
+async def list_happenings(
+    tx: Tx, caller: Caller, *, user: str | None = None, before: int | None = None, limit: int = 100
+) -> list[HappeningRow]:
+    """What happened to people in the caller's VO, newest first; an operator sees what happened anywhere."""
+    return await store.list_happenings(tx, _reach(caller), user=user, before=before, limit=limit)
 
 
 async def delete_old_registrations(tx: Tx) -> int:
