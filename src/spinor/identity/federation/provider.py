@@ -21,6 +21,7 @@ from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from spinor.errors import SpinorError, Unavailable
 from spinor.identity.federation.models import Provider
+from spinor.x509.tls import client_context
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LARGEST_BYTES = 1024 * 1024
@@ -260,7 +261,10 @@ class Upstream:
 
     def _context(self) -> ssl.SSLContext:
         if self._trust is None:
-            self._trust = ssl.create_default_context(cafile=self.provider.ca_file or None)
+            try:
+                self._trust = client_context(self.provider.ca_file or None)
+            except OSError as error:
+                raise self.wrong(f"its ca_file cannot be used ({error.strerror or type(error).__name__})") from None
         return self._trust
 
     def _away(self, why: str) -> ProviderUnavailable:

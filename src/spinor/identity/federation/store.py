@@ -289,16 +289,16 @@ async def decide_registration(
     *,
     decided_by: str,
     reason: str = "",
-    user_id: int | None = None,
-    group_id: int | None = None,
+    given: tuple[int | None, int | None] = (None, None),
 ) -> None:
+    """`given` are the user and the group into which they were let."""
     parameters = {
         "registration_id": registration_id,
         "state": state.value,
         "decided_by": decided_by,
         "reason": reason,
-        "user_id": user_id,
-        "group_id": group_id,
+        "user_id": given[0],
+        "group_id": given[1],
     }
     await execute(tx, Q.decide_registration, parameters)
 

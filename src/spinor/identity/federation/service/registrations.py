@@ -131,8 +131,7 @@ async def approve(tx: Tx, caller: Caller, ids: Sequence[int], group: str = "") -
             waiting.registration_id,
             RegistrationState.APPROVED,
             decided_by=caller.user,
-            user_id=owner.user_id,
-            group_id=chosen.group_id,
+            given=(owner.user_id, chosen.group_id),
         )
         facts = {"registration": waiting.registration_id, "group": chosen.name}
         await _note(tx, Event.REGISTRATION_APPROVED, caller, waiting, owner.user_id, facts)
