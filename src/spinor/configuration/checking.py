@@ -202,6 +202,7 @@ def _check_provider(source: Source, found: dict[str, Any], path: Path) -> None:
         source.fault((*path, "ca_file"), "must be an absolute path")
     _check_names(source, found.get("registration_vos", []), (*path, "registration_vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.duration_s, found, (*path, "recheck"))
+    _check_quantity(source, rules.duration_s, found, (*path, "lapse"))
 
 
 def _check_one(source: Source, name: str, path: Path, noun: str, known: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from spinor.identity.federation.models import (
     DEFAULT_ENTITLEMENTS,
+    DEFAULT_LAPSE_S,
     DEFAULT_NAME_CLAIMS,
     DEFAULT_RECHECK_S,
     DEFAULT_SCOPES,
@@ -124,6 +125,7 @@ class IdentityProviderSection(Section, frozen=True):
     exchange_audiences: list[str] = []
     link_certificates: bool = False
     recheck: DurationText | Positive = DEFAULT_RECHECK_S
+    lapse: DurationText | Positive = DEFAULT_LAPSE_S
     memberships: list[MembershipSection] = []
 
 
