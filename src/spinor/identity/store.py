@@ -81,6 +81,7 @@ async def insert_session(
     about: tuple[str, str, Origin],
     scopes: list[str] | None,
     lifetime_s: float,
+    ends_by: datetime | None = None,
 ) -> None:
     """`about` is the client, the way of signing in, and where from."""
     client_id, signed_in_by, origin = about
@@ -99,6 +100,7 @@ async def insert_session(
             "address": origin.address,
             "user_agent": origin.user_agent,
             "lifetime_s": lifetime_s,
+            "ends_by": ends_by,
         },
     )
 

@@ -1,0 +1,50 @@
+"""What a process needs to judge and to issue certificates: the trusted authorities, the .lsc files, the online CA."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from spinor.identity.delegation.online_ca import OnlineCA
+from spinor.settings import Settings
+from spinor.x509.trust import CRLPolicy, TrustStore
+
+
+class Certificates:
+    """One per process. Nothing is read before it is needed: a service without certificates has no directory of them."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._directory = settings.authorities_dir
+        self._online_ca_dir = settings.online_ca_dir
+        self._url = settings.url
+        self._lock = threading.Lock()
+        self._trust: TrustStore | None = None
+        self._online_ca: OnlineCA | None = None
+        self.vomsdir: Path = settings.lsc_dir
+        self.crl = CRLPolicy(settings.crl_policy)
+        self.clock = clock
+        self.host = urlsplit(settings.url).hostname or "localhost"
+
+    @property
+    def trust(self) -> TrustStore:
+        """The trusted authorities; an empty directory is made when there is none. May read files."""
+        with self._lock:
+            if self._trust is None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._trust = TrustStore(self._directory)
+            return self._trust
+
+    @property
+    def online_ca(self) -> OnlineCA:
+        """This service's own authority; made when there is none. May read and write files."""
+        with self._lock:
+            if self._online_ca is None:
+                self._online_ca = OnlineCA.open(self._online_ca_dir, self._url, self.host, self.clock())
+            return self._online_ca
+
+    @property
+    def uri(self) -> str:
+        """How our attribute authority calls itself where a VOMS server gives its host and port."""
+        parts = urlsplit(self._url)
+        return f"{self.host}:{parts.port or 443}"
