@@ -25,6 +25,7 @@ from spinor.configuration.store import ERRORS as CONFIGURATION_ERRORS
 from spinor.db import Database, Tx
 from spinor.errors import MethodNotAllowed, NotFound, SpinorError
 from spinor.http import Endpoint, Public, Route, Routes, State
+from spinor.identity.delegation.certificates import Certificates
 from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import KeyRing, Verifier
@@ -106,7 +107,7 @@ def create_app(settings: Settings) -> Starlette:
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db)
-            state = State(settings, signals, keys, verifier, Matcher())
+            state = State(settings, signals, keys, verifier, Matcher(), Certificates(settings))
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
             # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.

@@ -17,6 +17,11 @@ PUBLIC = {
     ("POST", "/api/auth/token"),
     ("POST", "/api/auth/revoke"),
     ("POST", "/api/pilot/enrol"),
+    ("GET", "/api/x509/ca.pem"),
+    ("GET", "/api/x509/crl"),
+    ("GET", "/api/x509/signing_policy"),
+    ("GET", "/api/x509/namespaces"),
+    ("GET", "/api/x509/lsc"),
 }
 
 

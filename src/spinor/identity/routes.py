@@ -4,6 +4,7 @@ from spinor.access import Caller, Scope
 from spinor.db import Tx
 from spinor.http import Routes
 from spinor.identity import service
+from spinor.identity.delegation.routes import routes as delegation_routes
 from spinor.identity.models import WhoAmI
 from spinor.identity.oauth.routes import routes as oauth_routes
 
@@ -17,3 +18,4 @@ async def whoami(tx: Tx, caller: Caller) -> WhoAmI:
 
 
 routes.all += oauth_routes.all
+routes.all += delegation_routes.all

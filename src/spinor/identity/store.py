@@ -41,6 +41,7 @@ ERRORS: dict[str, type[SpinorError]] = {
     "user_account_name_unique": NameTaken,
     "vo_name_unique": NameTaken,
     "vo_group_name_unique": NameTaken,
+    "online_ca_name_unique": NameTaken,
 }
 
 

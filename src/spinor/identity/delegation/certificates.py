@@ -2,11 +2,16 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from spinor.access import Caller
+from spinor.db import Database
 from spinor.identity.delegation.online_ca import OnlineCA
+from spinor.identity.keys import KeyRing
+from spinor.identity.models import Origin
 from spinor.settings import Settings
 from spinor.x509.trust import CRLPolicy, TrustStore
 
@@ -48,3 +53,14 @@ class Certificates:
         """How our attribute authority calls itself where a VOMS server gives its host and port."""
         parts = urlsplit(self._url)
         return f"{self.host}:{parts.port or 443}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request of somebody who is signed in, and the parts that it needs."""
+
+    db: Database
+    keys: KeyRing
+    parts: Certificates
+    caller: Caller
+    origin: Origin

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from spinor.errors import SpinorError
@@ -115,9 +115,7 @@ class OnlineCA:
     def signing_policy(self) -> str:
         subjects = " ".join(f'"{prefix}/*"' for prefix in self._prefixes())
         return (
-            f"access_id_CA   X509    '{self.dn}'\n"
-            "pos_rights     globus  CA:sign\n"
-            f"cond_subjects  globus  '{subjects}'\n"
+            f"access_id_CA   X509    '{self.dn}'\npos_rights     globus  CA:sign\ncond_subjects  globus  '{subjects}'\n"
         )
 
     def namespaces(self) -> str:
@@ -201,9 +199,7 @@ def _labels(host: str) -> list[str]:
 def _within(
     domain: Sequence[x509.NameAttribute[str]], kind: x509.ObjectIdentifier, unit: str, common_name: str
 ) -> x509.Name:
-    return x509.Name(
-        [*domain, x509.NameAttribute(kind, unit), x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-    )
+    return x509.Name([*domain, x509.NameAttribute(kind, unit), x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _builder(

@@ -68,8 +68,8 @@ async def proven_by_assertion(
         proven = await identity.proven_by_identity(tx, chain.issuer_dn, chain.subject_dn, CERTIFICATE)
         if proven is None:
             raise UnknownCertificate(
-                f"The certificate {chain.subject_dn} of {chain.issuer_dn} is not linked to a user here. Sign in another "
-                "way and run `spinor proxy link`, or ask the administrators of your VO to add this issuer and subject "
+                f"The certificate {chain.subject_dn} of {chain.issuer_dn} is not linked to a user here. "
+                "Sign in another way and run `spinor proxy link`, or ask the administrators of your VO to add this issuer and subject "
                 "to your identities in the operations data.",
                 subject=chain.subject_dn,
                 issuer=chain.issuer_dn,
@@ -128,23 +128,18 @@ def _attributes(parts: Certificates, chain: VerifiedChain) -> list[Attributes]:
     if not any(attribute_certificates(proxy) for proxy in proxies):
         return []
     try:
-        return verify_attributes(
-            chain, parts.trust, parts.vomsdir, parts.clock(), targets=(parts.host,), crl=parts.crl
-        )
+        return verify_attributes(chain, parts.trust, parts.vomsdir, parts.clock(), targets=(parts.host,), crl=parts.crl)
     except (VomsUnknownVO, VomsExpired):
         return []
 
 
 async def _grant(tx: Tx, user: str, attributes: Sequence[Attributes]) -> list[tuple[str, list[str]]]:
-    """The groups that the attributes stand for, by VO in the order of the attributes; the user is in them from now on."""
+    """The groups that the attributes stand for, by VO in the attributes' order; the user is in them from now on."""
     if not attributes:
         return []
     known: list[Voms] = await store.list_voms_by_name(tx, [each.vo for each in attributes])
     found = [
-        (voms.vo, rules.groups_of(each.fqans, voms))
-        for each in attributes
-        for voms in known
-        if voms.name == each.vo
+        (voms.vo, rules.groups_of(each.fqans, voms)) for each in attributes for voms in known if voms.name == each.vo
     ]
     await store.grant_voms_memberships(tx, user, [(vo, group) for vo, groups in found for group in groups])
     return found

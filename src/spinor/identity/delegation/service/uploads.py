@@ -6,19 +6,17 @@ from uuid import UUID, uuid4
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from spinor.access import Caller
-from spinor.db import Database, Tx
+from spinor.db import Tx
 from spinor.errors import BadInput, Conflict, Denied, NotFound, SpinorError
 from spinor.identity import store as identity_store
 from spinor.identity.delegation import store
-from spinor.identity.delegation.certificates import Certificates
+from spinor.identity.delegation.certificates import Call, Certificates
 from spinor.identity.delegation.models import (
     LEAST_LEFT_S,
     STORED_AT_MOST,
-    KeyKind,
     ProxyRefusal,
     ProxyRequest,
     RemovedProxies,
@@ -26,13 +24,15 @@ from spinor.identity.delegation.models import (
     SignedChain,
     StoredProxy,
 )
+from spinor.identity.delegation.service.giving import new_key
 from spinor.identity.delegation.store import SealedProxy
 from spinor.identity.keys import KeyRing
-from spinor.identity.models import Issued, IssuedKind, Origin
+from spinor.identity.models import Issued, IssuedKind
 from spinor.x509.chain import VerifiedChain, verify_chain
-from spinor.x509.proxy import Credential, PrivateKey, generate_key, make_request, parse_chain
+from spinor.x509.proxy import Credential, PrivateKey, make_request, parse_chain
 from spinor.x509.proxy_rules import ProxyInfo, proxy_info
 from spinor.x509.refusals import CredentialRefused
+from spinor.x509.voms import attribute_certificates
 
 
 class TooManyRequests(SpinorError):
@@ -71,34 +71,35 @@ class NotYourCertificate(Denied):
     code = "not-your-certificate"
 
 
-async def request_proxy(db: Database, keys: KeyRing, caller: Caller, wanted: RequestProxy) -> ProxyRequest:
+async def request_proxy(call: Call, wanted: RequestProxy) -> ProxyRequest:
     """Make a key and ask for a signature over it."""
     key = await new_key(wanted.key)
     key_id = uuid4()
     csr = make_request(key).public_bytes(Encoding.PEM).decode()
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    sealed = keys.seal.close(der, _about(key_id, caller.user_id))
-    async with db.transaction() as tx:
-        expires_at = await store.insert_proxy_request(tx, key_id, caller.user_id, sealed)
+    user_id = call.caller.user_id
+    sealed = call.keys.seal.close(der, _about(key_id, user_id))
+    async with call.db.transaction() as tx:
+        expires_at = await store.insert_proxy_request(tx, key_id, user_id, sealed)
     if expires_at is None:
         raise TooManyRequests
     return ProxyRequest(request_id=key_id, csr=csr, expires_at=expires_at)
 
 
-async def store_proxy(
-    db: Database, keys: KeyRing, parts: Certificates, caller: Caller, origin: Origin, request_id: UUID, signed: SignedChain
-) -> StoredProxy:
-    """Keep the proxy that was signed for a request's key. It takes the place of a former one of the same certificate."""
-    async with db.transaction() as tx:
+async def store_proxy(call: Call, request_id: UUID, signed: SignedChain) -> StoredProxy:
+    """Keep the proxy that was signed for a request's key, in place of a former one of the same certificate."""
+    caller = call.caller
+    async with call.db.transaction() as tx:
         request = await store.find_proxy_request(tx, request_id, caller.user_id)
     if request is None:
         raise NoSuchRequest
-    key = open_key(keys, request.sealed_key, request_id, caller.user_id)
-    chain = await asyncio.to_thread(_verified, parts, key, signed)
-    async with db.transaction() as tx:
+    key = _open_key(call.keys, request.sealed_key, request_id, caller.user_id)
+    chain = await asyncio.to_thread(_verified, call.parts, key, signed)
+    async with call.db.transaction() as tx:
         if not await store.is_identity_of(tx, chain.issuer_dn, chain.subject_dn, caller.user_id):
             raise NotYourCertificate(
-                f"The certificate {chain.subject_dn} of {chain.issuer_dn} is not linked to you; run `spinor proxy link`.",
+                f"The certificate {chain.subject_dn} of {chain.issuer_dn} is not linked to you; "
+                "run `spinor proxy link`.",
                 subject=chain.subject_dn,
             )
         proxy = SealedProxy(
@@ -117,7 +118,7 @@ async def store_proxy(
             raise NoSuchRequest
         if await store.count_proxies(tx, caller.user_id) > STORED_AT_MOST:
             raise TooManyProxies
-        await identity_store.insert_issued(tx, _issued(caller, origin, proxy_id, chain))
+        await identity_store.insert_issued(tx, _issued(call, proxy_id, chain))
         found = [each for each in await store.list_proxies(tx, caller) if each.proxy_id == proxy_id]
     return found[0]
 
@@ -138,20 +139,13 @@ async def remove_proxies(tx: Tx, caller: Caller, ids: list[UUID]) -> RemovedProx
     return RemovedProxies(done=done, refused=refused)
 
 
-async def new_key(kind: KeyKind) -> PrivateKey:
-    """Made in a thread, since an RSA key takes a tenth of a second."""
-    if kind is KeyKind.EC:
-        return ec.generate_private_key(ec.SECP256R1())
-    return await asyncio.to_thread(generate_key)
-
-
 def opened(keys: KeyRing, proxy: SealedProxy) -> Credential:
     """The stored proxy with its key."""
-    key = open_key(keys, proxy.sealed_key, proxy.key_id, proxy.user_id)
+    key = _open_key(keys, proxy.sealed_key, proxy.key_id, proxy.user_id)
     return Credential(parse_chain(proxy.chain.encode()), key)
 
 
-def open_key(keys: KeyRing, sealed: bytes, key_id: UUID, user_id: int) -> PrivateKey:
+def _open_key(keys: KeyRing, sealed: bytes, key_id: UUID, user_id: int) -> PrivateKey:
     der = keys.seal.open(sealed, _about(key_id, user_id))
     key = serialization.load_der_private_key(der, password=None)
     assert isinstance(key, PrivateKey)
@@ -167,7 +161,7 @@ def _verified(parts: Certificates, key: PrivateKey, signed: SignedChain) -> Veri
     try:
         certificates = parse_chain(signed.chain.encode())
         if certificates[0].public_key() != key.public_key():
-            raise ProxyRejected("The first certificate was not made for the key of this request; begin the upload again.")
+            raise ProxyRejected("The first certificate was not made for the key of this request; begin again.")
         now = parts.clock()
         chain = verify_chain(certificates, parts.trust, now, parts.crl)
     except CredentialRefused as error:
@@ -177,6 +171,9 @@ def _verified(parts: Certificates, key: PrivateKey, signed: SignedChain) -> Veri
         raise ProxyRejected("The first certificate is no proxy; sign the request with `spinor proxy upload`.")
     if chain.is_limited and not signed.limited:
         raise ProxyRejected("The proxy is limited; a stored one gives less then. Say `limited` if that is meant.")
+    if any(attribute_certificates(each) for each in chain.path):
+        # They would be in each proxy made from it, whichever group asks for one.
+        raise ProxyRejected("The proxy carries VOMS attributes; sign with a proxy without them, or the certificate.")
     left = chain.not_after - now
     if left < timedelta(seconds=LEAST_LEFT_S):
         raise ProxyRejected(f"The proxy ends at {chain.not_after:%Y-%m-%d %H:%M} UTC, which is too soon to store it.")
@@ -197,7 +194,8 @@ def _pem(chain: VerifiedChain) -> str:
     return b"".join(each.public_bytes(Encoding.PEM) for each in kept).decode()
 
 
-def _issued(caller: Caller, origin: Origin, proxy_id: UUID, chain: VerifiedChain) -> Issued:
+def _issued(call: Call, proxy_id: UUID, chain: VerifiedChain) -> Issued:
+    caller = call.caller
     return Issued(
         kind=IssuedKind.PROXY_STORED,
         vo_id=caller.vo_id,
@@ -205,6 +203,6 @@ def _issued(caller: Caller, origin: Origin, proxy_id: UUID, chain: VerifiedChain
         session_id=caller.session_id,
         name=f"{chain.leaf.serial_number:x}",
         expires_at=chain.not_after,
-        address=origin.address,
+        address=call.origin.address,
         facts={"proxy_id": str(proxy_id), "dn": chain.subject_dn, "limited": chain.is_limited},
     )
