@@ -23,18 +23,7 @@ from spinor.x509.chain import LONGEST_CHAIN, VerifiedChain, key_weakness, verify
 from spinor.x509.dn import named, slash_dn
 from spinor.x509.proxy import Credential
 from spinor.x509.proxy_rules import proxy_info
-from spinor.x509.refusals import (
-    AssertionAudience,
-    AssertionExpired,
-    AssertionMalformed,
-    AssertionNotYetValid,
-    AssertionSignature,
-    AssertionSubject,
-    AssertionTooLong,
-    AssertionWrongAlgorithm,
-    AssertionWrongType,
-    ChainWeakKey,
-)
+from spinor.x509.refusals import ChainWeakKey, CredentialRefused
 from spinor.x509.trust import CRLPolicy, TrustStore
 
 TYPE = "spinor-x509+jwt"
@@ -43,6 +32,66 @@ SKEW_S = 60
 LONGEST_ASSERTION = 128 * 1024
 _CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _RSA_ALGORITHMS = ("RS256", "PS256")
+
+
+class AssertionRefused(CredentialRefused):
+    """The signed assertion does not hold."""
+
+    code = "assertion-refused"
+
+
+class AssertionMalformed(AssertionRefused):
+    """The assertion is not a JWT of the kind that `make_assertion` writes."""
+
+    code = "assertion-malformed"
+
+
+class AssertionWrongType(AssertionRefused):
+    """This is a token of another kind; its `typ` must be spinor-x509+jwt."""
+
+    code = "assertion-wrong-type"
+
+
+class AssertionWrongAlgorithm(AssertionRefused):
+    """The assertion is signed in a way that its key is not for."""
+
+    code = "assertion-wrong-algorithm"
+
+
+class AssertionSignature(AssertionRefused):
+    """The assertion is not signed by the key of its first certificate."""
+
+    code = "assertion-signature"
+
+
+class AssertionAudience(AssertionRefused):
+    """The assertion is meant for another service."""
+
+    code = "assertion-wrong-audience"
+
+
+class AssertionSubject(AssertionRefused):
+    """The assertion names another subject than its certificate."""
+
+    code = "assertion-wrong-subject"
+
+
+class AssertionExpired(AssertionRefused):
+    """The assertion has expired; if it is new, compare the clocks of this machine and of the server."""
+
+    code = "assertion-expired"
+
+
+class AssertionNotYetValid(AssertionRefused):
+    """The assertion is from the future; compare the clocks of this machine and of the server."""
+
+    code = "assertion-not-yet-valid"
+
+
+class AssertionTooLong(AssertionRefused):
+    """The assertion is valid for longer than a minute."""
+
+    code = "assertion-too-long"
 
 
 class Assertion(NamedTuple):
