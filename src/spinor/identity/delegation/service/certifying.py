@@ -161,9 +161,10 @@ async def _sign_crl(db: Database, ca: OnlineCA, now: datetime) -> bytes | None:
         await store.revoke_of_suspended(tx)
         revoked = await store.list_revoked(tx)
         signed_at = row.crl_signed_at
-        is_fresh = row.crl and signed_at and now - signed_at < CRL_RENEWED_AFTER
-        if is_fresh and all(each.revoked_at <= signed_at for each in revoked):
-            return None
+        if row.crl and signed_at is not None:
+            changed_at = max((each.revoked_at for each in revoked), default=signed_at)
+            if changed_at <= signed_at and now - signed_at < CRL_RENEWED_AFTER:
+                return None
         number = row.crl_number + 1
         made = ca.crl([(int(each.serial, 16), each.revoked_at) for each in revoked], number, now)
         await store.keep_crl(tx, made, number)

@@ -15,9 +15,9 @@ from spinor.identity.delegation import rules, store
 from spinor.identity.delegation.certificates import Certificates
 from spinor.identity.delegation.models import LinkedCertificate, Voms
 from spinor.identity.models import Proven, Wish
-from spinor.x509.assertion import Assertion, read_assertion
+from spinor.x509.assertion import Assertion, AssertionAudience, read_assertion
 from spinor.x509.chain import VerifiedChain
-from spinor.x509.refusals import AssertionAudience, VomsExpired, VomsUnknownVO
+from spinor.x509.refusals import VomsExpired, VomsUnknownVO
 from spinor.x509.voms import Attributes, attribute_certificates, verify_attributes
 
 CERTIFICATE = "certificate"
@@ -69,8 +69,8 @@ async def proven_by_assertion(
         if proven is None:
             raise UnknownCertificate(
                 f"The certificate {chain.subject_dn} of {chain.issuer_dn} is not linked to a user here. "
-                "Sign in another way and run `spinor proxy link`, or ask the administrators of your VO to add this issuer and subject "
-                "to your identities in the operations data.",
+                "Sign in another way and run `spinor proxy link`, or ask the administrators of your VO to add this "
+                "issuer and subject to your identities in the operations data.",
                 subject=chain.subject_dn,
                 issuer=chain.issuer_dn,
             )
