@@ -109,8 +109,8 @@ def find_certificate(certificate: Path | None = None, key: Path | None = None, *
         return _read_pkcs12(bundle)
     if not certificate.exists():
         raise NoCertificate(
-            f"{before}There is no proxy at {proxy_path()} and no certificate at {certificate}; name one with --proxy or "
-            "--cert, or put usercert.pem and userkey.pem into ~/.globus."
+            f"{before}There is no proxy at {proxy_path()} and no certificate at {certificate}; name one with --proxy "
+            "or --cert, or put usercert.pem and userkey.pem into ~/.globus."
         )
     return read_credential(certificate, key, passphrase=lambda: _ask_passphrase(key))
 

@@ -52,7 +52,7 @@ def init(
     own = find_certificate(cert, key)
     lifetime, now = timedelta(hours=hours), datetime.now(UTC)
     extensions = _attributes(own, voms, vomses, lifetime) if voms else []
-    made = make_proxy(own, lifetime=lifetime, limited=limited, extensions=extensions, now=now)  # type: ignore[arg-type]
+    made = make_proxy(own, lifetime=lifetime, limited=limited, extensions=extensions, now=now)
     write(made, out, now)
 
 
@@ -64,9 +64,8 @@ def write(made: Credential, out: Path | None, now: datetime) -> None:
     path = out or proxy_path()
     write_credential(path, made)
     left = int((made.not_after - now).total_seconds())
-    terminal.say(
-        f"A proxy is in {path}, until {made.not_after:%Y-%m-%d %H:%M} UTC ({left // 3600} h {left // 60 % 60} min)."
-    )
+    length = f"{left // 3600} h {left // 60 % 60} min"
+    terminal.say(f"A proxy is in {path}, until {made.not_after:%Y-%m-%d %H:%M} UTC ({length}).")
 
 
 def _attributes(
