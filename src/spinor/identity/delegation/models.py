@@ -25,7 +25,7 @@ FULL_PROXY = "full_proxy"  # The property without which a group gets limited pro
 
 Pem: TypeAlias = Annotated[str, Meta(max_length=LONGEST_PEM)]
 Csr: TypeAlias = Annotated[str, Meta(max_length=LONGEST_CSR)]
-Fqan: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^/[A-Za-z0-9._~/=-]+$")]
+Fqan: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^/[A-Za-z0-9._~/=-]+$(?!\n)")]
 
 
 class KeyKind(StrEnum):
