@@ -168,7 +168,9 @@ RETURNING u.name AS "user", p.subject_dn AS subject, p.expires_at;
 
 -- name: find_online_ca
 -- every VO: there is one online CA for all of them.
-SELECT is_enabled, longest_s, fingerprint, crl, crl_number, crl_signed_at FROM identity.online_ca;
+SELECT is_enabled, longest_s, fingerprint, crl, crl_number, crl_signed_at,
+       EXISTS (SELECT FROM identity.voms WHERE signs_itself) AS signs_attributes
+  FROM identity.online_ca;
 
 -- name: lock_online_ca
 -- every VO: there is one online CA for all of them.

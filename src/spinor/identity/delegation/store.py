@@ -53,6 +53,7 @@ class OnlineCARow(msgspec.Struct, frozen=True, kw_only=True):
     crl: bytes | None = None
     crl_number: int = 0
     crl_signed_at: datetime | None = None
+    signs_attributes: bool = False  # Whether it certifies an attribute authority too.
 
 
 class Revoked(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 from cryptography import x509
 
-from spinor.access import Caller
 from spinor.identity.delegation import rules
-from spinor.identity.delegation.certificates import Certificates
+from spinor.identity.delegation.certificates import Call, Certificates
 from spinor.identity.delegation.models import AskedAttributes, Voms
+from spinor.identity.delegation.online_ca import OnlineCA
+from spinor.identity.delegation.service.certifying import known_ca
 from spinor.x509.proxy import Credential
 from spinor.x509.proxy_rules import proxy_info
 from spinor.x509.refusals import VomsServerUnreachable
@@ -24,22 +25,18 @@ Attributes = tuple[list[x509.Extension[x509.ExtensionType]], list[str]]  # The e
 
 
 async def attributes_for(
-    parts: Certificates,
-    caller: Caller,
-    asked: AskedAttributes | None,
-    voms: Voms | None,
-    credential: Credential,
-    lifetime: timedelta,
+    call: Call, asked: AskedAttributes | None, voms: Voms | None, credential: Credential, lifetime: timedelta
 ) -> Attributes:
     """What is to be put into the proxy. Asks the VO's server over the network, so never inside of a transaction."""
     if asked is None:
         return [], []
-    fqans = rules.wanted_fqans(asked, caller.vo, caller.group, voms)
+    fqans = rules.wanted_fqans(asked, call.caller.vo, call.caller.group, voms)
     assert voms is not None
     if voms.servers:
-        der = await asyncio.to_thread(_from_servers, parts, voms, credential, fqans, lifetime)
+        der = await asyncio.to_thread(_from_servers, call.parts, voms, credential, fqans, lifetime)
     else:
-        der = await asyncio.to_thread(_own, parts, voms, credential, fqans, lifetime)
+        ca = await known_ca(call.db, call.parts)
+        der = await asyncio.to_thread(_own, ca, call.parts, voms, credential, (fqans, lifetime))
     given = [rules.plain_fqan(fqan) for fqan in parse_attribute_certificate(der).fqans]
     # Plain groups are always in it, whatever was asked for. A role must have been.
     for fqan in given:
@@ -62,8 +59,11 @@ def _from_servers(
     raise refused
 
 
-def _own(parts: Certificates, voms: Voms, credential: Credential, fqans: list[str], lifetime: timedelta) -> bytes:
+def _own(
+    ca: OnlineCA, parts: Certificates, voms: Voms, credential: Credential, wanted: tuple[list[str], timedelta]
+) -> bytes:
+    fqans, lifetime = wanted
     now = parts.clock()
-    signer = parts.online_ca.attribute_authority(parts.host, now)
+    signer = ca.attribute_authority(parts.host, now)
     holder = next(each for each in credential.chain if proxy_info(each) is None)
     return make_attributes(voms.name, fqans, holder, signer, uri=parts.uri, lifetime=lifetime, now=now)

@@ -68,11 +68,12 @@ async def own_credential(call: Call, lifetime: timedelta) -> Credential:
 
 async def _certify(call: Call, public_key: PublicKey, lifetime: timedelta, *, full: bool) -> Certified:
     caller, now = call.caller, call.parts.clock()
-    ca = await known_ca(call.db, call.parts)
     async with call.db.transaction() as tx:
         row = await store.find_online_ca(tx)
-        if not row.is_enabled:
-            raise OnlineCAOff("This service's online CA is off (`online_ca` in the operations data).")
+    if not row.is_enabled:
+        raise OnlineCAOff("This service's online CA is off (`online_ca` in the operations data).")
+    ca = await known_ca(call.db, call.parts)
+    async with call.db.transaction() as tx:
         if lifetime > timedelta(seconds=row.longest_s):
             raise LifetimeTooLong(f"The online CA issues certificates for {row.longest_s} s at most.")
         await check_rate(tx, caller.user_id)
@@ -132,7 +133,7 @@ async def published_ca(db: Database, parts: Certificates) -> OnlineCA:
     """The online CA for whoever wants to trust it; OnlineCAOff when there is none."""
     async with db.transaction() as tx:
         row = await store.find_online_ca(tx)
-    if not row.is_enabled and row.fingerprint is None:
+    if not (row.is_enabled or row.signs_attributes or row.fingerprint):
         raise OnlineCAOff
     return await known_ca(db, parts)
 

@@ -129,7 +129,7 @@ async def _signed(call: Call, credential: Credential, plan: Plan, facts: dict[st
     """The proxy, and its line for the audit log, which has to be written before the proxy is given."""
     parts, wanted = call.parts, plan.wanted
     lifetime = timedelta(seconds=wanted.lifetime_s)
-    extensions, fqans = await attributes_for(parts, call.caller, wanted.voms, plan.voms, credential, lifetime)
+    extensions, fqans = await attributes_for(call, wanted.voms, plan.voms, credential, lifetime)
     common: dict[str, Any] = {
         "lifetime": lifetime, "limited": plan.limited, "extensions": extensions, "now": parts.clock(),
     }  # fmt: skip
