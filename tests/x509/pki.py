@@ -194,7 +194,7 @@ def forged_proxy(
 ) -> Credential:
     """A proxy below the credential, right in every respect but for what is asked for."""
     key = rsa_key(number)
-    own = proxy_extension(language, path_length).value if info is None else info  # type: ignore[arg-type]
+    own = proxy_extension(language, path_length).value if info is None else info
     every = [*extensions, (own, critical), (authority_key(credential.leaf), False)]
     if usage is not None:
         every.append((usage, True))

@@ -97,13 +97,11 @@ def verify_chain(
     for certificate in chain:
         _check_form(certificate)
     lower, infos = _find_end_entity(chain)
-    authorities = _find_authorities(lower[-1], chain, trust, now)
-    for certificate in lower:
-        _check_alone(certificate, now, trusted=False)
-    for certificate in authorities:
-        _check_alone(certificate, now, trusted=_is_trusted(certificate, trust))
     check_proxies(lower, infos)
     _check_end_entity(lower, purpose)
+    authorities = _find_authorities(lower[-1], chain, trust, now)
+    for certificate in (*lower, *authorities):
+        _check_alone(certificate, now)
     _check_authorities(lower[-1], authorities, purpose)
     _check_policies(lower[-1], authorities, trust)
     _check_revocation(lower[-1], authorities, trust, now, crl)
@@ -168,7 +166,10 @@ def _newest_first(certificates: Iterable[x509.Certificate], now: datetime) -> li
 
 
 def _signer(certificate: x509.Certificate, issuers: Iterable[x509.Certificate]) -> x509.Certificate:
-    """The first of these that has signed the certificate."""
+    """The first of these that has signed the certificate; a root, which signed itself, is never asked about."""
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in _WEAK_HASHES:
+        raise ChainWeakSignature(named(certificate, f"is signed with {algorithm.name.upper()}, which can be forged"))
     for issuer in issuers:
         try:
             certificate.verify_directly_issued_by(issuer)
@@ -203,7 +204,7 @@ def _check_form(certificate: x509.Certificate) -> None:
         raise ChainMalformed(f"A certificate is malformed or of an unknown kind: {str(error)[:200]}") from None
 
 
-def _check_alone(certificate: x509.Certificate, now: datetime, *, trusted: bool) -> None:
+def _check_alone(certificate: x509.Certificate, now: datetime) -> None:
     if now > certificate.not_valid_after_utc:
         raise ChainExpired(named(certificate, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"))
     if now < certificate.not_valid_before_utc:
@@ -211,10 +212,6 @@ def _check_alone(certificate: x509.Certificate, now: datetime, *, trusted: bool)
         raise ChainNotYetValid(named(certificate, f"is valid only from {start:%Y-%m-%d %H:%M:%S} UTC on"))
     if weakness := key_weakness(certificate.public_key()):
         raise ChainWeakKey(named(certificate, f"has {weakness}"))
-    algorithm = certificate.signature_hash_algorithm
-    # What lies in the directory is trusted as it is, whoever signed it.
-    if not trusted and algorithm is not None and algorithm.name in _WEAK_HASHES:
-        raise ChainWeakSignature(named(certificate, f"is signed with {algorithm.name.upper()}, which can be forged"))
 
 
 def key_weakness(key: object) -> str | None:

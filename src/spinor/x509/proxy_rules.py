@@ -54,9 +54,9 @@ class _ProxyCertInfo(core.Sequence):  # type: ignore[misc]
     _fields = [("path_length", core.Integer, {"optional": True}), ("policy", _ProxyPolicy)]  # noqa: RUF012
 
 
-def proxy_extension(language: Language, path_length: int | None) -> x509.Extension[x509.UnrecognizedExtension]:
+def proxy_extension(language: str, path_length: int | None) -> x509.Extension[x509.UnrecognizedExtension]:
     """The ProxyCertInfo extension."""
-    info = _ProxyCertInfo({"policy": {"language": language.value}})
+    info = _ProxyCertInfo({"policy": {"language": str(language)}})
     if path_length is not None:
         info["path_length"] = path_length
     return x509.Extension(PROXY_CERT_INFO, True, x509.UnrecognizedExtension(PROXY_CERT_INFO, info.dump()))
