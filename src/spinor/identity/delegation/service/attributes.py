@@ -63,7 +63,7 @@ def _own(
     ca: OnlineCA, parts: Certificates, voms: Voms, credential: Credential, wanted: tuple[list[str], timedelta]
 ) -> bytes:
     fqans, lifetime = wanted
-    now = parts.clock()
+    now = parts.clock().replace(microsecond=0)  # VOMS' library refuses attributes whose times have fractions.
     signer = ca.attribute_authority(parts.host, now)
     holder = next(each for each in credential.chain if proxy_info(each) is None)
     return make_attributes(voms.name, fqans, holder, signer, uri=parts.uri, lifetime=lifetime, now=now)
