@@ -4,12 +4,17 @@ import subprocess
 from pathlib import Path
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 
 async def install_authority(http: httpx.AsyncClient, folder: Path) -> None:
     """Put the authority into a directory as IGTF writes it, under the hashes of today's and of older OpenSSL."""
     names = {"0": "ca.pem", "r0": "crl", "signing_policy": "signing_policy", "namespaces": "namespaces"}
-    write(folder, {suffix: (await http.get(f"/api/x509/{path}")).content for suffix, path in names.items()})
+    content = {suffix: (await http.get(f"/api/x509/{path}")).content for suffix, path in names.items()}
+    # As fetch-crl does, since OpenSSL reads directories of PEM only.
+    content["r0"] = x509.load_der_x509_crl(content["r0"]).public_bytes(Encoding.PEM)
+    write(folder, content)
 
 
 def write(folder: Path, content: dict[str, bytes]) -> None:
