@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 
 from spinor.access import Caller
 from spinor.db import Database, Tx
-from spinor.errors import Conflict, SpinorError
+from spinor.errors import BadInput, Conflict, SpinorError
 from spinor.identity import service as identity
 from spinor.identity.delegation import rules, store
 from spinor.identity.delegation.certificates import Certificates
@@ -17,7 +17,7 @@ from spinor.identity.delegation.models import LinkedCertificate, Voms
 from spinor.identity.models import Proven, Wish
 from spinor.x509.assertion import Assertion, AssertionAudience, read_assertion
 from spinor.x509.chain import VerifiedChain
-from spinor.x509.refusals import VomsExpired, VomsUnknownVO
+from spinor.x509.refusals import CredentialRefused, VomsExpired, VomsUnknownVO
 from spinor.x509.voms import Attributes, attribute_certificates, verify_attributes
 
 CERTIFICATE = "certificate"
@@ -35,6 +35,12 @@ class AssertionReplayed(SpinorError):
 
     status, code = 400, "assertion-replayed"
     oauth_error = "invalid_grant"
+
+
+class AssertionRejected(BadInput):
+    """The assertion does not hold, so it links nothing."""
+
+    code = "assertion-rejected"
 
 
 class CertificateTaken(Conflict):
@@ -91,7 +97,11 @@ async def link_certificate(
     db: Database, parts: Certificates, caller: Caller, text: str, audience: str
 ) -> LinkedCertificate:
     """Let the caller sign in with the certificate whose key has signed this. CertificateTaken when it is another's."""
-    assertion = await _read(parts, text, [audience])
+    try:
+        assertion = await _read(parts, text, [audience])
+    except CredentialRefused as error:
+        # Whoever sends it is signed in, so it is the body that is refused and not the caller.
+        raise AssertionRejected(error.message, rule=error.code) from None
     chain = assertion.chain
     if chain.is_limited:
         raise rules.FullProxyDenied("A limited proxy links no certificate; use the certificate itself or a full proxy.")
