@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from spinor.identity.models import WhoAmI
 from spinor.x509.chain import verify_chain
 from spinor.x509.proxy import read_credential
 from spinor.x509.trust import TrustStore
-from tests.acceptance.conftest import Service, start_service
+from tests.acceptance.conftest import SPINOR, Service, start_service
+from tests.acceptance.test_docs import ROOT, commands, matches
 from tests.x509.pki import NOW, Pki, make_pki, write_host
 
 pytestmark = pytest.mark.acceptance
@@ -92,3 +94,28 @@ def test_the_online_ca(place: tuple[Service, Pki, Path]) -> None:
     assert ca.stat().st_mode & 0o777 == 0o600
     log = "".join(path.read_text() for path in (work / "data" / "logs").glob("*.log"))
     assert "PRIVATE KEY" not in log
+
+
+def test_the_page_is_true(place: tuple[Service, Pki, Path]) -> None:
+    """Every command of the how-to page, as it stands there."""
+    service, _, work = place
+    (work / "home-of-page").mkdir()
+    shutil.copytree(work / "home" / ".globus", work / "home-of-page" / ".globus")
+    environ = {
+        **service.environ,
+        "PATH": f"{Path(SPINOR).parent}:{service.environ['PATH']}",
+        "HOME": str(work / "home-of-page"),
+        "BEARER_TOKEN_FILE": str(work / "token-of-page"),
+    }
+    shutil.copy(work / "token", work / "token-of-page")
+    can_sign_in = "--proxy" in service.ok("login", "--help").out
+    ran = commands((ROOT / "docs" / "how-to" / "sign-in-with-a-certificate.md").read_text())
+    assert len(ran) >= 7
+    for command, expected in ran:
+        if command.startswith("spinor login") and not can_sign_in:
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command], env=environ, cwd=work, capture_output=True, text=True, timeout=120, check=False
+        )
+        shown = done.stdout + done.stderr
+        assert matches(expected, shown), f"$ {command}\nexpected:\n{expected}\nfound ({done.returncode}):\n{shown}"
