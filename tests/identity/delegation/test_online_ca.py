@@ -148,7 +148,8 @@ async def test_suspension_revokes(desk: Desk, ada: str, alan: str, tmp_path: Pat
 async def test_its_policy_covers_its_people_only(desk: Desk, ada: str, tmp_path: Path) -> None:
     await new(desk, ada)
     trust = await install(desk, tmp_path / "site")
-    ca = desk.parts.online_ca
+    ca = desk.parts.online_ca()
+    assert ca is not None
     other = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     forged = ca._issue(rsa_key(55).public_key(), other, [], timedelta(hours=1), datetime.now(UTC))
     with pytest.raises(ChainPolicy):
@@ -177,7 +178,9 @@ async def test_our_own_certificates_do_not_sign_in(desk: Desk, ada_full: str) ->
 
 async def test_many_servers_make_one_authority(tmp_path: Path) -> None:
     def opened() -> OnlineCA:
-        return OnlineCA.open(tmp_path / "ca", ISSUER, HOST, datetime.now(UTC))
+        made = OnlineCA.open(tmp_path / "ca", ISSUER, HOST, datetime.now(UTC))
+        assert made is not None
+        return made
 
     found = await asyncio.gather(*(asyncio.to_thread(opened) for _ in range(6)))
     assert len({each.fingerprint for each in found}) == 1
@@ -189,8 +192,9 @@ async def test_another_directory_is_noticed(desk: Desk, ada: str) -> None:
     await new(desk, ada)
     (desk.settings.online_ca_dir / "ca.pem").rename(desk.settings.online_ca_dir / "elsewhere.pem")
     elsewhere = Certificates(desk.settings)
-    with pytest.raises(SpinorError, match="copy that directory"):
+    with pytest.raises(SpinorError, match="copy the directory"):
         await service.published_ca(desk.world.db, elsewhere)
+    assert not (desk.settings.online_ca_dir / "ca.pem").exists()
 
 
 async def test_an_elliptic_key_does_as_well(desk: Desk, ada_full: str, tmp_path: Path) -> None:

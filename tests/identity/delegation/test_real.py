@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from spinor.identity.delegation.cli import proxy as proxy_command
 from spinor.x509.proxy import Credential, parse_credential, read_credential, write_credential
 from tests.identity.delegation.conftest import Desk, open_desk
 from tests.identity.delegation.installing import install_authority
@@ -119,6 +121,24 @@ async def test_a_downloaded_proxy_is_read_by_the_tools_of_voms(
         user, "POST", f"/api/proxies/{proxy_id}/delegate", {"voms": {"fqans": ["/astro/Role=nobody"]}}
     )
     assert (refused.status_code, refused.json()["code"]) == (403, "voms-server-refused")
+
+
+def test_init_gets_attributes_as_voms_proxy_init_does(
+    voms_server: VOMSServer, person: Files, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X509_CERT_DIR", str(authority.directory))
+    monkeypatch.setenv("X509_VOMS_DIR", str(voms_server.vomsdir))
+    monkeypatch.setenv("X509_VOMSES", str(voms_server.vomses))
+    out = tmp_path / "made"
+    words = ["init", "--cert", str(person.certificate), "--key", str(person.key), "--out", str(out), "--hours", "2"]
+    done = CliRunner().invoke(proxy_command, [*words, "--voms", "astro:/astro/Role=pilot"])
+    assert done.exit_code == 0, done.output
+    assert "attribute : /astro/Role=pilot/Capability=NULL" in voms_server.describe(out)
+    told = CliRunner().invoke(proxy_command, ["info", str(out)]).output
+    assert "/astro/Role=pilot" in told
+    assert "verified          yes" in told
+    nobody = CliRunner().invoke(proxy_command, [*words, "--voms", "elsewhere"])
+    assert "No vomses file names" in str(nobody.exception)
 
 
 # ------------------------------------------------------------------------------ a storage

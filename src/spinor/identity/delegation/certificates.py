@@ -21,6 +21,7 @@ class Certificates:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._directory = settings.authorities_dir
+        self._is_usual = settings.authorities_dir.is_relative_to(settings.data_dir)
         self._online_ca_dir = settings.online_ca_dir
         self._url = settings.url
         self._lock = threading.Lock()
@@ -33,19 +34,20 @@ class Certificates:
 
     @property
     def trust(self) -> TrustStore:
-        """The trusted authorities; an empty directory is made when there is none. May read files."""
+        """The trusted authorities, read from files. The usual directory is made, empty; another one must be there."""
         with self._lock:
             if self._trust is None:
-                self._directory.mkdir(parents=True, exist_ok=True)
+                if self._is_usual:
+                    self._directory.mkdir(parents=True, exist_ok=True)
                 self._trust = TrustStore(self._directory)
             return self._trust
 
-    @property
-    def online_ca(self) -> OnlineCA:
-        """This service's own authority; made when there is none. May read and write files."""
+    def online_ca(self, *, make: bool = False) -> OnlineCA | None:
+        """This service's own authority, read from its file and, if that is wanted, made; None when it is not there."""
         with self._lock:
             if self._online_ca is None:
-                self._online_ca = OnlineCA.open(self._online_ca_dir, self._url, self.host, self.clock())
+                now = self.clock()
+                self._online_ca = OnlineCA.open(self._online_ca_dir, self._url, self.host if make else None, now)
             return self._online_ca
 
     @property

@@ -48,10 +48,12 @@ class OnlineCA:
     url: str
 
     @staticmethod
-    def open(directory: Path, url: str, host: str, now: datetime) -> "OnlineCA":
-        """Read it; made when it is not there. Whoever makes it at the same moment as others uses that of the first."""
+    def open(directory: Path, url: str, host: str | None, now: datetime) -> "OnlineCA | None":
+        """Read it. With a host's name it is made when it is not there; of several, the first one's counts."""
         path = directory / "ca.pem"
         if not path.exists():
+            if host is None:
+                return None
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             _write_first(path, _make(host, now).pem())
         return OnlineCA(read_credential(path), directory, url)

@@ -1,5 +1,6 @@
 """Addresses of proxies and of the online CA."""
 
+import asyncio
 from uuid import UUID
 
 from starlette.requests import Request
@@ -124,4 +125,5 @@ async def attribute_authority_lsc(db: Database, state: State) -> Response:
     """Who signs VOMS attributes here: the content of vomsdir/<vo>/<this host>.lsc."""
     parts = state[Certificates]
     ca = await service.published_ca(db, parts)
-    return Response(ca.lsc(parts.host, parts.clock()), media_type="text/plain")
+    text = await asyncio.to_thread(ca.lsc, parts.host, parts.clock())  # It may have to make a key.
+    return Response(text, media_type="text/plain")

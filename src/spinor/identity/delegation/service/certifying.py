@@ -113,19 +113,20 @@ def _key_of(pem: str) -> PublicKey:
 
 
 async def known_ca(db: Database, parts: Certificates) -> OnlineCA:
-    """The online CA, the same one on every server. OnlineCAElsewhere when this one's files are not the first one's."""
-    ca = await asyncio.to_thread(lambda: parts.online_ca)
+    """The online CA, the same one on every server. It is made once; OnlineCAElsewhere where its files are not."""
     async with db.transaction() as tx:
         row = await store.find_online_ca(tx)
         if row.fingerprint is None:
             row = await store.lock_online_ca(tx)
-        if row.fingerprint is None:
-            await store.keep_fingerprint(tx, ca.fingerprint)
-        elif row.fingerprint != ca.fingerprint:
+        is_first = row.fingerprint is None
+        ca = await asyncio.to_thread(parts.online_ca, make=is_first)
+        if ca is None or row.fingerprint not in (None, ca.fingerprint):
             raise OnlineCAElsewhere(
-                f"{ca.directory} does not hold the online CA that this service has used before; copy that directory "
-                "from the machine that made it."
+                "The online CA that this service has used before is not on this machine; copy the directory "
+                "x509/online-ca from the data directory of the machine that made it."
             )
+        if is_first:
+            await store.keep_fingerprint(tx, ca.fingerprint)
     return ca
 
 
