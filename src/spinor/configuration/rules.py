@@ -9,6 +9,7 @@ import msgspec
 from spinor import quantities
 from spinor.configuration.models import Change, ChangeKind, Document
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
+from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
 from spinor.resources.models import WantedComputingElement, WantedStorageElement
 
@@ -93,6 +94,27 @@ def wanted_voms(document: Document) -> list[Voms]:
 
 def wanted_online_ca(document: Document) -> OnlineCASetting:
     return OnlineCASetting(is_enabled=document.online_ca.enabled, longest_s=duration_s(document.online_ca.lifetime))
+
+
+_ALIKE = (
+    "title", "issuer", "client_id", "client_secret_file", "ca_file", "hosts", "subject_claim", "assurance",
+    "registration", "registration_vos", "exchange_clients", "exchange_audiences", "link_certificates",
+)  # fmt: skip
+
+
+def wanted_providers(document: Document) -> list[Provider]:
+    return [
+        Provider(
+            name=name,
+            recheck_s=duration_s(section.recheck),
+            memberships=[MembershipRule(**msgspec.structs.asdict(rule)) for rule in section.memberships],
+            scopes=tuple(section.scopes),
+            name_claims=tuple(section.name_claims),
+            entitlements=tuple(section.entitlements),
+            **{name: getattr(section, name) for name in _ALIKE},
+        )
+        for name, section in document.identity_providers.items()
+    ]
 
 
 def wanted_computing(document: Document) -> list[WantedComputingElement]:
