@@ -128,6 +128,7 @@ def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
     shared = {
         "identity.user_account", "identity.membership", "identity.linked_identity", "identity.refresh_token",
         "identity.browser_session", "identity.spent", "identity.provider",
+        "identity.voms_membership", "identity.proxy_request", "identity.online_ca", "identity.online_ca_name",
         "identity.provider_account", "identity.newcomer", "resources.site", "resources.computing_element",
         "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
         "jobs.waiting", "identity.client", "identity.device_guess",
