@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from spinor.identity.delegation import service
 from spinor.x509.assertion import make_assertion
 from spinor.x509.proxy import Credential, make_proxy
 from spinor.x509.voms import make_attributes, with_attributes
@@ -142,7 +143,8 @@ async def test_a_certificate_is_linked_by_its_key_alone(desk: Desk, pki: Pki, al
 
     # An assertion for signing in links nothing: whoever got hold of one could take the certificate over.
     assert await link(alan, pki.alan, ISSUER) == (422, "assertion-wrong-audience")
-    assert await link(alan, proxy(pki.alan, limited=True)) == (403, "full-proxy-denied")
+    # Nor does a proxy: it may be stolen, and the link would outlive it.
+    assert await link(alan, proxy(pki.alan)) == (422, "assertion-rejected")
     assert await link(alan, pki.ada) == (409, "certificate-taken")
     assert await link(alan, pki.alan) == (200, ALAN)
     assert await link(alan, pki.alan) == (200, ALAN)
@@ -156,3 +158,28 @@ async def test_no_assertion_in_logs(desk: Desk, pki: Pki, caplog: pytest.LogCapt
     logged = "\n".join(str(vars(record)) for record in caplog.records)
     assert given["access_token"] not in logged
     assert "eyJ" not in logged
+
+
+async def test_a_group_by_attributes_ends_a_week_after_they_were_shown(desk: Desk, pki: Pki) -> None:
+    own = with_fqans(pki, pki.ada, "/testvo/Role=production", "/testvo/Role=full")
+    assert (await desk.sign_in(own)).status_code == 200
+    ((ends_at,),) = await desk.rows("SELECT DISTINCT ends_at FROM identity.voms_membership")
+    assert timedelta(days=6, hours=23) < ends_at - datetime.now(UTC) <= timedelta(days=7)
+    await desk.rows("UPDATE identity.voms_membership SET ends_at = now() RETURNING 1")
+    async with desk.world.db.transaction() as tx:
+        await service.delete_ended(tx)
+    groups = await desk.rows(
+        "SELECT g.name FROM identity.membership m JOIN identity.vo_group g USING (group_id)"
+        " JOIN identity.user_account u USING (user_id) WHERE u.name = 'ada' AND g.name LIKE 'astro_%' ORDER BY 1"
+    )
+    # She is in astro_full by the operations data as well.
+    assert [row[0] for row in groups] == ["astro_admins", "astro_full", "astro_users"]
+
+
+async def test_a_suspended_person_does_not_sign_in(desk: Desk, pki: Pki) -> None:
+    await desk.rows(
+        "INSERT INTO identity.suspension (user_id, reason, suspended_by)"
+        " SELECT user_id, 'x', 'x' FROM identity.user_account WHERE name = 'ada' RETURNING 1"
+    )
+    answer = await desk.sign_in(pki.ada, vo="astro")
+    assert (answer.status_code, answer.json()["code"]) == (400, "suspended")
