@@ -159,6 +159,12 @@ def test_when_attributes_hold(pki: Pki, trust: TrustStore) -> None:
     assert code(pki, trust, made(pki, now=NOW + ahead + timedelta(seconds=1))) == "voms-not-yet-valid"
 
 
+def test_times_of_attributes_have_no_fractions(pki: Pki) -> None:
+    """VOMS' library refuses them then."""
+    made_now = parse_attribute_certificate(made(pki, now=NOW + timedelta(microseconds=123_456)))
+    assert (made_now.not_before.microsecond, made_now.not_after) == (0, NOW + HOUR)
+
+
 def test_for_which_services_attributes_are(pki: Pki, trust: TrustStore) -> None:
     der = made(pki, targets=["se.test", "ce.test"])
     assert parse_attribute_certificate(der).targets == ("se.test", "ce.test")

@@ -11,8 +11,11 @@ import msgspec
 
 from spinor.access import SCOPES_BY_PROPERTY, Scope
 from spinor.configuration import rules
+from spinor.configuration.clients import check_capabilities, check_client
 from spinor.configuration.models import (
     NAME_PATTERN,
+    CapabilitiesSection,
+    ClientSection,
     ComputingElementSection,
     Document,
     GroupSection,
@@ -227,6 +230,7 @@ def _check_provider(source: Source, found: dict[str, Any], path: Path) -> None:
         source.fault((*path, "ca_file"), "must be an absolute path")
     _check_names(source, found.get("registration_vos", []), (*path, "registration_vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.duration_s, found, (*path, "recheck"))
+    _check_quantity(source, rules.duration_s, found, (*path, "lapse"))
 
 
 def _check_one(source: Source, name: str, path: Path, noun: str, known: Iterable[str]) -> None:
@@ -299,6 +303,8 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     GroupSection: _check_group,
     VOMSSection: _check_voms,
     OnlineCASection: _check_online_ca,
+    CapabilitiesSection: check_capabilities,
+    ClientSection: check_client,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,

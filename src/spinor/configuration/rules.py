@@ -107,6 +107,7 @@ def wanted_providers(document: Document) -> list[Provider]:
         Provider(
             name=name,
             recheck_s=duration_s(section.recheck),
+            lapse_s=duration_s(section.lapse),
             memberships=[MembershipRule(**msgspec.structs.asdict(rule)) for rule in section.memberships],
             scopes=tuple(section.scopes),
             name_claims=tuple(section.name_claims),

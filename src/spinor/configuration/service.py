@@ -1,6 +1,6 @@
 """The verbs of the operations data."""
 
-from spinor.configuration import rules, store
+from spinor.configuration import clients, rules, store
 from spinor.configuration.checking import BadConfiguration, read_document
 from spinor.configuration.models import Applied, Difference, Document, FullRevision, Revision, Validity
 from spinor.db import Tx
@@ -8,6 +8,7 @@ from spinor.errors import Conflict, NotFound
 from spinor.identity import service as identity
 from spinor.identity.delegation import service as delegation
 from spinor.identity.federation import service as federation
+from spinor.identity.oauth.registry import service as registry
 from spinor.resources import service as resources
 
 
@@ -86,6 +87,8 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     await identity.sync_members(tx, list(new.vos), rules.wanted_users(new), rules.wanted_groups(new))
     await delegation.sync_delegation(tx, rules.wanted_voms(new), rules.wanted_online_ca(new))
     await federation.sync_providers(tx, rules.wanted_providers(new))
+    await registry.sync_clients(tx, clients.wanted_clients(new))
+    await registry.sync_capabilities(tx, clients.wanted_capabilities(new))
     await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
 

@@ -246,7 +246,8 @@ def _check_purpose(certificate: x509.Certificate, purpose: Purpose) -> None:
     usages = extension_value(certificate, x509.ExtendedKeyUsage)
     if wanted is None or usages is None:
         return
-    if wanted not in usages and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usages:
+    # OpenSSL does not take "any use" for one of these either, so no other service would.
+    if wanted not in usages:
         raise ChainPurpose(named(certificate, f"has an extended key usage that does not cover its use as a {purpose}"))
 
 
@@ -314,9 +315,16 @@ def _check_revocation(
                 raise ChainCRLMissing(f"There is no revocation list of {of_whom}, and one is required; run fetch-crl.")
             continue
         if crl.last_update_utc > now:
-            raise ChainCRLNotYetValid(f"The revocation list of {of_whom} begins on {crl.last_update_utc} UTC only.")
-        if crl.next_update_utc is None or crl.next_update_utc < now:
-            raise ChainCRLExpired(f"The revocation list of {of_whom} expired on {crl.next_update_utc}; run fetch-crl.")
+            raise ChainCRLNotYetValid(
+                f"The revocation list of {of_whom} begins only on {crl.last_update_utc:%Y-%m-%d %H:%M} UTC."
+            )
+        end = crl.next_update_utc
+        if end is None:
+            raise ChainCRLExpired(f"The revocation list of {of_whom} does not say until when it holds; run fetch-crl.")
+        if end < now:
+            raise ChainCRLExpired(
+                f"The revocation list of {of_whom} expired on {end:%Y-%m-%d %H:%M} UTC; run fetch-crl."
+            )
         if revoked_at := trust.revoked_at(authority, certificate.serial_number):
             raise ChainRevoked(named(certificate, f"was revoked on {revoked_at:%Y-%m-%d %H:%M} UTC"))
 

@@ -240,10 +240,11 @@ def make_attributes(
         match = _FQAN.fullmatch(fqan)
         if match is None or match["group"].split("/")[1] != vo:
             raise BadInput(f"{fqan!r} is no FQAN of the VO {vo}, such as /{vo}/group/Role=production.")
-    not_after = min(now + lifetime, holder.not_valid_after_utc, signer.not_after)
+    # VOMS' library refuses times with fractions of a second.
+    not_after = min(now + lifetime, holder.not_valid_after_utc, signer.not_after).replace(microsecond=0)
     if not_after <= now:
         raise VomsExpired(f"The certificate of {shown_dn(holder.subject)} or of the VOMS host has expired.")
-    not_before = max(now - CLOCK_ALLOWANCE, signer.leaf.not_valid_before_utc)
+    not_before = max(now - CLOCK_ALLOWANCE, signer.leaf.not_valid_before_utc).replace(microsecond=0)
     key = signer.key
     match key:
         case rsa.RSAPrivateKey():

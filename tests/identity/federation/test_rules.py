@@ -80,7 +80,8 @@ def test_whatever_a_claim_is_it_is_text_or_nothing(value: Any) -> None:
     ("claim", "name"),
     [
         ("Ada Lovelace", "ada.lovelace"), ("Zoë Ångström", "zoe.angstrom"), ("../../etc", "etc"), ("", "user"),
-        ("ada@astro.example.org", "ada"), ("李白", "user"), ("12345", "user"), ("x" * 100, "x" * 32), ("a\u202eb", "a.b"),
+        ("ada@astro.example.org", "ada"), ("李白", "user"), ("12345", "user"), ("x" * 100, "x" * 32),
+        ("a\u202eb", "a.b"),
         ("<script>", "script"), (["ada"], "user"), (None, "user"),
     ],
 )  # fmt: skip
