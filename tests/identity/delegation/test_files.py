@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,7 +65,8 @@ def watched(folder: Path) -> Iterator[list[int]]:
                 if name == b"end":
                     return
                 for each in folder.iterdir():
-                    modes.append(stat.S_IMODE(each.lstat().st_mode))
+                    with suppress(FileNotFoundError):  # It has its name by now.
+                        modes += [stat.S_IMODE(each.lstat().st_mode)] if each.name != "end" else []
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from spinor.identity.delegation import service
 from spinor.x509.assertion import make_assertion
 from spinor.x509.proxy import Credential, make_proxy
 from spinor.x509.voms import make_attributes, with_attributes
-from tests.identity.delegation.conftest import ALAN, CA, DOCUMENT, GRANT, TOKEN, Desk
+from tests.identity.delegation.conftest import ALAN, CA, DOCUMENT, FORM, TOKEN, Desk
 from tests.identity.workbench import ISSUER
 from tests.x509.pki import curve_key, forged_proxy, root_authority
 
@@ -34,6 +34,12 @@ def with_fqans(
     return proxy(own, extensions=[with_attributes(der)])
 
 
+async def refreshed(desk: Desk, given: dict[str, Any]) -> dict[str, Any]:
+    form = {**FORM, "grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+    found: dict[str, Any] = (await desk.http.post(TOKEN, data=form)).json()
+    return found
+
+
 @pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}{TOKEN}"])
 async def test_a_certificate_signs_in(desk: Desk, pki: Pki, audience: str) -> None:
     answer = await desk.sign_in(pki.ada, audience=audience, vo="astro", group="astro_users")
@@ -45,7 +51,7 @@ async def test_a_certificate_signs_in(desk: Desk, pki: Pki, audience: str) -> No
 
 async def test_an_assertion_is_good_once(desk: Desk, pki: Pki) -> None:
     assertion = make_assertion(pki.ada, audience=ISSUER, now=datetime.now(UTC))
-    form = {"grant_type": GRANT, "assertion": assertion}
+    form = {**FORM, "assertion": assertion}
     # The first is refused for another reason (several VOs), and is spent all the same.
     assert (await desk.http.post(TOKEN, data=form)).json()["code"] == "role-unclear"
     again = await desk.http.post(TOKEN, data={**form, "vo": "astro"})
@@ -82,7 +88,9 @@ async def test_a_limited_proxy_gives_data_access_only(desk: Desk, pki: Pki) -> N
     assert {"files:read", "files:write", "jobs:read"} <= scopes
     assert not {"jobs:submit", "proxies:use", "tokens:create", "self:write"} & scopes
     again = (
-        await desk.http.post(TOKEN, data={"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+        await desk.http.post(
+            TOKEN, data={**FORM, "grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
+        )
     ).json()
     assert set(again["scope"].split()) == scopes
     for scope in ("jobs:submit", "proxies:use", "files:read jobs:submit"):
@@ -95,7 +103,7 @@ async def test_a_limited_proxy_gives_data_access_only(desk: Desk, pki: Pki) -> N
 async def test_a_session_ends_with_its_proxy(desk: Desk, pki: Pki) -> None:
     short = make_proxy(pki.ada, lifetime=timedelta(minutes=5), now=datetime.now(UTC))
     given = (await desk.sign_in(short, vo="astro")).json()
-    await desk.http.post(TOKEN, data={"grant_type": "refresh_token", "refresh_token": given["refresh_token"]})
+    await refreshed(desk, given)
     ends = await desk.rows(
         "SELECT expires_at FROM identity.refresh_token UNION ALL SELECT expires_at FROM identity.session"
     )
