@@ -64,9 +64,9 @@ def watched(folder: Path) -> Iterator[list[int]]:
                 name, data = data[16 : 16 + length].rstrip(b"\0"), data[16 + length :]
                 if name == b"end":
                     return
-                for each in folder.iterdir():
+                for each in (path for path in folder.iterdir() if path.name != "end"):
                     with suppress(FileNotFoundError):  # It has its name by now.
-                        modes += [stat.S_IMODE(each.lstat().st_mode)] if each.name != "end" else []
+                        modes.append(stat.S_IMODE(each.lstat().st_mode))
 
     thread = threading.Thread(target=watch)
     thread.start()
