@@ -160,6 +160,7 @@ class Claims(msgspec.Struct):
 
     iss: str = ""
     exp: float = 0.0
+    sid: str = ""
 
 
 def peek(token: str) -> Claims:

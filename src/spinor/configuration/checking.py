@@ -1,6 +1,7 @@
 """From what was read to a Document, with every fault on the way and not only the first."""
 
 import difflib
+import re
 import typing
 from collections.abc import Callable, Iterable
 from types import NoneType
@@ -12,19 +13,29 @@ from spinor.access import SCOPES_BY_PROPERTY, Scope
 from spinor.configuration import rules
 from spinor.configuration.clients import check_capabilities, check_client
 from spinor.configuration.models import (
+    NAME_PATTERN,
     CapabilitiesSection,
     ClientSection,
     ComputingElementSection,
     Document,
     GroupSection,
+    IdentityProviderSection,
+    MembershipSection,
+    OnlineCASection,
     Section,
     StorageElementSection,
     UserSection,
+    VOMSSection,
 )
 from spinor.configuration.plugins import computing_plugins, storage_plugins
 from spinor.configuration.reading import Path, Source, shown_path
 from spinor.errors import BadInput
+from spinor.identity.delegation.models import LONGEST_CERTIFICATE_S
+from spinor.identity.federation import rules as federation
+from spinor.identity.federation.models import MembershipRule
 
+_FQAN = re.compile(r"(/[A-Za-z0-9._~-]+)+(/Role=[A-Za-z0-9._~-]+)?")
+_CHANGING_CLAIMS = ("email", "preferred_username", "name", "nickname", "upn")
 _ADMINISTRATION = "configuration_administrator"
 
 
@@ -152,6 +163,30 @@ def _check_group(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("members", []), (*path, "members"), "user", source.keys(("users",)))
 
 
+def _check_voms(source: Source, found: dict[str, Any], path: Path) -> None:
+    """`path` is that of the VO's section of VOMS."""
+    name = found.get("name") or path[1]
+    groups = source.keys((*path[:2], "groups"))
+    for fqan, group in found.get("groups", {}).items():
+        if not _FQAN.fullmatch(fqan) or fqan.split("/")[1] != name:
+            source.fault((*path, "groups", fqan), f"is no attribute of {name}, as /{name} or /{name}/Role=production")
+        if group not in groups:
+            source.fault((*path, "groups", fqan), f"there is no group {group!r} of this VO; {_known(group, groups)}")
+    if found.get("servers") and found.get("sign_here"):
+        source.fault((*path, "sign_here"), "is for VOs without a VOMS server, and there are `servers`")
+
+
+def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
+    _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
+
+
+def _certificate_s(value: int | str) -> int:
+    seconds = rules.duration_s(value)
+    if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
+        raise ValueError("must be from 10 minutes to 11 days")
+    return seconds
+
+
 def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_plugin(source, found, path, computing_plugins())
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
@@ -164,6 +199,43 @@ def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
     if found.get("plugin") == "file" and not found.get("root", "/").startswith("/"):
         source.fault((*path, "root"), "must be an absolute path, as the plugin file keeps a directory")
+
+
+def _check_membership(source: Source, found: dict[str, Any], path: Path) -> None:
+    if not {"vo", "group"} <= found.keys():
+        return
+    rule = MembershipRule(**found)
+    fault = federation.rule_fault(rule)
+    if fault:
+        source.fault(path, fault)
+    _check_one(source, rule.vo, (*path, "vo"), "VO", source.keys(("vos",)))
+    if rule.vo in source.keys(("vos",)):
+        _check_one(source, rule.group, (*path, "group"), "group", source.keys(("vos", rule.vo, "groups")))
+
+
+def _check_provider(source: Source, found: dict[str, Any], path: Path) -> None:
+    issuer = found.get("issuer", "https://x")
+    if not federation.is_issuer(issuer):
+        source.fault((*path, "issuer"), "must be an https address without ? and #, as the provider writes it")
+    if "openid" not in found.get("scopes", ["openid"]):
+        source.fault((*path, "scopes"), "must have openid among them, since otherwise nobody says who signs in")
+    if found.get("subject_claim") in _CHANGING_CLAIMS:
+        source.fault(
+            (*path, "subject_claim"), "may be given to somebody else later, and so says nothing about who it is"
+        )
+    secret_file, ca_file = found.get("client_secret_file", ""), found.get("ca_file", "")
+    if secret_file and not re.fullmatch(NAME_PATTERN, secret_file):
+        source.fault((*path, "client_secret_file"), "must be the plain name of a file below <data>/secrets/providers")
+    if ca_file and not ca_file.startswith("/"):
+        source.fault((*path, "ca_file"), "must be an absolute path")
+    _check_names(source, found.get("registration_vos", []), (*path, "registration_vos"), "VO", source.keys(("vos",)))
+    _check_quantity(source, rules.duration_s, found, (*path, "recheck"))
+    _check_quantity(source, rules.duration_s, found, (*path, "lapse"))
+
+
+def _check_one(source: Source, name: str, path: Path, noun: str, known: Iterable[str]) -> None:
+    if name not in known:
+        source.fault(path, f"there is no {noun} {name!r}; {_known(name, known)}")
 
 
 def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
@@ -182,6 +254,8 @@ def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
             for n, each in enumerate(user.identities)
         ],
     )
+    providers: dict[str, IdentityProviderSection] = found.get("identity_providers", {})
+    _check_unique(source, [(each.issuer, ("identity_providers", name, "issuer")) for name, each in providers.items()])
     groups = [group for vo in found.get("vos", {}).values() for group in vo.groups.values()]
     if not source.faults and not any(group.members for group in groups if _ADMINISTRATION in group.properties):
         source.fault(
@@ -229,8 +303,12 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     GroupSection: _check_group,
     CapabilitiesSection: check_capabilities,
     ClientSection: check_client,
+    VOMSSection: _check_voms,
+    OnlineCASection: _check_online_ca,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
+    MembershipSection: _check_membership,
+    IdentityProviderSection: _check_provider,
     Document: _check_whole,
 }
 

@@ -11,10 +11,21 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from spinor.identity.federation.models import (
+    DEFAULT_ENTITLEMENTS,
+    DEFAULT_LAPSE_S,
+    DEFAULT_NAME_CLAIMS,
+    DEFAULT_RECHECK_S,
+    DEFAULT_SCOPES,
+    Admission,
+)
+
 NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$"
+PROVIDER_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
 VO_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
+ProviderName: TypeAlias = Annotated[str, Meta(pattern=PROVIDER_PATTERN)]  # It is part of an address: /login/<name>.
 VOName: TypeAlias = Annotated[str, Meta(pattern=VO_PATTERN)]  # It is a directory of the catalog too: /<vo>/...
 Line: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 GrantName: TypeAlias = Literal[
@@ -56,11 +67,31 @@ class CapabilitiesSection(Section, frozen=True):
     rules: list[CapabilityRuleSection] = []
 
 
+class VOMSServerSection(Section, frozen=True):
+    """A VOMS server; the subject is that of its certificate (/DC=org/…)."""
+
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]{1,255}$")]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    subject: Annotated[str, Meta(pattern="^/.{1,1000}$")]
+
+
+class VOMSSection(Section, frozen=True):
+    """VOMS attributes of a VO. The name is that in VOMS, when it is another one. Each FQAN of `groups` stands for a
+    group here: whoever shows it is in that group, and that group gets it. With `sign_here` and no servers, this service
+    signs the attributes itself."""
+
+    name: VOName | None = None
+    servers: list[VOMSServerSection] = []
+    sign_here: bool = False
+    groups: dict[str, str] = {}
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
     capabilities: CapabilitiesSection = CapabilitiesSection()
+    voms: VOMSSection = VOMSSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -78,6 +109,44 @@ class UserSection(Section, frozen=True):
     email: Line = ""
     subject: UUID | None = None
     identities: list[IdentitySection] = []
+
+
+class MembershipSection(Section, frozen=True):
+    """What puts people of a provider into a group: one of an entitlement (AARC-G069, or a capability of G027), a group
+    of the WLCG profile, a group as the provider names it, or that they signed in there at all."""
+
+    vo: str
+    group: str
+    entitlement: str = ""
+    wlcg_group: str = ""
+    provider_group: str = ""
+    anyone: bool = False
+
+
+class IdentityProviderSection(Section, frozen=True):
+    """An OpenID provider at which people sign in. Its issuer is an https address, as its discovery document has it."""
+
+    title: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    issuer: Annotated[str, Meta(min_length=1, max_length=1024)]
+    client_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    client_secret_file: Annotated[
+        str, Meta(description="A file of mode 0600 below <data>/secrets/providers; a public client has none.")
+    ] = ""
+    scopes: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SCOPES))
+    ca_file: str = ""
+    hosts: list[str] = []
+    subject_claim: str = "sub"
+    name_claims: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_NAME_CLAIMS))
+    entitlements: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_ENTITLEMENTS))
+    assurance: list[str] = []
+    registration: Admission = Admission.RULES
+    registration_vos: list[str] = []
+    exchange_clients: list[str] = []
+    exchange_audiences: list[str] = []
+    link_certificates: bool = False
+    recheck: DurationText | Positive = DEFAULT_RECHECK_S
+    lapse: DurationText | Positive = DEFAULT_LAPSE_S
+    memberships: list[MembershipSection] = []
 
 
 class ActsAsSection(Section, frozen=True):
@@ -133,13 +202,23 @@ class SiteSection(Section, frozen=True):
     storage_elements: dict[Name, StorageElementSection] = {}
 
 
+class OnlineCASection(Section, frozen=True):
+    """The authority of this service that gives short certificates to people who have none. The lifetime is the longest
+    that one may have, up to 11 days."""
+
+    enabled: bool = False
+    lifetime: DurationText | Positive = "12h"
+
+
 class Document(Section, frozen=True):
     """The operations data of a Spinor service."""
 
     vos: dict[VOName, VOSection] = {}
     users: dict[Name, UserSection] = {}
+    identity_providers: dict[ProviderName, IdentityProviderSection] = {}
     clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
+    online_ca: OnlineCASection = OnlineCASection()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

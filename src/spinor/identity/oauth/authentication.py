@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
-from spinor.db import Tx
+from starlette.requests import Request
+
+from spinor.db import Database, Tx
 from spinor.errors import SpinorError
 from spinor.http import State
 from spinor.identity import jose, service
 from spinor.identity.oauth.clients import ClientRefused, OAuthClient, known_client
+from spinor.identity.oauth.endpoint import origin_of
 from spinor.identity.oauth.registry.models import ClientKind
 from spinor.settings import Settings
 
@@ -65,6 +68,13 @@ class Guesses:
         while len(self._failed) >= _MOST_WATCHED:
             del self._failed[next(iter(self._failed))]
         self._failed[client_id, address] = (until, failures + 1)
+
+
+async def client_of(request: Request, db: Database, state: State, form: dict[str, str]) -> OAuthClient:
+    """The client that sent a form, proven. What proved it stays spent, whatever comes of what follows."""
+    async with db.statements() as tx:
+        authorization = ", ".join(request.headers.getlist("authorization"))
+        return await authenticated_client(tx, state, form, authorization, origin_of(request).address)
 
 
 async def authenticated_client(

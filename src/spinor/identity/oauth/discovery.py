@@ -21,6 +21,7 @@ from spinor.identity.oauth.authentication import METHODS
 from spinor.identity.oauth.capabilities import issuer_of
 from spinor.identity.oauth.capability_scopes import COMPUTE_ACTIONS, GROUPS, STORAGE_ACTIONS
 from spinor.identity.oauth.grants import GRANTS
+from spinor.identity.oauth.id_token import ALGORITHM
 from spinor.settings import Settings
 
 routes = Routes("discovery")
@@ -44,8 +45,9 @@ def metadata(settings: Settings) -> dict[str, Any]:
         "introspection_endpoint_auth_methods_supported": _FOR_CLIENTS_WITH_A_SECRET,
         "introspection_endpoint_auth_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
         "jwks_uri": f"{settings.url}/.well-known/jwks.json",
-        "scopes_supported": [scope.value for scope in Scope],
+        "scopes_supported": ["openid", *(scope.value for scope in Scope)],
         "response_types_supported": [],
+        "request_uri_parameter_supported": False,
         "grant_types_supported": offered,
         "service_documentation": f"{settings.url}/api/docs",
     }
@@ -74,7 +76,7 @@ async def discovery(state: State) -> dict[str, Any]:
     return {
         **metadata(state[Settings]),
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
+        "id_token_signing_alg_values_supported": [ALGORITHM],
     }
 
 

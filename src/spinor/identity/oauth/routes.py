@@ -13,8 +13,10 @@ from spinor.errors import SpinorError
 from spinor.http import Public, Routes, State
 from spinor.identity.models import Tokens
 from spinor.identity.oauth import capabilities, discovery, introspection
-from spinor.identity.oauth.authentication import authenticated_client
+from spinor.identity.oauth.authentication import client_of
+from spinor.identity.oauth.authorize import routes as authorize_routes
 from spinor.identity.oauth.clients import GrantNotForClient, OAuthClient
+from spinor.identity.oauth.device import routes as device_routes
 from spinor.identity.oauth.endpoint import Asking, UnsupportedGrant, answer, needed, origin_of, read_form, refusal
 from spinor.identity.oauth.grants import GRANTS
 
@@ -27,7 +29,7 @@ async def give_tokens(request: Request, db: Database, state: State) -> Response:
     try:
         form = await read_form(request)
         grant_type = needed(form, "grant_type")
-        client = await _client_of(request, db, state, form)
+        client = await client_of(request, db, state, form)
         grant = GRANTS.get(grant_type)
         if grant is None:
             raise UnsupportedGrant(f"The grant type {grant_type[:100]!r} is not offered here.")
@@ -67,7 +69,7 @@ async def _about_token(
 ) -> Response:
     try:
         form = await read_form(request)
-        client = await _client_of(request, db, state, form)
+        client = await client_of(request, db, state, form)
         token = needed(form, "token")
         async with db.transaction() as tx:
             found = await verb(tx, state, client, token)
@@ -78,11 +80,4 @@ async def _about_token(
     return answer(found or {})
 
 
-async def _client_of(request: Request, db: Database, state: State, form: dict[str, str]) -> OAuthClient:
-    """Outside of the grant's transaction: what proved the client stays spent, whatever becomes of the request."""
-    async with db.statements() as tx:
-        authorization = ", ".join(request.headers.getlist("authorization"))
-        return await authenticated_client(tx, state, form, authorization, origin_of(request).address)
-
-
-routes.all += discovery.routes.all
+routes.all += [*discovery.routes.all, *authorize_routes.all, *device_routes.all]

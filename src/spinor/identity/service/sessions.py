@@ -27,6 +27,7 @@ from spinor.identity.models import (
     Tokens,
     Wish,
 )
+from spinor.identity.oauth.flows import store as flows
 from spinor.identity.service.members import member_of
 from spinor.signals import notify
 
@@ -58,18 +59,21 @@ async def sign_in(
     *,
     client_id: str = CLI_CLIENT,
     origin: Origin | None = None,
+    session_id: UUID | None = None,
 ) -> Tokens:
     """A new session with its first tokens, for a user whose identity is proven."""
     wish = wish or Wish()
     member = rules.chosen_role(await store.list_members_of_user(tx, proven.user), wish.vo, wish.group)
-    scopes = _granted(member, wish.scope)
+    scopes = _granted(member, wish.scope, proven.at_most)
     session_id = await open_session(
         tx,
         member,
         client_id=client_id,
         signed_in_by=proven.signed_in_by,
-        scopes=sorted(scopes) if wish.scope else None,
+        scopes=sorted(scopes) if wish.scope or proven.at_most is not None else None,
         origin=origin,
+        ends_by=proven.ends_by,
+        session_id=session_id,
     )
     refresh = REFRESH_PREFIX + secrets.token_urlsafe(32)
     await store.insert_refresh_token(tx, _hash(refresh), session_id, REFRESH_TOKEN_LIFETIME_S)
@@ -89,11 +93,13 @@ async def open_session(
     scopes: list[str] | None = None,
     lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
     origin: Origin | None = None,
+    ends_by: datetime | None = None,
+    session_id: UUID | None = None,
 ) -> UUID:
     """A session without a token yet. A refresh token that it is given makes it live as long as that one."""
-    session_id = uuid4()
+    session_id = session_id or uuid4()
     about = (client_id, signed_in_by, origin or Origin())
-    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s)
+    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s, ends_by)
     return session_id
 
 
@@ -219,7 +225,7 @@ async def holds(tx: Tx, keys: KeyRing, token: str) -> bool:
 
 async def delete_expired(tx: Tx) -> int:
     """Delete what has expired and serves nobody; how many rows that were."""
-    return await store.delete_expired(tx)
+    return await store.delete_expired(tx) + await flows.delete_expired(tx)
 
 
 async def access_token_for(tx: Tx, keys: KeyRing, issuer: str, caller: Caller) -> str:
