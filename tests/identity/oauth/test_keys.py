@@ -21,7 +21,7 @@ from spinor.identity.key_files import KeyNeeded, UnknownKey, add_key, read_key_f
 from spinor.identity.keys import LOOK_S, KeyRing
 from spinor.identity.models import ACCESS_TOKEN_LIFETIME_S
 from spinor.identity.oauth.capabilities import LONGEST_LIFETIME_S
-from spinor.identity.sealed_columns import SealedColumn, reseal_all, sealed_by
+from spinor.identity.sealed_columns import SEALED, SealedColumn, reseal_all, sealed_by
 from spinor.identity.sealing import SealBroken
 from spinor.pilots.service.life import TOKEN_LIFETIME_S as PILOT_LIFETIME_S
 from tests.identity.oauth.server import EXCHANGE, REVOKE, TOKEN, TOKENS, URL, Server
@@ -215,6 +215,17 @@ async def test_what_an_older_key_sealed_is_sealed_again(world: World, directory:
         assert ring.seal.open(sealed, f"thing {number} of ada") == f"secret {number}".encode()
         with pytest.raises(SealBroken):
             ring.seal.open(sealed, f"thing {number + 1} of ada")
+
+
+async def test_every_sealed_column_is_known(world: World) -> None:
+    async with world.db.transaction() as tx:
+        found = await fetch_rows(
+            tx,
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
+            "WHERE data_type = 'bytea' AND column_name LIKE '%seal%'",
+        )
+        assert await reseal_all(tx, KeyRing.create(world.storage_root / "keys").seal)
+    assert set(found) == {(*what.table, what.column) for what in SEALED}
 
 
 # -------------------------------------------------------------------------------------------------------- by command

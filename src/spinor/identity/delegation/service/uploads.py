@@ -78,7 +78,7 @@ async def request_proxy(call: Call, wanted: RequestProxy) -> ProxyRequest:
     csr = make_request(key).public_bytes(Encoding.PEM).decode()
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     user_id = call.caller.user_id
-    sealed = call.keys.seal.close(der, _about(key_id, user_id))
+    sealed = call.keys.seal.close(der, sealed_about(key_id, user_id))
     async with call.db.transaction() as tx:
         expires_at = await store.insert_proxy_request(tx, key_id, user_id, sealed)
     if expires_at is None:
@@ -146,13 +146,13 @@ def opened(keys: KeyRing, proxy: SealedProxy) -> Credential:
 
 
 def _open_key(keys: KeyRing, sealed: bytes, key_id: UUID, user_id: int) -> PrivateKey:
-    der = keys.seal.open(sealed, _about(key_id, user_id))
+    der = keys.seal.open(sealed, sealed_about(key_id, user_id))
     key = serialization.load_der_private_key(der, password=None)
     assert isinstance(key, PrivateKey)
     return key
 
 
-def _about(key_id: UUID, user_id: int) -> str:
+def sealed_about(key_id: UUID, user_id: int) -> str:
     """What a key is sealed for: in another row, or for another user, it does not open."""
     return f"identity.proxy {key_id} of user {user_id}"
 
