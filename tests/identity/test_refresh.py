@@ -15,7 +15,7 @@ from spinor.db import Database, Tx, execute, fetch_rows
 from spinor.errors import SpinorError
 from spinor.identity import service
 from spinor.identity.keys import KeyRing
-from spinor.identity.models import Tokens
+from spinor.identity.models import Proven, Tokens
 from spinor.identity.service import GrantRefused
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def keys(tmp_path: Path) -> KeyRing:
 
 async def sign_in(world: World, keys: KeyRing, user: str = "alan") -> Tokens:
     async with world.db.transaction() as tx:
-        return await service.sign_in(tx, keys, ISSUER, user, ("", ""))
+        return await service.sign_in(tx, keys, ISSUER, Proven(user=user, signed_in_by="development"))
 
 
 async def refresh(db: Database, keys: KeyRing, token: str, scope: str = "") -> Tokens | None:
     async with db.transaction() as tx:
-        return await service.refresh(tx, keys, ISSUER, token, scope)
+        return await service.refresh(tx, keys, ISSUER, token, scope=scope)
 
 
 async def refreshed(db: Database, keys: KeyRing, token: str) -> Tokens:
@@ -51,6 +51,12 @@ async def pass_time(db: Database, seconds: float) -> None:
     async with db.transaction() as tx:
         await execute(
             tx,
+            "UPDATE identity.session SET opened_at = opened_at - make_interval(secs => %(s)s::double precision), "
+            "expires_at = expires_at - make_interval(secs => %(s)s::double precision)",
+            {"s": seconds},
+        )
+        await execute(
+            tx,
             "UPDATE identity.refresh_token SET issued_at = issued_at - make_interval(secs => %(s)s::double precision), "
             "expires_at = expires_at - make_interval(secs => %(s)s::double precision), "
             "used_at = used_at - make_interval(secs => %(s)s::double precision)",
@@ -60,7 +66,9 @@ async def pass_time(db: Database, seconds: float) -> None:
 
 async def rows(tx: Tx) -> list[tuple[bytes, UUID, object, object]]:
     return await fetch_rows(
-        tx, "SELECT token_hash, family_id, used_at, revoked_at FROM identity.refresh_token ORDER BY issued_at"
+        tx,
+        "SELECT token_hash, session_id, t.used_at, ended_at FROM identity.refresh_token t "
+        "JOIN identity.session s USING (session_id) ORDER BY issued_at",
     )
 
 
@@ -73,7 +81,7 @@ async def test_each_use_gives_a_successor(world: World, keys: KeyRing) -> None:
     assert len(seen) == 6
     async with world.db.transaction() as tx:
         found = await rows(tx)
-    assert len({family for _, family, _, _ in found}) == 1
+    assert len({session for _, session, _, _ in found}) == 1
     assert [used is not None for _, _, used, _ in found] == [True] * 5 + [False]
 
 
@@ -95,7 +103,7 @@ async def test_a_lost_answer_can_be_asked_for_again(world: World, keys: KeyRing)
 
 
 @pytest.mark.parametrize("after_s", [31, 3600])
-async def test_reuse_ends_the_whole_family(world: World, keys: KeyRing, after_s: float) -> None:
+async def test_reuse_ends_the_session(world: World, keys: KeyRing, after_s: float) -> None:
     first = await sign_in(world, keys)
     other = await sign_in(world, keys)
     second = await refreshed(world.db, keys, first.refresh_token)
@@ -143,7 +151,7 @@ async def test_expired_tokens_are_deleted(world: World, keys: KeyRing) -> None:
     await pass_time(world.db, 32 * 86400)
     kept = await sign_in(world, keys)
     async with world.db.transaction() as tx:
-        assert await service.delete_expired_refresh_tokens(tx) == 1
+        assert await service.delete_expired(tx) == 1
     assert await refresh(world.db, keys, kept.refresh_token)
 
 
@@ -183,12 +191,12 @@ async def test_without_the_secret_nobody_can_compute_the_successor(world: World,
     assert stranger.refresh_successor(token) != keys.refresh_successor(token)
 
 
-async def test_revocation_ends_the_family_and_an_unknown_token_is_no_error(world: World, keys: KeyRing) -> None:
+async def test_revocation_ends_the_session_and_an_unknown_token_is_no_error(world: World, keys: KeyRing) -> None:
     first = await sign_in(world, keys)
     second = await refreshed(world.db, keys, first.refresh_token)
     async with world.db.transaction() as tx:
-        assert await service.revoke(tx, "unknown") == 0
-        assert await service.revoke(tx, first.refresh_token) == 2
+        assert not await service.revoke(tx, "unknown")
+        assert await service.revoke(tx, first.refresh_token)
     with pytest.raises(GrantRefused):
         await refresh(world.db, keys, second.refresh_token)
 

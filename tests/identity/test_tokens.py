@@ -88,10 +88,10 @@ def test_an_audience_in_a_list_is_found(keys: KeyRing) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"exp": NOW - 31}, "token-expired"),
+        ({"exp": NOW - 61}, "token-expired"),
         ({"exp": -1}, "token-expired"),
-        ({"iat": NOW + 31}, "token-not-yet-valid"),
-        ({"nbf": NOW + 31}, "token-not-yet-valid"),
+        ({"iat": NOW + 61}, "token-not-yet-valid"),
+        ({"nbf": NOW + 61}, "token-not-yet-valid"),
         ({"iss": "https://evil.example.org"}, "token-wrong-issuer"),
         ({"iss": ISSUER + "/"}, "token-wrong-issuer"),
         ({"aud": "https://other.example.org"}, "token-wrong-audience"),

@@ -178,9 +178,14 @@ def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
     if issuer not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
         raise TokenWrongAudience
     if not claims.exp > now - LEEWAY_S:
-        raise TokenExpired
+        raise TokenExpired(
+            f"The access token expired {now - claims.exp:.0f} s ago by the server's clock; run `spinor login`."
+        )
     if not max(claims.iat, claims.nbf) < now + LEEWAY_S:
-        raise TokenNotYetValid
+        raise TokenNotYetValid(
+            f"The access token is from {max(claims.iat, claims.nbf) - now:.0f} s ahead of the server's clock, and "
+            f"{LEEWAY_S} s are tolerated; set this machine's clock."
+        )
     return claims
 
 
