@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("spinor.identity.cli:login", "Sign in."),
     "logout": ("spinor.identity.cli:logout", "Sign out."),
     "whoami": ("spinor.identity.cli:whoami", "Show who you are and what you may do."),
+    "notebook": ("spinor.notebook.cli:notebook", "Sign in and get proxies in a notebook's terminal."),
     "file": ("spinor.catalog.cli:file", "Register, find, put and get files."),
     "job": ("spinor.jobs.cli:job", "Submit, watch and control jobs."),
     "pilot": ("spinor.pilots.cli:pilot", "Look at pilots and their logs."),
@@ -33,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
-    "You": ("login", "logout", "whoami", "completion"),
+    "You": ("login", "logout", "whoami", "notebook", "completion"),
     "Work": ("file", "job", "pilot", "site", "ce", "se", "config"),
     "Service processes": ("server", "worker", "migrate", "bootstrap"),
 }

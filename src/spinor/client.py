@@ -70,6 +70,8 @@ class Client:
         self._holds: Callable[[], bool] = lambda: True  # Whether the token is still where it was found.
         self._refused: str | None = None
         self.lender: Lender | None = None  # Made when it is needed.
+        self.client_id = "spinor-cli"  # As the authorization server knows whoever holds the refresh token.
+        self.keeps = True  # Whether renewed tokens are kept in files, for the next command.
         self._connection: http.client.HTTPConnection | None = None
         self._answered = False  # Whether this server has ever answered us.
         self.patient = True  # Whether a server that is busy or away is waited for.
@@ -232,10 +234,18 @@ class Client:
         """Take a new token in exchange for one that a hub has lent; NotSignedIn when nothing is lent."""
         self._token = self._borrowed(has_expired=False)
 
-    def take(self, answer: TokenAnswer) -> None:
-        """Use these tokens from now on."""
+    def take(self, answer: TokenAnswer, client_id: str) -> None:
+        """Use these tokens from now on, and keep them in memory only. They were given to the client of this id."""
         self._token, self._holds = answer.access_token, lambda: True
-        self.server.refresh_token = answer.refresh_token
+        self.server = msgspec.structs.replace(self.server, refresh_token=answer.refresh_token)
+        self.lender, self.client_id, self.keeps = None, client_id, False
+
+    def forget(self) -> None:
+        """Be nobody from now on, whatever token lies around."""
+        from spinor import hub
+
+        self._token, self.server = None, msgspec.structs.replace(self.server, refresh_token=None)
+        self.lender = hub.Lender(self.url, self.exchange, "")
 
     def exchange(self, token: str) -> str:
         """A token of ours in exchange for one of a provider that the service trusts (RFC 8693)."""
@@ -257,22 +267,27 @@ class Client:
 
     def renew(self) -> None:
         """Turn the refresh token into a new access token; processes take turns: one rotation serves them all."""
+        if not self.keeps:
+            return self.take(self._refreshed(self.server.refresh_token or ""), self.client_id)
         with credentials.changed_book() as book:
             kept = book.servers.setdefault(self.url, self.server)
             found = credentials.read_token()
             if self._token is None and kept.refresh_token != self.server.refresh_token and found:
                 self.server.refresh_token, self._token = kept.refresh_token, found
                 return
-            form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token or ""}
-            try:
-                answer = self.token_request(form)
-            except RemoteError as error:
-                if error.status != 400:
-                    raise
-                raise NotSignedIn(f"Your session at {self.url} has ended; run `spinor login`.") from None
+            answer = self._refreshed(kept.refresh_token or "")
             kept.refresh_token = self.server.refresh_token = answer.refresh_token
             credentials.write_token(answer.access_token)
             self._token = answer.access_token
+
+    def _refreshed(self, refresh_token: str) -> TokenAnswer:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": self.client_id}
+        try:
+            return self.token_request(form)
+        except RemoteError as error:
+            if error.status != 400:
+                raise
+            raise NotSignedIn(f"Your session at {self.url} has ended; run `spinor login`.") from None
 
     def token_request(self, form: Mapping[str, str]) -> TokenAnswer:
         """Ask the token endpoint (RFC 6749)."""

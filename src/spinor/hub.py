@@ -39,14 +39,14 @@ def sources(given: str | None = None) -> Iterator[Source]:
     if given is not None:
         yield Source("the token that was given", lambda: given.strip() or None)
         return
-    yield Source("BEARER_TOKEN or its file", credentials.read_token)
-    yield Source("ACCESS_TOKEN", lambda: os.environ.get("ACCESS_TOKEN", "").strip() or None)
+    yield Source("the token in BEARER_TOKEN or its file", credentials.read_token)
+    yield Source("the token in ACCESS_TOKEN", lambda: os.environ.get("ACCESS_TOKEN", "").strip() or None)
     if folder := os.environ.get("SECRETS_MOUNT_PATH"):
         path = Path(folder, "access_token")
-        yield Source(str(path), lambda: read_lent_file(path))
-    yield Source(EGI_TOKEN_FILE, lambda: read_lent_file(Path(EGI_TOKEN_FILE)))
+        yield Source(f"the token in {path}", lambda: read_lent_file(path))
+    yield Source(f"the token in {EGI_TOKEN_FILE}", lambda: read_lent_file(Path(EGI_TOKEN_FILE)))
     if os.environ.get("JUPYTERHUB_API_TOKEN"):
-        yield Source("the hub's token service", _ask_hub, every_call=False)
+        yield Source("the token of the hub's token service", _ask_hub, every_call=False)
 
 
 def read_lent_file(path: Path) -> str | None:
@@ -90,7 +90,7 @@ class Lender:
         self._given = given
         self._source: Source | None = None
         self._digest = b""
-        self._has_lent = False
+        self.has_lent = False
 
     @property
     def is_given(self) -> bool:
@@ -121,28 +121,28 @@ class Lender:
                 token = source.read()
                 if token is None or credentials.peek(token).iss == self._url:
                     continue
-                self._has_lent = True
+                self.has_lent = True
                 ours, reason = self._exchange(source, token)
                 if ours:
                     return ours, ""
                 why = why or reason
-            if wait_s is None or not wait or not self._has_lent or self._given is not None:
+            if wait_s is None or not wait or not self.has_lent or self._given is not None:
                 break
             time.sleep(wait_s)
-        if self._has_lent and not why:
+        if self.has_lent and not why:
             why = "the token that the hub had lent is gone"
         return None, why
 
     def _exchange(self, source: Source, token: str) -> tuple[str | None, str]:
         expires_at = credentials.peek(token).exp
         if expires_at and expires_at < time.time() + _EXPIRY_MARGIN_S:
-            return None, f"the token in {source.name} has expired and was not renewed"
+            return None, f"{source.name} has expired and was not renewed"
         try:
             ours = self._ask(token)
         except SpinorError as error:
             if error.status not in (400, 401) or error.code == "role-unclear":
                 raise
-            return None, f"the token in {source.name} is not accepted: {error.message}"
+            return None, f"{source.name} is not accepted ({error.message.rstrip('.')})"
         self._source, self._digest = source, _digest(token)
         return ours, ""
 
