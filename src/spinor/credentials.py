@@ -43,6 +43,7 @@ class Server(msgspec.Struct, kw_only=True, omit_defaults=True):
     development_secret_file: str | None = None  # Readable by the person who ran `spinor up`.
     vo: str = ""  # The role to ask for in exchange for a token that a hub has lent.
     group: str = ""
+    lent_by: str = ""  # The issuer of what the hub lends; needed where its tokens are no JWTs.
 
 
 class Book(msgspec.Struct, kw_only=True):

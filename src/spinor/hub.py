@@ -65,13 +65,15 @@ def read_lent_file(path: Path) -> str | None:
         raise UnsafeFile(
             f"The token file {path} cannot be read: {getattr(error, 'strerror', None) or 'its links go in a circle'}."
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnsafeFile(f"The token file {path} is no ordinary file.")
         if status.st_uid not in (os.getuid(), 0) or stat.S_IMODE(status.st_mode) & 0o022:
             raise UnsafeFile(f"The token file {path} could have been written by others; it is not used.")
-        return file.read(_LONGEST_TOKEN).decode("ascii", "replace").strip() or None
+        return os.read(descriptor, _LONGEST_TOKEN).decode("ascii", "replace").strip() or None
+    finally:
+        os.close(descriptor)
 
 
 def _ask_hub() -> str | None:
@@ -155,7 +157,9 @@ def exchange_form(token: str, server: credentials.Server) -> dict[str, str]:
         "subject_token": token,
         "subject_token_type": ACCESS_TOKEN_TYPE,
     }
-    return form | {name: value for name, value in (("vo", server.vo), ("group", server.group)) if value}
+    issuer = "" if credentials.peek(token).iss else server.lent_by
+    more = {"vo": server.vo, "group": server.group, "subject_issuer": issuer}
+    return form | {name: value for name, value in more.items() if value}
 
 
 def remedy(why: str) -> str:
