@@ -13,6 +13,21 @@ from spinor.errors import ServerUnreachable, SpinorError
 T = TypeVar("T")
 
 
+class ServerNotTrusted(SpinorError):
+    """The server's certificate is not trusted; set SPINOR_CA_FILE to the file of its certificate authority."""
+
+    code = "server-not-trusted"
+
+
+class TokenAnswer(msgspec.Struct):
+    """What the token endpoint gives (RFC 6749 section 5.1)."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str | None = None
+    scope: str = ""
+
+
 class UnexpectedAnswer(SpinorError):
     """The server's answer is not one of Spinor's; is the address right?"""
 

@@ -21,8 +21,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 
 from spinor import __version__, credentials
-from spinor.answers import Body, BrokenOff, Problem, RemoteError, UnexpectedAnswer, decoded, error_of
-from spinor.errors import NotSignedIn, ServerUnreachable, SpinorError
+from spinor.answers import (
+    Body,
+    BrokenOff,
+    Problem,
+    RemoteError,
+    ServerNotTrusted,
+    TokenAnswer,
+    UnexpectedAnswer,
+    decoded,
+    error_of,
+)
+from spinor.errors import NotSignedIn, ServerUnreachable
 
 __all__ = [
     "Body",
@@ -43,21 +53,6 @@ T = TypeVar("T")
 # Every verb is idempotent, so a busy server is asked again, and one that went away while we spoke is waited for.
 _BUSY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)
 _GONE_DELAYS_S = (*_BUSY_DELAYS_S, 4.0, 4.0, 4.0, 4.0)
-
-
-class ServerNotTrusted(SpinorError):
-    """The server's certificate is not trusted; set SPINOR_CA_FILE to the file of its certificate authority."""
-
-    code = "server-not-trusted"
-
-
-class TokenAnswer(msgspec.Struct):
-    """What the token endpoint gives (RFC 6749 section 5.1)."""
-
-    access_token: str
-    expires_in: int
-    refresh_token: str | None = None
-    scope: str = ""
 
 
 class Client:
@@ -93,6 +88,9 @@ class Client:
         beside = type(self).__new__(type(self))
         beside.__dict__.update(self.__dict__, _connection=None)
         return beside
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._connection:
@@ -268,7 +266,8 @@ class Client:
     def renew(self) -> None:
         """Turn the refresh token into a new access token; processes take turns: one rotation serves them all."""
         if not self.keeps:
-            return self.take(self._refreshed(self.server.refresh_token or ""), self.client_id)
+            self.take(self._refreshed(self.server.refresh_token or ""), self.client_id)
+            return
         with credentials.changed_book() as book:
             kept = book.servers.setdefault(self.url, self.server)
             found = credentials.read_token()

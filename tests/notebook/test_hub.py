@@ -99,7 +99,7 @@ def test_a_replacement_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     file = put(Path(hub.EGI_TOKEN_FILE), lent_token(lives_s=-60))
     fresh = lent_token("fresh")
     ask = Exchange(fresh)
-    monkeypatch.setattr(hub.time, "sleep", lambda _: put(file, fresh))
+    monkeypatch.setattr("spinor.hub.time.sleep", lambda _: put(file, fresh))
     assert Lender(URL, ask).exchanged() == (f"ours for {fresh}", "")
     assert ask.asked == [fresh]
 

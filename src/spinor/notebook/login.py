@@ -15,6 +15,7 @@ from spinor.errors import Denied, NotSignedIn, SpinorError
 from spinor.hub import CLIENT_ID
 from spinor.notebook.live import in_notebook
 from spinor.notebook.rendering import Shown, bold, card, esc, muted
+from spinor.terminal import printable
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -52,7 +53,7 @@ class Invitation(Shown):
 
     def text(self) -> str:
         lines = [self._reason, f"To sign in, open {self._page} and confirm the code {self._code}", self._state]
-        return "\n".join(line for line in lines if line)
+        return "\n".join(printable(line) for line in lines if line)
 
     def html(self) -> str:
         link = (

@@ -71,7 +71,9 @@ class SpinorMagics(Magics):
     @line_magic
     def job(self, line: str) -> Job | JobSet:
         """%job ID...: one job, or several (10-19 is a range)."""
-        return self._jobs(line)
+        found = self._jobs(line)
+        _ = found.model if isinstance(found, Job) else found.refresh()  # One that is not there is said at once.
+        return found
 
     @cell_magic("job")  # type: ignore[arg-type]  # Named otherwise than its method.
     def submit(self, line: str, cell: str) -> Job | JobSet:
@@ -150,9 +152,10 @@ class SpinorMagics(Magics):
     @line_magic
     def proxy(self, line: str) -> "ProxyFile":
         """%proxy [--voms VO:/VO/Role=...] [--hours 12] [--full] [--out FILE]: a proxy file for older grid tools."""
+        options = _parsed(_proxy, line)
         from spinor.notebook.proxies import proxy_init
 
-        return proxy_init(self.grid.client, **_parsed(_proxy, line))
+        return proxy_init(self.grid.client, **options)
 
     def _jobs(self, line: str) -> Job | JobSet:
         ids = read_ids(line.split())

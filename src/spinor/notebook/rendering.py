@@ -68,7 +68,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, raw: fr
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     cells = [[cell(value, name) for value, name in zip(row, columns, strict=True)] for row in rows]
-    return "\n".join(table([heading(name) for name in columns], cells))
+    return "\n".join(table([printable(heading(name)) for name in columns], cells))
 
 
 def card(title: str, parts: Sequence[str]) -> str:
@@ -93,7 +93,8 @@ def facts(pairs: Mapping[str, Any]) -> str:
 
 
 def text_facts(title: str, pairs: Mapping[str, Any]) -> str:
-    known = {heading(n): cell(v, n) for n, v in pairs.items() if v not in (None, "", [], {})}
+    title = "\n".join(map(printable, title.splitlines()))
+    known = {printable(heading(n)): cell(v, n) for n, v in pairs.items() if v not in (None, "", [], {})}
     width = max(map(len, known), default=0)
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in known.items())])
 
