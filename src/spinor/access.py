@@ -36,7 +36,7 @@ class Scope(StrEnum):
 
 
 _SELF = frozenset({Scope.SELF_READ, Scope.SELF_WRITE})
-_READ = _SELF | {Scope.RESOURCES_READ, Scope.FILES_READ, Scope.JOBS_READ, Scope.PILOTS_READ}
+_READ = frozenset({Scope.RESOURCES_READ, Scope.FILES_READ, Scope.JOBS_READ, Scope.PILOTS_READ})
 _USER = _READ | {Scope.FILES_WRITE, Scope.JOBS_SUBMIT, Scope.PROXIES_USE, Scope.TOKENS_CREATE}
 
 SCOPES_BY_PROPERTY: dict[str, frozenset[Scope]] = {
@@ -47,7 +47,7 @@ SCOPES_BY_PROPERTY: dict[str, frozenset[Scope]] = {
     "pilot_administrator": _READ | {Scope.PILOTS_MANAGE},
     "vo_administrator": _READ | {Scope.MEMBERS_MANAGE},
     "operator": _READ | {Scope.MEMBERS_MANAGE, Scope.IDENTITY_MANAGE},
-    "configuration_administrator": _SELF | {Scope.CONFIG_READ, Scope.CONFIG_WRITE},
+    "configuration_administrator": frozenset({Scope.CONFIG_READ, Scope.CONFIG_WRITE}),
 }
 
 
@@ -64,6 +64,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     session_id: UUID | None = (
         None  # The sign-in behind the token; None for pilots, and for what the service does itself.
     )
+    job_id: int | None = None  # Set for payloads only, with the attempt: they act as their owner, for one job.
+    attempt: int | None = None
     pilot_id: int | None = None  # Set for pilots only; their user and group are the VO's pilot account.
 
     def may(self, scope: Scope) -> bool:
@@ -79,5 +81,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def scopes_of(properties: list[str]) -> frozenset[Scope]:
-    """The scopes that a group's properties stand for; unknown properties give none."""
-    return frozenset().union(*(SCOPES_BY_PROPERTY.get(name, frozenset()) for name in properties))
+    """The scopes that a group's properties stand for, and what everybody may; unknown ones give none."""
+    return _SELF.union(*(SCOPES_BY_PROPERTY.get(name, frozenset()) for name in properties))

@@ -1,5 +1,6 @@
 """The composition root: one ASGI application out of settings and each system's routes."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -27,10 +28,12 @@ from spinor.errors import MethodNotAllowed, NotFound, SpinorError
 from spinor.http import Endpoint, Public, Route, Routes, State
 from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
-from spinor.identity.tokens import KeyRing, Verifier
+from spinor.identity.tokens import CHANGED, KeyRing, Verifier
+from spinor.jobs import service as jobs
 from spinor.jobs.routes import routes as jobs_routes
 from spinor.jobs.service import Matcher
 from spinor.jobs.store import ERRORS as JOBS_ERRORS
+from spinor.pilots import service as pilots
 from spinor.pilots.routes import routes as pilots_routes
 from spinor.pilots.store import ERRORS as PILOTS_ERRORS
 from spinor.resources.routes import routes as resources_routes
@@ -50,6 +53,9 @@ CONSTRAINT_ERRORS = {
     **JOBS_ERRORS,
     **PILOTS_ERRORS,
 }
+
+# Who else than people may hold tokens, by the beginning of `sub`.
+BEARERS = {"pilot": pilots.caller_of_pilot, "payload": jobs.caller_of_payload}
 
 service_routes = Routes("service")
 
@@ -105,8 +111,9 @@ def create_app(settings: Settings) -> Starlette:
             Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db,
             signals.listening(),
         ):
-            verifier = Verifier(keys, settings.url, db)
+            verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             state = State(settings, signals, keys, verifier, Matcher())
+            forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
             # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.
@@ -114,8 +121,17 @@ def create_app(settings: Settings) -> Starlette:
             gc.freeze()
             gc.set_threshold(20_000, 20, 50)
             yield
+            forgetting.cancel()
 
     return Starlette(routes=[Mount("/", app=service)], middleware=[Middleware(RequestLog)], lifespan=lifespan)
+
+
+async def forget_what_ended(signals: Signals, verifier: Verifier) -> None:
+    """Let no token be remembered past the moment at which somebody was suspended or a session ended."""
+    async with signals.subscribed(CHANGED) as event:
+        while not signals.closing:
+            if await signals.wait(event, 3600):
+                verifier.forget_all()
 
 
 class Service:

@@ -19,6 +19,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("spinor.identity.cli:logout", "Sign out."),
     "whoami": ("spinor.identity.cli:whoami", "Show who you are and what you may do."),
     "notebook": ("spinor.notebook.cli:notebook", "Sign in and get proxies in a notebook's terminal."),
+    "session": ("spinor.identity.people.cli:session", "See where you are signed in, and end it."),
+    "user": ("spinor.identity.people.cli:user", "Members of your VO: list, suspend, reinstate."),
+    "audit": ("spinor.identity.people.cli:audit", "The record of issued credentials."),
     "file": ("spinor.catalog.cli:file", "Register, find, put and get files."),
     "job": ("spinor.jobs.cli:job", "Submit, watch and control jobs."),
     "pilot": ("spinor.pilots.cli:pilot", "Look at pilots and their logs."),
@@ -34,8 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
-    "You": ("login", "logout", "whoami", "notebook", "completion"),
-    "Work": ("file", "job", "pilot", "site", "ce", "se", "config"),
+    "You": ("login", "logout", "whoami", "session", "notebook", "completion"),
+    "Work": ("file", "job", "pilot", "site", "ce", "se"),
+    "Community": ("user", "audit", "config"),
     "Service processes": ("server", "worker", "migrate", "bootstrap"),
 }
 

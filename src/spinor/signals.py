@@ -50,6 +50,10 @@ class Signals:
             for event in waiters:
                 event.set()
 
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
     @contextlib.asynccontextmanager
     async def subscribed(self, *topics: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set when one of the topics is signalled. Subscribe first, then look, then wait."""

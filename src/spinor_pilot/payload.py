@@ -234,6 +234,17 @@ class Payload:
             os.chmod(own, own.stat().st_mode | 0o700)
         return str(own)
 
+    def _access(self) -> dict[str, str]:
+        """How the payload finds the service: with a token of its own, which ends with this attempt."""
+        token, ca = self.home / "token", self.home / "ca.pem"
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(self.assignment["token"])
+        found = {"SPINOR_URL": self._server.url, "BEARER_TOKEN_FILE": str(token)}
+        if self._server.ca_pem:
+            ca.write_text(self._server.ca_pem, encoding="ascii")
+            found["SPINOR_CA_FILE"] = str(ca)
+        return found
+
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
         kept.update(self.assignment["environment"])
@@ -243,6 +254,7 @@ class Payload:
             SPINOR_MEMORY_BYTES=str(self.memory_bytes), SPINOR_WALL_S=str(self.assignment["wall_s"]),
             SPINOR_INPUTS=str(self.home / "inputs.json"), PWD=str(self.work), OMP_NUM_THREADS=str(self.cores),
         )  # fmt: skip
+        kept.update(self._access())
         if self.assignment.get("array_index") is not None:
             kept["SPINOR_ARRAY_INDEX"] = str(self.assignment["array_index"])
         return kept

@@ -51,6 +51,8 @@ class Server:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("https", "http") or not parts.hostname:
             raise ValueError(f"the server's address {url!r} is not a URL")
+        self.url = url
+        self.ca_pem = ca_pem
         self._parts = parts
         self._prefix = parts.path.rstrip("/")
         self._tls = _tls(ca_pem) if parts.scheme == "https" else None

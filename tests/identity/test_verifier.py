@@ -117,14 +117,14 @@ async def test_a_role_that_nobody_has(service: Service, verifier: Verifier, chan
     ],
     ids=["user", "group", "VO", "membership"],
 )
-async def test_what_is_retired_is_denied_within_a_minute(
+async def test_what_is_retired_is_denied_within_half_a_minute(
     service: Service, verifier: Verifier, clock: Clock, change: str
 ) -> None:
     token = await token_of(service, service.world.alan)
     await asked(verifier, token)
     async with service.world.db.transaction() as tx:
         await execute(tx, change)
-    clock.now += 59
+    clock.now += 29
     assert await asked(verifier, token), "remembered, which is what makes it cheap"
     clock.now += 2
     with pytest.raises(NotSignedIn, match="no longer"):
@@ -136,7 +136,7 @@ async def test_a_remembered_token_still_expires(service: Service, verifier: Veri
         service.keys, ISSUER, {"sub": "pilot:1", "vo": "astro", "client_id": "c"}, lifetime_s=20, now=clock.now
     )
     await asked(verifier, token)
-    clock.now += 52
+    clock.now += 82
     with pytest.raises(NotSignedIn, match="expired"):
         await asked(verifier, token)
 

@@ -55,7 +55,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 class SessionKind(StrEnum):
     PERSON = "person"
     SERVICE = "service"
-    PAYLOAD = "payload"
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,10 +111,11 @@ INSERT INTO identity.spent (hash, expires_at) SELECT %(hash)s::bytea, %(expires_
     ON CONFLICT (hash) DO NOTHING;
 
 -- name: insert_issued
+-- every VO: each line names its own.
 INSERT INTO identity.issued (kind, vo_id, user_id, session_id, client_id, name, audience, scopes, expires_at, address, facts)
-SELECT %(kind)s::text, %(vo_id)s::integer, %(user_id)s::integer, %(session_id)s::uuid, %(client_id)s::text,
-       %(name)s::text, %(audience)s::text[], %(scopes)s::text[], %(expires_at)s::timestamptz, %(address)s::text,
-       %(facts)s::jsonb;
+SELECT w.* FROM jsonb_to_recordset(%(issued)s::jsonb)
+    AS w (kind text, vo_id integer, user_id integer, session_id uuid, client_id text, name text, audience text[],
+          scopes text[], expires_at timestamptz, address text, facts jsonb);
 
 -- name: insert_browser_session
 -- every VO: a person in a browser has not chosen a VO yet.

@@ -6,6 +6,7 @@ from spinor.http import Routes
 from spinor.identity import service
 from spinor.identity.models import WhoAmI
 from spinor.identity.oauth.routes import routes as oauth_routes
+from spinor.identity.people.routes import routes as people_routes
 
 routes = Routes("identity")
 
@@ -16,4 +17,4 @@ async def whoami(tx: Tx, caller: Caller) -> WhoAmI:
     return await service.who_am_i(tx, caller)
 
 
-routes.all += oauth_routes.all
+routes.all += [*oauth_routes.all, *people_routes.all]

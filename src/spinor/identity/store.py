@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
 from psycopg.types.json import Jsonb
 
 from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
@@ -135,10 +134,9 @@ async def spend(tx: Tx, digest: bytes, expires_at: datetime) -> bool:
     return await execute(tx, Q.spend, {"hash": digest, "expires_at": expires_at}) > 0
 
 
-async def insert_issued(tx: Tx, issued: Issued) -> None:
-    """A line of the audit log."""
-    parameters = msgspec.structs.asdict(issued)
-    await execute(tx, Q.insert_issued, {**parameters, "kind": issued.kind.value, "facts": Jsonb(issued.facts)})
+async def insert_issued(tx: Tx, *issued: Issued) -> None:
+    """Lines of the audit log."""
+    await execute(tx, Q.insert_issued, {"issued": Jsonb(list(issued))})
 
 
 async def insert_browser_session(tx: Tx, cookie_hash: bytes, user: str, signed_in_by: str, lifetime_s: float) -> None:

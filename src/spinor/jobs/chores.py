@@ -18,6 +18,16 @@ async def _expire_leases(context: ChoreContext, _: dict[str, Any]) -> None:
             return
 
 
+async def _interrupt_suspended(context: ChoreContext, _: dict[str, Any]) -> None:
+    while True:
+        async with context.db.transaction() as tx:
+            interrupted = await service.interrupt_suspended(tx)
+        if interrupted:
+            context.log.warning("jobs of suspended users stopped", extra={"jobs": len(interrupted)})
+        if len(interrupted) < _FULL:
+            return
+
+
 async def _sweep_sandboxes(context: ChoreContext, _: dict[str, Any]) -> None:
     rows, blobs = await service.sweep_sandboxes(context.db, context.settings.blob_dir)
     if rows or blobs:
@@ -26,5 +36,6 @@ async def _sweep_sandboxes(context: ChoreContext, _: dict[str, Any]) -> None:
 
 CHORES: list[Chore] = [
     chore("jobs.expire-leases", _expire_leases, every_s=5, timeout_s=60, retries=0, concurrency=1),
+    chore("jobs.interrupt-suspended", _interrupt_suspended, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.sweep-sandboxes", _sweep_sandboxes, every_s=86_400, timeout_s=3600, retries=1, concurrency=1),
 ]

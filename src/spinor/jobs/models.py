@@ -42,6 +42,23 @@ class LogStream(StrEnum):
 # ------------------------------------------------------------------------------------------------ what a user writes
 
 
+class TokenScope(StrEnum):
+    """What a payload may be allowed to do over HTTP, in its owner's name."""
+
+    FILES_READ = "files:read"
+    FILES_WRITE = "files:write"
+    JOBS_READ = "jobs:read"
+    JOBS_SUBMIT = "jobs:submit"
+    RESOURCES_READ = "resources:read"
+    TOKENS_CREATE = "tokens:create"
+
+
+class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a payload says of itself, for example `event 300 of 1000`."""
+
+    text: Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class OutputData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file that the job leaves behind, and where it goes."""
 
@@ -74,6 +91,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     sites: list[str] = []
     tags: list[str] = []
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    token_scopes: list[TokenScope] = []  # What the payload's own token may do beside reporting on its job.
     max_reschedules: Annotated[int, Meta(ge=0, le=100)] = DEFAULT_MAX_RESCHEDULES
 
 
@@ -164,6 +182,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
     attempt: int
     array_index: int
     vo: str
+    owner_id: int
     owner: str
     executable: str
     arguments: list[str]
@@ -176,6 +195,8 @@ class Assignment(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     disk_bytes: int
     wall_s: int
+    token_scopes: list[str] = []
+    token: str = ""  # The payload's own, for this attempt.
 
 
 class Held(Struct, frozen=True, kw_only=True):

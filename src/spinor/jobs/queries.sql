@@ -103,7 +103,7 @@ SELECT q.task_queue_id, q.vo_id, q.cores, q.memory_bytes, q.disk_bytes, q.wall_s
       FROM (SELECT w.priority, w.job_id FROM jobs.waiting w WHERE w.task_queue_id = q.task_queue_id
              ORDER BY w.priority, w.job_id LIMIT %(depth)s::integer) h
  ) head
- WHERE head.job_ids IS NOT NULL;
+ WHERE head.job_ids IS NOT NULL AND NOT identity.is_suspended(q.owner_id, q.vo_id);
 
 -- name: claim_jobs
 -- From waiting to matched, each job for one pilot. Arrays keep every step on its key, whatever the planner believes of the tables' sizes.
@@ -150,7 +150,7 @@ SELECT q.task_queue_id, q.vo_id, q.cores, q.memory_bytes, q.disk_bytes, q.wall_s
     SELECT count(*) AS waiting
       FROM (SELECT FROM jobs.waiting w WHERE w.task_queue_id = q.task_queue_id LIMIT %(bound)s::integer) bounded
  ) counted
- WHERE counted.waiting > 0
+ WHERE counted.waiting > 0 AND NOT identity.is_suspended(q.owner_id, q.vo_id)
  ORDER BY q.task_queue_id;
 
 ---------------------------------------------------------------------------------------------------- an attempt's life
@@ -314,6 +314,27 @@ SELECT job_id, array_id, owner_id, status, attempt, pilot_id
  WHERE vo_id = %(vo_id)s::integer
    AND (job_id = ANY (%(job_ids)s::bigint[]) OR array_id = ANY (%(array_ids)s::bigint[]))
  ORDER BY job_id FOR UPDATE;
+
+-- name: lock_suspended_jobs
+-- every VO: a ban holds in all of them.
+-- What runs for owners who were suspended.
+SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
+ WHERE EXISTS (SELECT FROM identity.suspension WHERE lifted_at IS NULL) AND identity.is_suspended(j.owner_id, j.vo_id)
+ ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
+
+-- name: find_payload
+-- every VO: the VO is the one that the verified token names.
+-- Whose payload an attempt is, as long as its pilot holds it.
+SELECT j.job_id, r.attempt, j.vo_id, j.owner_id, j.group_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id JOIN identity.vo v ON v.vo_id = j.vo_id
+ WHERE r.job_id = %(job_id)s::bigint AND r.attempt = %(attempt)s::integer AND v.name = %(vo)s::text;
+
+-- name: note_progress
+-- What the payload says of itself, as long as its pilot holds the attempt.
+UPDATE jobs.job SET application_status = %(text)s::text, updated_at = now()
+ WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer
+   AND EXISTS (SELECT FROM jobs.running r WHERE r.job_id = job.job_id AND r.attempt = %(attempt)s::integer);
 
 -- name: kill_jobs
 -- From any state that is not final.

@@ -21,6 +21,7 @@ from spinor.jobs.models import (
     LogPart,
     LogQuery,
     Outcome,
+    Progress,
     Sandbox,
     SandboxRef,
     SubmitJobs,
@@ -35,6 +36,19 @@ from spinor.settings import Settings
 from spinor.signals import Signals, notify
 
 routes = Routes("jobs")
+
+
+@routes.get("/api/payload/job", scope=Scope.PAYLOAD_ACT)
+async def own_job(tx: Tx, caller: Caller) -> Job:
+    """Show the job to its own payload."""
+    return await service.own_job(tx, caller)
+
+
+@routes.post("/api/payload/progress", scope=Scope.PAYLOAD_ACT)
+async def note_progress(tx: Tx, caller: Caller, body: Progress) -> None:
+    """Say how far the payload is; people see it with the job."""
+    await service.note_progress(tx, caller, body.text)
+
 
 _LOG_LOOK_S = 0.3  # New bytes of a log are not signalled: each look costs less than a signal to every server.
 _COUNT_LOOK_S = 2.0

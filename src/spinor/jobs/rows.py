@@ -134,6 +134,25 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True):
     output_files: list[str]
 
 
+class SuspendedJob(msgspec.Struct, frozen=True):
+    """A job that runs for somebody who was suspended."""
+
+    job_id: int
+    array_id: int
+    vo_id: int
+    pilot_id: int | None
+
+
+class PayloadRow(msgspec.Struct, frozen=True):
+    """Whose payload an attempt is."""
+
+    job_id: int
+    attempt: int
+    vo_id: int
+    owner_id: int
+    group_id: int
+
+
 class KnownId(msgspec.Struct, frozen=True):
     kind: str
     id: int

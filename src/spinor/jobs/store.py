@@ -31,12 +31,14 @@ from spinor.jobs.rows import (
     LockedJob,
     NewArray,
     NotRenewed,
+    PayloadRow,
     PilotCount,
     PlaceInQueue,
     Released,
     SandboxOfArray,
     StoredArray,
     StoredJob,
+    SuspendedJob,
 )
 from spinor.search.page import Page
 from spinor.search.summary import Summary
@@ -242,6 +244,19 @@ async def release_jobs(
 async def lock_jobs(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequence[int]) -> list[LockedJob]:
     parameters = {"vo_id": vo_id, "job_ids": list(job_ids), "array_ids": list(array_ids)}
     return await fetch(tx, LockedJob, Q.lock_jobs, parameters)
+
+
+async def lock_suspended_jobs(tx: Tx, limit: int) -> list[SuspendedJob]:
+    return await fetch(tx, SuspendedJob, Q.lock_suspended_jobs, {"limit": limit})
+
+
+async def find_payload(tx: Tx, vo: str, job_id: int, attempt: int) -> PayloadRow | None:
+    return await fetch_one(tx, PayloadRow, Q.find_payload, {"vo": vo, "job_id": job_id, "attempt": attempt})
+
+
+async def note_progress(tx: Tx, caller: Caller, text: str) -> bool:
+    parameters = {"vo_id": caller.vo_id, "job_id": caller.job_id, "attempt": caller.attempt, "text": text}
+    return await execute(tx, Q.note_progress, parameters) > 0
 
 
 async def kill_jobs(tx: Tx, caller: Caller, job_ids: Sequence[int], reason: str) -> list[int]:

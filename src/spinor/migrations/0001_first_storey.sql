@@ -86,8 +86,7 @@ CREATE FUNCTION identity.is_suspended(of_user integer, in_vo integer) RETURNS bo
 
 CREATE TYPE identity.session_kind AS ENUM (
     'person',   -- a sign-in, with refresh tokens
-    'service',  -- a client that acts as a robot user
-    'payload'   -- one attempt of a job: ends with it
+    'service'   -- a client that acts as a robot user
 );
 
 -- One sign-in. Every token of it names it (`sid`), and none is taken any more once it has ended.
@@ -106,7 +105,7 @@ CREATE TABLE identity.session (
     used_at     timestamptz NOT NULL DEFAULT now(),   -- The last time that it gave a token.
     expires_at  timestamptz NOT NULL,
     ended_at    timestamptz,
-    ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension', 'job' …
+    ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension' …
 );
 CREATE INDEX session_of_user ON identity.session (user_id, opened_at);
 CREATE INDEX session_expiry ON identity.session (expires_at);

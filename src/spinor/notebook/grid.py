@@ -1,20 +1,26 @@
 """The way in: one service, as one person."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from spinor import credentials
 from spinor.client import Client
+from spinor.errors import NotFound
 from spinor.hub import Lender
 from spinor.identity.models import WhoAmI
+from spinor.identity.people.models import EndedSessions, EndSessions, SessionRow
 from spinor.notebook import login as signing_in
 from spinor.notebook.files import Files
 from spinor.notebook.jobs import Jobs
-from spinor.notebook.rendering import Shown, badge, bold, card, facts, muted, text_facts
+from spinor.notebook.rendering import Shown, badge, bold, card, facts, html_table, muted, text_facts, text_table
+from spinor.notebook.rows import Tabular, record
+
+_SESSION_COLUMNS = ("session_id", "vo", "group", "client_id", "signed_in_by", "address", "opened_at", "expires_at")
 
 
 def connect(url: str = "", *, token: str | None = None, vo: str = "", group: str = "", ca_file: str = "") -> "Grid":
@@ -73,6 +79,35 @@ class Me(Shown):
         return card(title, [facts(self._facts())])
 
 
+class Sessions(Shown, Tabular):
+    """Open sessions of one person, newest first; `end` ends one of them."""
+
+    def __init__(self, client: Client, rows: Sequence[SessionRow]) -> None:
+        self._client, self.rows = client, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def end(self, *session_ids: str | UUID) -> None:
+        """Their tokens are worth nothing from now on. Raises NotFound with the first that is none of this person's."""
+        body = EndSessions(session_ids=[UUID(str(each)) for each in session_ids])
+        ended = self._client.post("/api/sessions/end", body, EndedSessions)
+        if ended.refused:
+            raise NotFound(ended.refused[0].detail)
+
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        return [{**record(row), "session_id": str(row.session_id), "kind": row.kind.value} for row in self.rows]
+
+    def _cells(self) -> list[list[Any]]:
+        return [[getattr(row, name) for name in _SESSION_COLUMNS] for row in self.rows]
+
+    def text(self) -> str:
+        return "\n".join([f"{len(self)} open sessions", text_table(_SESSION_COLUMNS, self._cells())])
+
+    def html(self) -> str:
+        return card(bold(f"{len(self)} open sessions"), [html_table(_SESSION_COLUMNS, self._cells())])
+
+
 class Grid(Shown):
     """One service, as one person: `jobs`, `files`, `me`."""
 
@@ -88,6 +123,12 @@ class Grid(Shown):
         expires = credentials.peek(self.client.token()).exp
         expires_at = datetime.fromtimestamp(expires, UTC) if expires else None
         return Me(who, self.client.url, signing_in.way_of(self.client), expires_at)
+
+    @property
+    def sessions(self) -> "Sessions":
+        """Where this person is signed in."""
+        body = {"where": "open=true", "sort": ["-opened_at"]}
+        return Sessions(self.client, list(self.client.pages("/api/sessions/search", body, SessionRow)))
 
     def login(self, vo: str = "", group: str = "") -> Me:
         """Sign in, with no question where a token is found, and in the browser otherwise."""

@@ -98,6 +98,7 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
         while True:
             async with db.transaction() as tx:
                 given = await service.match(tx, matcher, caller, body)
+                given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
                 if not given and not noted:
                     # An idle pilot's offer is kept too: it tells what could run here.
                     await service.note_match(tx, caller, body.offer, [])

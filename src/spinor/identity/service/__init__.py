@@ -9,6 +9,7 @@ from spinor.identity.service.members import (
     who_am_i,
 )
 from spinor.identity.service.sessions import (
+    PILOT_CLIENT,
     GrantRefused,
     ScopeRefused,
     access_token_for,
@@ -16,7 +17,9 @@ from spinor.identity.service.sessions import (
     end_session,
     holds,
     mint_access_token,
+    mint_payload_token,
     mint_pilot_token,
+    note_issued,
     open_session,
     refresh,
     revoke,
@@ -26,6 +29,7 @@ from spinor.identity.service.sessions import (
 )
 
 __all__ = [
+    "PILOT_CLIENT",
     "GrantRefused",
     "ScopeRefused",
     "UnknownMember",
@@ -36,7 +40,9 @@ __all__ = [
     "end_session",
     "holds",
     "mint_access_token",
+    "mint_payload_token",
     "mint_pilot_token",
+    "note_issued",
     "open_session",
     "proven_by_identity",
     "refresh",

@@ -26,6 +26,7 @@ from spinor.identity.models import (
     Wish,
 )
 from spinor.identity.service.members import member_of
+from spinor.signals import notify
 
 _REFRESH_PREFIX = "spinor_rt_"
 CLI_CLIENT = "spinor-cli"
@@ -153,7 +154,7 @@ async def refresh(
     if row.state is RefreshState.EXPIRED:
         raise GrantRefused("The refresh token has expired; run `spinor login`.")
     if row.state is RefreshState.SPENT:
-        await store.end_session(tx, row.session_id, "reuse")
+        await end_session(tx, row.session_id, "reuse")
         return None
     member = await store.find_member_by_ids(tx, row.vo_id, row.user_id, row.group_id)
     if member is None:
@@ -184,12 +185,20 @@ async def revoke(tx: Tx, token: str, *, client_id: str = "") -> bool:
     found = await store.session_of_token(tx, _hash(token))
     if found is None or (client_id and client_id != found.client_id):
         return False
-    return await store.end_session(tx, found.session_id, "user")
+    return await end_session(tx, found.session_id, "user")
 
 
 async def end_session(tx: Tx, session_id: UUID, ended_by: str) -> bool:
-    """Take the session's tokens out of force, within a minute everywhere; whether it was open."""
-    return await store.end_session(tx, session_id, ended_by)
+    """Take the session's tokens out of force, everywhere; whether it was open."""
+    ended = await store.end_session(tx, session_id, ended_by)
+    if ended:
+        await notify(tx, tokens.CHANGED)
+    return ended
+
+
+async def note_issued(tx: Tx, *issued: Issued) -> None:
+    """Write lines into the audit log, in the transaction in which the things are made."""
+    await store.insert_issued(tx, *issued)
 
 
 async def spend(tx: Tx, what: bytes, expires_at: datetime) -> bool:
@@ -222,6 +231,28 @@ def mint_pilot_token(keys: KeyRing, issuer: str, vo: str, pilot_id: int, lifetim
     """An access token that can do nothing but what a pilot does, as one pilot of one VO."""
     claims = {"sub": f"pilot:{pilot_id}", "client_id": PILOT_CLIENT, "vo": vo, "scope": Scope.PILOT_ACT.value}
     return tokens.mint(keys, issuer, claims, lifetime_s=lifetime_s)
+
+
+def mint_payload_token(
+    keys: KeyRing, issuer: str, owner: Caller, attempt: tuple[int, int], scopes: list[str], lifetime_s: float
+) -> tuple[str, Issued]:
+    """An access token for the payload of one attempt (job, number), good while that is held; and its audit line."""
+    jti = secrets.token_urlsafe(16)
+    said = sorted({Scope.PAYLOAD_ACT.value, *scopes})
+    claims = {"sub": "payload:{}.{}".format(*attempt), "jti": jti, "client_id": PILOT_CLIENT, "vo": owner.vo}
+    token = tokens.mint(keys, issuer, {**claims, "scope": " ".join(said)}, lifetime_s=lifetime_s)
+    line = Issued(
+        kind=IssuedKind.PAYLOAD_TOKEN,
+        vo_id=owner.vo_id,
+        user_id=owner.user_id,
+        client_id=PILOT_CLIENT,
+        name=jti,
+        audience=[issuer],
+        scopes=said,
+        expires_at=datetime.now(UTC) + timedelta(seconds=lifetime_s),
+        facts={"job_id": attempt[0], "attempt": attempt[1]},
+    )
+    return token, line
 
 
 def mint_access_token(

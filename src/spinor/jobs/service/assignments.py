@@ -62,6 +62,7 @@ async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list
                 attempt=job.attempt,
                 array_index=job.array_index,
                 vo=owner.vo,
+                owner_id=owner.user_id,
                 owner=owner.user,
                 executable=spec.executable,
                 arguments=[str(argument) for argument in spec.arguments],
@@ -74,6 +75,7 @@ async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list
                 memory_bytes=int(spec.memory_bytes),
                 disk_bytes=int(spec.disk_bytes),
                 wall_s=int(spec.wall_s),
+                token_scopes=[scope.value for scope in spec.token_scopes],
             )
         )
     return answer

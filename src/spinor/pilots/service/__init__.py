@@ -13,10 +13,12 @@ from spinor.pilots.service.life import (
     PilotEnded,
     append_log,
     beat,
+    caller_of_pilot,
     enrol,
     match,
     note_match,
     say_goodbye,
+    with_tokens,
 )
 from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, search_pilots
 
@@ -26,6 +28,7 @@ __all__ = [
     "UnknownPilot",
     "append_log",
     "beat",
+    "caller_of_pilot",
     "cancel_pilots",
     "demand_to_plan",
     "end_pilots",
@@ -40,4 +43,5 @@ __all__ = [
     "record_submissions",
     "say_goodbye",
     "search_pilots",
+    "with_tokens",
 ]

@@ -10,7 +10,8 @@ from spinor.access import Caller
 from spinor.db import Tx
 from spinor.errors import Denied, SpinorError
 from spinor.identity import service as identity
-from spinor.identity.tokens import KeyRing
+from spinor.identity.models import Issued, IssuedKind
+from spinor.identity.tokens import Claims, KeyRing, caller_of_claims
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Assignment, Held, Lost, Offer, Slot
 from spinor.jobs.service import Matcher
@@ -19,6 +20,7 @@ from spinor.pilots.models import Enrolled, Enrolment, MatchRequest
 from spinor.signals import notify
 
 TOKEN_LIFETIME_S = 86_400
+PAYLOAD_TOKEN_SLACK_S = 3600.0  # For inputs and outputs, beside the payload's own wall time.
 HEARTBEAT_S = 15.0
 LEASE_S = 60.0  # Told to the pilot for its own judgement; the jobs system holds the leases.
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
@@ -67,7 +69,36 @@ async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolle
             raise EnrolmentRefused("This enrolment secret has been used before; a secret works once.")
         raise EnrolmentRefused(f"This pilot is {found.status.value} and cannot enrol any more.")
     token = identity.mint_pilot_token(keys, issuer, vo, asked.pilot_id, TOKEN_LIFETIME_S)
+    facts = {"pilot_id": asked.pilot_id, "hostname": hostname}
+    await identity.note_issued(tx, Issued(kind=IssuedKind.PILOT_TOKEN, client_id=identity.PILOT_CLIENT, facts=facts))
     return Enrolled(token=token, expires_in=TOKEN_LIFETIME_S, heartbeat_s=HEARTBEAT_S, lease_s=LEASE_S)
+
+
+async def caller_of_pilot(tx: Tx, claims: Claims) -> Caller:
+    """The pilot that a token names; PilotEnded when the server has given it up."""
+    caller = await caller_of_claims(tx, claims)
+    pilot = await store.find_slot(tx, caller)
+    if pilot is None or pilot.ended:
+        raise PilotEnded
+    return caller
+
+
+async def with_tokens(
+    tx: Tx, keys: KeyRing, issuer: str, caller: Caller, given: Sequence[Assignment]
+) -> list[Assignment]:
+    """The assignments, each with a token for its payload: for this attempt alone, and while it is held."""
+    issued, answer = [], []
+    for job in given:
+        owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
+        life_s = job.wall_s + PAYLOAD_TOKEN_SLACK_S
+        token, line = identity.mint_payload_token(
+            keys, issuer, owner, (job.job_id, job.attempt), job.token_scopes, life_s
+        )
+        issued.append(line)
+        answer.append(msgspec.structs.replace(job, token=token))
+    if issued:
+        await identity.note_issued(tx, *issued)
+    return answer
 
 
 async def match(tx: Tx, matcher: Matcher, caller: Caller, asked: MatchRequest) -> list[Assignment]:
