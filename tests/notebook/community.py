@@ -14,20 +14,23 @@ HUB_CLIENT = "notebooks"
 AUDIENCE = "https://spinor.example"  # Of the tokens of the second provider of the tests.
 
 
-def join(service: Service, provider: OIDCServer) -> None:
+def join(service: Service, name: str, provider: OIDCServer, hub_client: str = HUB_CLIENT) -> None:
     """Let people of the provider into the service, tokens of the hub be exchanged, and the service give proxies."""
-    own = provider.add_client("spinor", public=True)
+    own = provider.add_client(f"spinor-{name}")
+    folder = service.work / "data" / "secrets" / "providers"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / name).touch(0o600)
+    (folder / name).write_text(own.client_secret or "")
     document: dict[str, Any] = yaml.safe_load(service.ok("config", "show").out)
-    document["identity_providers"] = {
-        "community": {
-            "title": "The community's login",
-            "issuer": provider.issuer,
-            "client_id": own.client_id,
-            "ca_file": str(provider.ca_file),
-            "exchange_clients": [HUB_CLIENT],
-            "exchange_audiences": [AUDIENCE],
-            "memberships": [{"vo": "demo", "group": "demo_users", "anyone": True}],
-        }
+    document.setdefault("identity_providers", {})[name] = {
+        "title": "The community's login",
+        "issuer": provider.issuer,
+        "client_id": own.client_id,
+        "client_secret_file": name,
+        "ca_file": str(provider.ca_file),
+        "exchange_clients": [hub_client],
+        "exchange_audiences": [AUDIENCE],
+        "memberships": [{"vo": "demo", "group": "demo_users", "anyone": True}],
     }
     document["online_ca"] = {"enabled": True}
     document["vos"]["demo"]["voms"] = {"sign_here": True, "groups": {"/demo/Role=user": "demo_users"}}

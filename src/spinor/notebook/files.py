@@ -14,6 +14,7 @@ from spinor.storage.models import FileReplicas
 from spinor.terminal import size
 
 _SHOWN_ROWS = 20
+_HIDDEN = ("file_id", "guid", "acl", "adler32", "sha256", "created_at")  # Of what is shown, not of the rows.
 _FIELDS = ("se", "modified")
 
 
@@ -92,7 +93,7 @@ class FileSet(Shown, Tabular):
 
     def _columns(self) -> list[str]:
         names = list(dict.fromkeys(name for row in self._rows[:_SHOWN_ROWS] for name in row))
-        return [name for name in names if name not in ("file_id", "guid", "acl", "adler32", "sha256")]
+        return [name for name in names if name not in _HIDDEN]
 
     def _cells(self) -> list[list[Any]]:
         columns = self._columns()

@@ -33,7 +33,7 @@ from spinor.notebook.rendering import (
 from spinor.notebook.rows import Tabular, record
 from spinor.terminal import printable
 
-_COLUMNS = ("job_id", "name", "status", "minor_status", "site", "submitted_at", "ended_at")
+_COLUMNS = ("job_id", "name", "status", "minor_status", "site", "submitted_at", "wall_s")
 _SHOWN_ROWS = 20
 _LOG_LINES = 12
 _IDS_A_QUERY = 500

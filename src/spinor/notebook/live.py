@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from spinor.notebook.rendering import Shown
+from spinor.notebook.surroundings import cell_number, in_notebook
 from spinor.terminal import Progress
 
 
@@ -31,12 +32,5 @@ class Live:
     def close(self) -> None:
         if self._progress is not None:
             self._progress.__exit__()
-
-
-def in_notebook() -> bool:
-    """Whether what is displayed goes to a notebook, and not to a terminal or nowhere."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython.core.getipython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None
+        if self._handle is not None:
+            self._shown.followed_in = cell_number()

@@ -13,8 +13,8 @@ from spinor import credentials
 from spinor.client import Client, RemoteError, TokenAnswer
 from spinor.errors import Denied, NotSignedIn, SpinorError
 from spinor.hub import CLIENT_ID
-from spinor.notebook.live import in_notebook
 from spinor.notebook.rendering import Shown, bold, card, esc, muted
+from spinor.notebook.surroundings import in_notebook
 from spinor.terminal import printable
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"

@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spinor.notebook.surroundings import cell_number
 from spinor.terminal import cell, heading, printable, table
 
 _MUTED = "color:var(--jp-ui-font-color2,#666)"
@@ -17,11 +18,14 @@ _COLOURS = {
     "failed": "#b3261e", "killed": "#7a4a00", "stalled": "#b3261e", "deleted": "#666666",
 }  # fmt: skip
 _OTHER = "#666666"
+_SHORT = 60
 _ORDER = ("done", "completed", "completing", "running", "matched", "failed", "stalled", "killed")
 
 
 class Shown:
     """Something with a text and an HTML form, brought up to date before a notebook shows it."""
+
+    followed_in: int | None = None  # The cell that shows it already, as it is now.
 
     def freshen(self) -> None:
         """Ask the service again, if that can be; what cannot be asked stays as it was known last."""
@@ -34,6 +38,11 @@ class Shown:
 
     def __repr__(self) -> str:
         return self.text()
+
+    def _ipython_display_(self) -> None:
+        """Nothing more in a cell that has followed it to its end; otherwise IPython goes on with the methods below."""
+        if self.followed_in is None or self.followed_in != cell_number():
+            raise NotImplementedError
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -50,19 +59,26 @@ def esc(value: Any) -> str:
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, raw: frozenset[int] = frozenset()) -> str:
     """A table of cells that are escaped here; those of the columns in `raw` (by number) are HTML already."""
-    style = f"text-align:left;padding:3px 12px 3px 0;font-weight:600;{_LINE}"
+    style = f"text-align:left;padding:3px 14px 3px 0;font-weight:600;white-space:nowrap;{_LINE}"
     head = "".join(f'<th style="{style}">{esc(heading(name))}</th>' for name in columns)
     body = []
     for row in rows:
         cells = (
-            f'<td style="text-align:left;padding:3px 12px 3px 0;{_LINE}">'
+            f'<td style="text-align:left;padding:3px 14px 3px 0;{_width(value)}{_LINE}">'
             f"{value if n in raw else esc(cell(value, columns[n]))}</td>"
             for n, value in enumerate(row)
         )
-        body.append(f"<tr>{''.join(cells)}</tr>")
+        body.append(f'<tr style="background:none">{"".join(cells)}</tr>')
     return (
         '<table style="border-collapse:collapse;margin:4px 0;font-size:13px">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def _width(value: Any) -> str:
+    """Short values stay on one line, long ones may break anywhere."""
+    return (
+        "white-space:nowrap;" if len(str(value)) <= _SHORT or not isinstance(value, str) else "word-break:break-word;"
     )
 
 
@@ -84,7 +100,8 @@ def card(title: str, parts: Sequence[str]) -> str:
 def facts(pairs: Mapping[str, Any]) -> str:
     """Names and values, one pair a line; what is empty is left out."""
     rows = "".join(
-        f'<tr><td style="text-align:left;padding:2px 14px 2px 0;{_MUTED}">{esc(heading(name))}</td>'
+        f'<tr style="background:none"><td style="text-align:left;padding:2px 14px 2px 0;white-space:nowrap;{_MUTED}">'
+        f"{esc(heading(name))}</td>"
         f'<td style="text-align:left;padding:2px 0">{esc(cell(value, name))}</td></tr>'
         for name, value in pairs.items()
         if value not in (None, "", [], {})
