@@ -21,7 +21,7 @@ def join(service: Service, name: str, provider: OIDCServer, hub_client: str = HU
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / name).touch(0o600)
     (folder / name).write_text(own.client_secret or "")
-    document: dict[str, Any] = yaml.safe_load(service.ok("config", "show").out)
+    document = _in_force(service)
     document.setdefault("identity_providers", {})[name] = {
         "title": "The community's login",
         "issuer": provider.issuer,
@@ -32,6 +32,20 @@ def join(service: Service, name: str, provider: OIDCServer, hub_client: str = HU
         "exchange_audiences": [AUDIENCE],
         "memberships": [{"vo": "demo", "group": "demo_users", "anyone": True}],
     }
+    _apply(service, document)
+
+
+def give_proxies(service: Service) -> None:
+    """Let the service make proxies with attributes of its own."""
+    _apply(service, _in_force(service))
+
+
+def _in_force(service: Service) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(service.ok("config", "show").out)
+    return document
+
+
+def _apply(service: Service, document: dict[str, Any]) -> None:
     document["online_ca"] = {"enabled": True}
     document["vos"]["demo"]["voms"] = {"sign_here": True, "groups": {"/demo/Role=user": "demo_users"}}
     (service.work / "community.yaml").write_text(yaml.safe_dump(document))

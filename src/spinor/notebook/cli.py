@@ -49,7 +49,7 @@ def login(vo: str, group: str, url: str) -> None:
 
 @notebook.command("proxy-init")
 @click.option("--voms", multiple=True, metavar="VO[:/VO/Role=…]", help="With attributes of this VO, and this role.")
-@click.option("--hours", type=click.FloatRange(min=0.02, max=168), default=USUAL_HOURS, show_default=True)
+@click.option("--hours", type=click.FloatRange(min=0.02, max=USUAL_HOURS), default=USUAL_HOURS, show_default=True)
 @click.option(
     "--limited/--full", default=True, show_default=True, help="Grid jobs cannot be started with a limited one."
 )

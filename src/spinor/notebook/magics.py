@@ -186,7 +186,7 @@ def _logs(**_: Any) -> None: ...
 
 @click.command(add_help_option=False)
 @click.option("--voms", multiple=True)
-@click.option("--hours", type=click.FloatRange(min=0.02, max=168), default=12)
+@click.option("--hours", type=click.FloatRange(min=0.02, max=12), default=12)
 @click.option("--limited/--full", default=True)
 @click.option("--out", default="")
 def _proxy(**_: Any) -> None: ...
