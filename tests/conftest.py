@@ -21,7 +21,7 @@ from spinor.embedded.postgres import Cluster
 from spinor.identity import service as identity
 from spinor.migrations import migrate
 
-pytest_plugins = ["tests.peers"]
+pytest_plugins = ["tests.peers", "tests.secrets", "tests.servers.fixtures"]
 
 _numbers = itertools.count(1)
 

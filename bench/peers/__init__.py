@@ -22,6 +22,21 @@ _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sb
 PEERS: Mapping[str, tuple[str, ...]] = {
     "dirac": ("mariadbd", "mariadb-install-db", "mariadb"),
     "rucio": ("memcached",),
+    # What the servers of `tests.servers` are made of.
+    "chromium": ("chromium", "certutil"),
+    "oidc-provider": (),
+    "voms": ("voms", "voms-proxy-init", "voms-proxy-info", "mariadbd", "mariadb-install-db", "mariadb"),
+    "xrootd": ("xrootd", "xrdcp", "xrdfs"),
+    "keycloak": ("java",),
+    "jupyterhub": (),
+}
+# Peers that nobody else can start.
+_ROOT_ONLY = {"voms", "xrootd"}
+# What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
+_LOCKS = {
+    "peer-{}.txt": "installed.txt",
+    "peer-{}/package-lock.json": "installed.json",
+    "peer-{}.sha256": "installed.sha256",
 }
 
 
@@ -54,13 +69,15 @@ def program(name: str) -> str | None:
 
 def missing(peer: str) -> str | None:
     """Why this peer cannot run here and what to do about it; None when it can."""
-    lock = ROOT / "requirements" / f"peer-{peer}.txt"
-    installed = ENVIRONMENTS / peer / "installed.txt"
-    if lock.exists() and not (installed.exists() and installed.read_bytes() == lock.read_bytes()):
-        return f"peer {peer} is not installed: run scripts/peers {peer}"
+    for name, copy in _LOCKS.items():
+        lock, installed = ROOT / "requirements" / name.format(peer), ENVIRONMENTS / peer / copy
+        if lock.exists() and not (installed.exists() and installed.read_bytes() == lock.read_bytes()):
+            return f"peer {peer} is not installed: run scripts/peers {peer}"
     for name in PEERS[peer]:
         if program(name) is None:
             return f"peer {peer} is not installed (there is no {name}): run scripts/peers {peer}"
+    if peer in _ROOT_ONLY and os.geteuid() != 0:
+        return f"peer {peer} can be started by root only"
     return None
 
 

@@ -33,6 +33,7 @@ from spinor.answers import (
     error_of,
 )
 from spinor.errors import NotSignedIn, ServerUnreachable
+from spinor.x509.tls import client_context
 
 __all__ = [
     "Body",
@@ -344,7 +345,7 @@ class Client:
                 self.close()
                 raise ServerNotTrusted(
                     f"The certificate of {self.url} is not trusted ({error.verify_message}); "
-                    "set SPINOR_CA_FILE to the file of its certificate authority, or see `spinor doctor`."
+                    "set SPINOR_CA_FILE to the file of its certificate authority, or see `spinor doctor cert`."
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()
@@ -361,13 +362,8 @@ class Client:
             parts = urllib.parse.urlsplit(self.url)
             if parts.scheme != "https":
                 raise UnexpectedAnswer(f"The server's address is {self.url!r}; it must begin with https://.")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.hostname_checks_common_name = False
             try:
-                if self.server.ca_file:
-                    context.load_verify_locations(self.server.ca_file)
-                else:
-                    context.load_default_certs()
+                context = client_context(self.server.ca_file)
             except OSError as error:
                 raise ServerNotTrusted(f"The CA file {self.server.ca_file} cannot be read: {error.strerror}.") from None
             self._connection = http.client.HTTPSConnection(

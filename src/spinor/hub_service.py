@@ -6,11 +6,12 @@ The share manager of EGI Notebooks, and JupyterHub itself where its operator has
 
 import http.client
 import os
-import ssl
 import urllib.parse
 from collections.abc import Iterator
 
 import msgspec
+
+from spinor.x509.tls import client_context
 
 _TIMEOUT_S = 10
 _LONGEST_ANSWER = 1 << 20
@@ -51,10 +52,8 @@ def _get(url: str, key: str) -> _Answer | None:
     parts = urllib.parse.urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        context = ssl.create_default_context()
-        context.hostname_checks_common_name = False
         connection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port or 443, timeout=_TIMEOUT_S, context=context
+            parts.hostname or "", parts.port or 443, timeout=_TIMEOUT_S, context=client_context()
         )
     elif parts.scheme == "http" and url.startswith(os.environ.get("JUPYTERHUB_API_URL") or "https:"):
         # The hub itself, inside of its cluster, which the notebook server asks in the same way all the time.

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests import secrets
+
 SPINOR = str(Path(sys.executable).with_name("spinor"))
 
 
@@ -86,6 +88,8 @@ def service() -> Iterator[Service]:
     made = start_service(work)
     try:
         yield made
+        secrets.check_processes()
     finally:
         made.run("down")
+        secrets.check_files(work)
         shutil.rmtree(work, ignore_errors=True)

@@ -53,7 +53,15 @@ def own_service() -> Iterator[Service]:
         subprocess.run(["rm", "-rf", str(work)], check=True)
 
 
-@pytest.mark.parametrize("name", ["docs/tutorials/first-job.md", "README.md", "docs/how-to/check-a-storage.md"])
+PAGES = [
+    "docs/tutorials/first-job.md",
+    "README.md",
+    "docs/how-to/check-a-storage.md",
+    "docs/how-to/check-a-certificate.md",
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_the_page_works_as_typed(own_service: Service, tmp_path: Path, name: str) -> None:
     environ = {
         **own_service.environ,

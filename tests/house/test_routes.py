@@ -44,7 +44,11 @@ def test_no_property_gives_the_scope_of_a_pilot() -> None:
 
 def test_every_scope_is_used_by_a_route_or_a_verb() -> None:
     used = {route.scope for route in all_routes()}
-    in_verbs = {Scope.FILES_MANAGE, Scope.JOBS_MANAGE, Scope.IDENTITY_MANAGE}  # Asked for inside verbs, on top of the route's own scope.
+    in_verbs = {
+        Scope.FILES_MANAGE,
+        Scope.JOBS_MANAGE,
+        Scope.IDENTITY_MANAGE,
+    }  # Asked for inside verbs, on top of the route's own scope.
     assert set(Scope) - used <= in_verbs
 
 

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from spinor.settings import Settings
 
@@ -41,6 +42,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
     from spinor.app import create_app
 
+    tls = tls_context(settings)
     app = create_app(settings)
 
     class Server(uvicorn.Server):
@@ -62,9 +64,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         backlog=2048,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-        ssl_context_factory=_tls_context if settings.tls_cert else None,
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     Server(config).run(sockets=[listener])
 
@@ -80,12 +80,17 @@ async def _cut_idle_connections(state: Any) -> None:
                 connection.transport.abort()
 
 
-def _tls_context(_: Any, default: Any) -> Any:
-    import ssl
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """From the files of the settings, and again when they have changed; None where something before us speaks TLS."""
+    from datetime import UTC, datetime
 
-    context: ssl.SSLContext = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+    from spinor.commands.certificate import refuse_faulty
+    from spinor.x509.tls import server_context
+
+    if settings.tls_cert is None:
+        return None
+    certificate, key = settings.tls_cert, settings.tls_key or settings.tls_cert
+    return server_context(certificate, key, lambda: refuse_faulty(certificate, key, settings.url, datetime.now(UTC)))
 
 
 def listen(address: str) -> socket.socket:

@@ -1,19 +1,21 @@
-"""The certificate authority and the host certificate of one machine, and what can be wrong with a certificate."""
+"""The certificate authority and the host certificate of one machine."""
 
 import ipaddress
 import socket
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from spinor.embedded.layout import Layout, write_private
 from spinor.errors import SpinorError
+from spinor.x509.diagnosis import Bundle, Case, Finding, diagnose, key_findings
+from spinor.x509.names import NotAName, asked_name
 
 CA_LIFETIME = timedelta(days=3652)
 # Browsers refuse host certificates that live longer than 398 days.
@@ -40,9 +42,8 @@ def ensure_certificates(layout: Layout, now: datetime | None = None) -> bool:
         layout.ca.chmod(0o644)
     ca = load_certificate(layout.ca)
     if layout.host_certificate.exists() and layout.host_key.exists():
-        host = load_certificate(layout.host_certificate)
-        wrong = [fault for name in _needed_names() for fault in faults(host, ca, name, at)]
-        if not wrong and not _ends_soon(host, at) and not key_fault(host, layout.host_key):
+        wrong = host_faults(layout, _needed_names(), at)
+        if not wrong and not _ends_soon(load_certificate(layout.host_certificate), at):
             return False
     host_key = ec.generate_private_key(ec.SECP256R1())
     host = _make_host(host_key, ca, _load_key(ca_key_file), at)
@@ -61,60 +62,23 @@ def load_certificate(path: Path) -> x509.Certificate:
         ) from error
 
 
-def faults(certificate: x509.Certificate, ca: x509.Certificate, name: str, now: datetime) -> list[str]:
-    """Every reason why a client that trusts this CA and asks for this name refuses the certificate, as sentences."""
-    found = []
-    names = subject_names(certificate)
-    if not names:
-        found.append("The certificate has no subjectAltName, which every client of today requires.")
-    elif not any(_matches(pattern, name) for pattern in names):
-        found.append(f"The certificate is for {', '.join(names)}, but not for {name}.")
-    for what, each in (("certificate", certificate), ("certificate authority", ca)):
-        if now > each.not_valid_after_utc:
-            found.append(f"The {what} expired on {each.not_valid_after_utc:%Y-%m-%d %H:%M} UTC.")
-        if now < each.not_valid_before_utc:
-            found.append(f"The {what} is valid only from {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on.")
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature):
-        found.append(f"The certificate was not signed by {ca.subject.rfc4514_string()}.")
-    return found
+def host_faults(layout: Layout, names: Iterable[str], now: datetime) -> list[Finding]:
+    """Every reason why a client that trusts our CA and asks for these names refuses the host certificate."""
+    host, ca = load_certificate(layout.host_certificate), load_certificate(layout.ca)
+    trust = Bundle([ca])
+    cases = [Case(chain=[host], now=now, name=name, trust=trust, trust_place=str(layout.ca)) for name in names]
+    found = [each for case in cases for each in diagnose(case) if each.is_fault]
+    return [*dict.fromkeys(found), *_key_faults(host, layout.host_key)]
 
 
-def key_fault(certificate: x509.Certificate, key_file: Path) -> str | None:
-    """Why the key cannot serve with the certificate, or None."""
-    try:
-        key = _load_key(key_file)
-    except CertificateUnreadable as error:
-        return error.message
-    if key.public_key() != certificate.public_key():
-        return f"The key {key_file} belongs to another certificate."
-    return None
-
-
-def subject_names(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-    return names.get_values_for_type(x509.DNSName) + addresses
-
-
-def _matches(pattern: str, name: str) -> bool:
-    """RFC 9525, section 6.3: a wildcard stands for exactly the leftmost label, and never for part of an address."""
-    pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
-    try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(pattern)
-    except ValueError:
-        pass  # At least one of them is a name, so they are compared as names.
-    label, _, rest = name.partition(".")
-    return pattern == name or (pattern.startswith("*.") and bool(label) and pattern[2:] == rest)
+def _key_faults(certificate: x509.Certificate, key_file: Path) -> list[Finding]:
+    """Who can read the key does not matter here: a new one in the same place would change nothing."""
+    return [each for each in key_findings(certificate, key_file) if each.is_fault and each.code != "key-exposed"]
 
 
 def _must_replace(ca_file: Path, ca_key_file: Path, now: datetime) -> bool:
     ca = load_certificate(ca_file)
-    return _ends_soon(ca, now) or key_fault(ca, ca_key_file) is not None
+    return _ends_soon(ca, now) or bool(_key_faults(ca, ca_key_file))
 
 
 def _ends_soon(certificate: x509.Certificate, now: datetime) -> bool:
@@ -141,14 +105,10 @@ def _all_names() -> list[x509.GeneralName]:
 def _dns_name(name: str) -> str | None:
     """The name as it stands in certificates; None for what is no name of the DNS."""
     try:
-        ipaddress.ip_address(name)
+        asked = asked_name(name)
+    except NotAName:
         return None
-    except ValueError:
-        pass  # Not an address, which is what is wanted here.
-    try:
-        return name.encode("idna").decode().lower() or None
-    except UnicodeError:
-        return None
+    return asked if isinstance(asked, str) else None
 
 
 def _make_ca(now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

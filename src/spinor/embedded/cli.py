@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from spinor.x509.diagnosis.cli import cert
+
 NOT_HEALTHY, NOT_UP = 1, 3
 
 _data = click.option(
@@ -70,11 +72,14 @@ def status(data_dir: Path | None, as_json: bool) -> None:
         sys.exit(NOT_HEALTHY)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @_data
 @_json
-def doctor(data_dir: Path | None, as_json: bool) -> None:
+@click.pass_context
+def doctor(context: click.Context, data_dir: Path | None, as_json: bool) -> None:
     """Say what is wrong with this machine's set-up, and the remedy. Exits 1 when something is."""
+    if context.invoked_subcommand is not None:
+        return
     from spinor.embedded.doctor import examine
 
     findings = examine(data_dir)
@@ -86,6 +91,9 @@ def doctor(data_dir: Path | None, as_json: bool) -> None:
             click.echo(f"{mark}  {finding.check:<11}  {finding.sentence} {finding.remedy}".rstrip())
     if not all(finding.ok for finding in findings):
         sys.exit(NOT_HEALTHY)
+
+
+doctor.add_command(cert)
 
 
 def _print_json(models: Sequence[object]) -> None:

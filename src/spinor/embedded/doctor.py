@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from spinor.embedded import ports, processes
-from spinor.embedded.certificates import RENEW_BEFORE_END, faults, key_fault, load_certificate
+from spinor.embedded.certificates import RENEW_BEFORE_END, host_faults, load_certificate
 from spinor.embedded.health import DatabaseHealth, ServerHealth, database_health, server_health
 from spinor.embedded.installation import OLDEST_MAJOR, SHARED_PLACE
 from spinor.embedded.layout import Layout, layout
@@ -128,14 +128,12 @@ def _certificate(subject: Examination) -> Iterator[Finding]:
         remedy = "Run `spinor up`, which makes it."
         yield Finding(check="certificate", ok=False, sentence="There is no host certificate.", remedy=remedy)
         return
-    certificate, ca = load_certificate(place.host_certificate), load_certificate(place.ca)
-    wrong = dict.fromkeys(fault for name in _SERVER_NAMES for fault in faults(certificate, ca, name, subject.now))
-    key_wrong = key_fault(certificate, place.host_key)
+    wrong = host_faults(place, _SERVER_NAMES, subject.now)
     remedy = "Run `spinor down` and `spinor up`, which makes a new certificate."
-    for sentence in [*wrong, *([key_wrong] if key_wrong else [])]:
-        yield Finding(check="certificate", ok=False, sentence=sentence, remedy=remedy)
-    left = certificate.not_valid_after_utc - subject.now
-    if not wrong and not key_wrong:
+    for fault in wrong:
+        yield Finding(check="certificate", ok=False, sentence=f"{fault.sentence} ({fault.rule})", remedy=remedy)
+    left = load_certificate(place.host_certificate).not_valid_after_utc - subject.now
+    if not wrong:
         ok = left > RENEW_BEFORE_END
         sentence = f"The host certificate is valid for {left.days} more days."
         yield Finding(check="certificate", ok=ok, sentence=sentence, remedy="" if ok else remedy)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from spinor.x509.tls import client_context
+
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     healthy: bool
@@ -28,8 +30,7 @@ class DatabaseHealth(msgspec.Struct, frozen=True, kw_only=True):
 def server_health(port: int, ca: Path, timeout_s: float = 2.0) -> ServerHealth:
     """GET /api/health over the loopback address, trusting our certificate authority alone."""
     try:
-        context = ssl.create_default_context(cafile=str(ca))
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=client_context(ca))
         try:
             connection.request("GET", "/api/health")
             answer = connection.getresponse()

@@ -196,10 +196,7 @@ class Supervisor:
             for name in ("supervisor", "postgres", *(part.part.name for part in self.parts)):
                 trim_log(self.layout.log(name))
             if ensure_certificates(self.layout):
-                self._say("new host certificate; the server starts again with it")
-                for part in self.parts:
-                    if part.part.name == "server":
-                        part.stop()
+                self._say("new host certificate; the server takes it up by itself")
         except (SpinorError, OSError) as error:
             self._say("hourly care failed", reason=str(error))
 

@@ -1,0 +1,75 @@
+"""The servers as fixtures: one of each for a session of tests, started when the first test asks for it.
+
+A test that asks for one says so by its mark, `@pytest.mark.peer("oidc-provider")`. What a test adds to a server stays
+there for the next one, so it takes names of its own.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.authority import Authority, authority
+from tests.servers.chromium import Chromium, chromium, connected, new_context
+from tests.servers.oidc import OIDCServer, oidc_server
+from tests.servers.voms import VOMSServer, voms_server
+from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+
+@pytest.fixture(scope="session", name="authority")
+def fixture_authority() -> Iterator[Authority]:
+    """Who certifies all the servers of the session."""
+    with authority() as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="chromium")
+def fixture_chromium(authority: Authority) -> Iterator[Chromium]:
+    with chromium(authority) as it:
+        yield it
+
+
+@pytest.fixture
+async def browser(chromium: Chromium) -> AsyncIterator["Browser"]:
+    """For tests with several people: each gets a `new_context`."""
+    async with connected(chromium) as it:
+        yield it
+
+
+@pytest.fixture
+async def page(browser: "Browser") -> AsyncIterator["Page"]:
+    """The browser of one person, with no cookies yet."""
+    yield await (await new_context(browser)).new_page()
+
+
+@pytest.fixture(scope="session", name="oidc_server")
+def fixture_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
+    """With opaque access tokens, and claims at userinfo."""
+    with oidc_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def second_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
+    """Another one, with JWT access tokens for https://spinor.example and claims in the ID token."""
+    with oidc_server(authority, audience="https://spinor.example", claims_in_id_token=True) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="voms_server")
+def fixture_voms_server(authority: Authority) -> Iterator[VOMSServer]:
+    """Of the VO astro, without members."""
+    with voms_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="xrootd_server")
+def fixture_xrootd_server(authority: Authority, voms_server: VOMSServer) -> Iterator[XRootDServer]:
+    """Whoever is in astro may do anything in /store/astro. Who wants tokens admitted starts an `xrootd_server` with the
+    issuer.
+    """
+    with xrootd_server(authority, Admission(rules=["g /astro /store/astro a"]), vomsdir=voms_server.vomsdir) as it:
+        yield it
