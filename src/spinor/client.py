@@ -66,7 +66,6 @@ class Client:
         self._holds: Callable[[], bool] = lambda: True  # Whether the token is still where it was found.
         self._refused: str | None = None
         self.lender: Lender | None = None  # Made when it is needed.
-        self.client_id = "spinor-cli"  # As the authorization server knows whoever holds the refresh token.
         self.keeps = True  # Whether renewed tokens are kept in files, for the next command.
         self._connection: http.client.HTTPConnection | None = None
         self._answered = False  # Whether this server has ever answered us.
@@ -233,11 +232,11 @@ class Client:
         """Take a new token in exchange for one that a hub has lent; NotSignedIn when nothing is lent."""
         self._token = self._borrowed(has_expired=False)
 
-    def take(self, answer: TokenAnswer, client_id: str) -> None:
-        """Use these tokens from now on, and keep them in memory only. They were given to the client of this id."""
+    def take(self, answer: TokenAnswer) -> None:
+        """Use these tokens from now on, and keep them in memory only."""
         self._token, self._holds = answer.access_token, lambda: True
         self.server = msgspec.structs.replace(self.server, refresh_token=answer.refresh_token)
-        self.lender, self.client_id, self.keeps = None, client_id, False
+        self.lender, self.keeps = None, False
 
     def forget(self) -> None:
         """Be nobody from now on, whatever token lies around."""
@@ -267,7 +266,7 @@ class Client:
     def renew(self) -> None:
         """Turn the refresh token into a new access token; processes take turns: one rotation serves them all."""
         if not self.keeps:
-            self.take(self._refreshed(self.server.refresh_token or ""), self.client_id)
+            self.take(self._refreshed(self.server.refresh_token or ""))
             return
         with credentials.changed_book() as book:
             kept = book.servers.setdefault(self.url, self.server)
@@ -281,7 +280,7 @@ class Client:
             self._token = answer.access_token
 
     def _refreshed(self, refresh_token: str) -> TokenAnswer:
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": self.client_id}
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         try:
             return self.token_request(form)
         except RemoteError as error:

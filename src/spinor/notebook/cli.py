@@ -37,7 +37,7 @@ def login(vo: str, group: str, url: str) -> None:
             client.borrow()
         except NotSignedIn as error:
             say(error.message)
-            confirm_in_browser(client, "spinor-cli")
+            confirm_in_browser(client)
         who = client.get("/api/auth/whoami", WhoAmI)
         with credentials.changed_book() as book:
             kept = book.servers.setdefault(url, server)
