@@ -6,6 +6,7 @@ peer's own environment (`bench.peers.inside`) finds nothing but the standard lib
 
 import functools
 import importlib
+import itertools
 import os
 import shutil
 import sys
@@ -30,7 +31,9 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "keycloak": ("java",),
     "jupyterhub": (),
 }
-# Peers that nobody else can start.
+# Peers that run on what scripts/peers installs as another one.
+_PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
+# Peers that only root can start.
 _ROOT_ONLY = {"voms", "xrootd"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
@@ -69,8 +72,8 @@ def program(name: str) -> str | None:
 
 def missing(peer: str) -> str | None:
     """Why this peer cannot run here and what to do about it; None when it can."""
-    for name, copy in _LOCKS.items():
-        lock, installed = ROOT / "requirements" / name.format(peer), ENVIRONMENTS / peer / copy
+    for part, (name, copy) in itertools.product((peer, *_PARTS.get(peer, ())), _LOCKS.items()):
+        lock, installed = ROOT / "requirements" / name.format(part), ENVIRONMENTS / part / copy
         if lock.exists() and not (installed.exists() and installed.read_bytes() == lock.read_bytes()):
             return f"peer {peer} is not installed: run scripts/peers {peer}"
     for name in PEERS[peer]:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.servers.authority import Authority, authority
 from tests.servers.chromium import Chromium, chromium, connected, new_context
+from tests.servers.jupyterhub import JupyterHub, jupyterhub
+from tests.servers.keycloak import KeycloakServer, keycloak_server
 from tests.servers.oidc import OIDCServer, oidc_server
 from tests.servers.voms import VOMSServer, voms_server
 from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
@@ -56,6 +58,20 @@ def fixture_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
 def second_oidc_server(authority: Authority) -> Iterator[OIDCServer]:
     """Another one, with JWT access tokens for https://spinor.example and claims in the ID token."""
     with oidc_server(authority, audience="https://spinor.example", claims_in_id_token=True) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="keycloak")
+def fixture_keycloak(authority: Authority) -> Iterator[KeycloakServer]:
+    """Without users, groups and clients. It takes ten seconds to start."""
+    with keycloak_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="jupyterhub")
+def fixture_jupyterhub(authority: Authority, oidc_server: OIDCServer) -> Iterator[JupyterHub]:
+    """Whom the provider `oidc_server` knows can sign in. Who wants another environment starts a `jupyterhub`."""
+    with jupyterhub(authority, oidc_server) as it:
         yield it
 
 

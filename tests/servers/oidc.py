@@ -52,6 +52,7 @@ class OIDCServer:
             "clients": {},
             "users": {},
             "access_token_claims": {},
+            "ended_tokens": [],
             **options,
         }
         self._write()
@@ -101,6 +102,11 @@ class OIDCServer:
         """Sign with a new key from now on; the old ones stay published, or are withdrawn."""
         old = self._settings["jwks"]["keys"] if keep_old else []
         self._settings["jwks"] = {"keys": [_new_key(), *old]}
+        self._write()
+
+    def end_token(self, token: str) -> None:
+        """Refuse an opaque token from now on, as if it had expired."""
+        self._settings["ended_tokens"].append(token)
         self._write()
 
     @property

@@ -81,7 +81,7 @@ def running(
     with log.open("ab") as output:
         # Of a test run that is killed nobody else would stop the servers.
         server = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *argv],
+            ["setpriv", "--pdeathsig", stop_by.name.removeprefix("SIG"), *argv],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **given,
         )  # fmt: skip
     try:
@@ -134,11 +134,33 @@ def answers(url: str, ca_file: Path | None = None) -> bool:
 
 
 def _stop(server: "subprocess.Popen[bytes]", by: signal.Signals) -> None:
+    started = _descendants(server.pid)
     if server.poll() is None:
         server.send_signal(by)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(_STOP_S)
-    # What the server started is in its session and its group.
+    # What the server started is in its session and its group, or else was its descendant.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
+    for pid, began in started.items():
+        if _began(pid) == began:  # Else the number is somebody else's by now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     server.wait()
+
+
+def _descendants(pid: int) -> dict[int, str | None]:
+    """When each of them began, by its number."""
+    found: dict[int, str | None] = {}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found |= {child: _began(child)} | _descendants(child)
+    return found
+
+
+def _began(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None

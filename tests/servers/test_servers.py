@@ -1,6 +1,7 @@
 """Each server really runs and answers. What Spinor does with them is tested where Spinor does it."""
 
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from tests.servers import keycloak as keycloak_pages
 from tests.servers.authority import Authority
 from tests.servers.chromium import screenshot
-from tests.servers.oidc import NOWHERE, OIDCServer, challenge, oidc_server, sign_in
+from tests.servers.jupyterhub import JupyterHub, open_lab, run_all_cells
+from tests.servers.keycloak import KeycloakServer
+from tests.servers.oidc import NOWHERE, Client, OIDCServer, challenge, oidc_server, sign_in
 from tests.servers.process import ServerFailed
 from tests.servers.voms import VOMSServer
 from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
@@ -81,6 +85,82 @@ async def test_a_device_is_admitted_in_a_browser(oidc_server: OIDCServer, page: 
     await page.wait_for_selector("text=Sign-in Success")
     asked = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device["device_code"]}
     assert oidc_server.token(client, **asked)["id_token"]
+
+
+@pytest.mark.peer("keycloak")
+@pytest.mark.peer("chromium")
+async def test_keycloak_tells_entitlements_to_a_device(keycloak: KeycloakServer, page: "Page") -> None:
+    entitlement = "urn:mace:egi.eu:group:vo.astro.example:survey:role=member#aai.egi.eu"
+    keycloak.add_group("survey", eduperson_entitlement=[entitlement])
+    subject = keycloak.add_user("cecilia", name="Cecilia Payne", groups=["survey"])
+    keycloak.add_client("device", public=True)
+    verifier = secrets.token_urlsafe(48)
+    # The client demands PKCE in this flow, too.
+    asked = {"client_id": "device", "scope": "openid eduperson_entitlement", "code_challenge": challenge(verifier)}
+    endpoint = f"{keycloak.issuer}/protocol/openid-connect"
+    with keycloak.http() as http:
+        device = http.post(f"{endpoint}/auth/device", data=asked | {"code_challenge_method": "S256"}).json()
+        await page.goto(device["verification_uri_complete"])
+        await keycloak_pages.sign_in(page, "cecilia")
+        assert (await screenshot(page, "keycloak")).stat().st_size > 1000
+        await keycloak_pages.agree(page)
+        await page.wait_for_selector("text=Device Login Successful")
+        grant = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device["device_code"]}
+        tokens = keycloak.token(Client("device", None), **grant, code_verifier=verifier)
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        claims = http.get(f"{endpoint}/userinfo", headers=bearer).json()
+    assert claims["sub"] == subject
+    assert claims["eduperson_entitlement"] == [entitlement]
+
+
+@pytest.mark.peer("keycloak")
+def test_keycloak_exchanges_tokens_for_a_client_they_are_for(keycloak: KeycloakServer) -> None:
+    keycloak.add_user("edwin")
+    notebook, gateway = keycloak.add_client("notebook", public=True), keycloak.add_client("gateway")
+    exchange = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    }
+    with pytest.raises(ServerFailed, match="audience"):
+        keycloak.token(gateway, **exchange, subject_token=keycloak.sign_in(notebook, "edwin")["access_token"])
+    keycloak.add_audience(notebook, "gateway")
+    keycloak.rotate_keys()
+    assert keycloak.token(gateway, **exchange, subject_token=keycloak.sign_in(notebook, "edwin")["access_token"])
+
+
+@pytest.mark.peer("oidc-provider")
+@pytest.mark.peer("jupyterhub")
+async def test_a_notebook_has_the_token_of_its_user(jupyterhub: JupyterHub, oidc_server: OIDCServer) -> None:
+    user = "henrietta@astro.example"
+    oidc_server.add_user(user)
+    jupyterhub.sign_in(user)
+    jupyterhub.start(user)
+    async with jupyterhub.kernel(user) as kernel:
+        read = "print(open(os.environ['SECRETS_MOUNT_PATH'] + '/access_token').read())"
+        first = (await kernel.text(f"import os, sys\n{read}")).strip()
+        assert first == jupyterhub.auth_state(user)["access_token"]
+        assert (await kernel.text("print(sys.executable)")).strip() == sys.executable
+        oidc_server.end_token(first)
+        jupyterhub.visit(user)
+        second = (await kernel.text(read)).strip()
+        assert second == jupyterhub.auth_state(user)["access_token"]
+        assert second != first
+        assert (await kernel.execute("1 / 0"))[-1].kind == "error"
+    assert str(Path(sys.executable).with_name("spinor")) in await jupyterhub.terminal(user, "which spinor")
+    jupyterhub.stop(user)
+
+
+@pytest.mark.peer("oidc-provider")
+@pytest.mark.peer("jupyterhub")
+@pytest.mark.peer("chromium")
+async def test_a_notebook_runs_in_the_browser(jupyterhub: JupyterHub, oidc_server: OIDCServer, page: "Page") -> None:
+    oidc_server.add_user("annie")
+    jupyterhub.write_notebook("annie", "stars.ipynb", "6 * 7")
+    await open_lab(page, jupyterhub, "annie", "stars.ipynb")
+    await run_all_cells(page)
+    await page.wait_for_selector(".jp-OutputArea-output:has-text('42')")
+    assert (await screenshot(page, "jupyterlab")).stat().st_size > 1000
+    jupyterhub.stop("annie")
 
 
 @pytest.mark.peer("voms")

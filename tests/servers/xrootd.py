@@ -96,7 +96,8 @@ def xrootd_server(
 ) -> Iterator[XRootDServer]:
     """A storage until the end of the block. The issuers' servers are trusted by the authority or by issuer_cas.
 
-    VOMS attributes are looked at with a vomsdir. Only root can start it.
+    VOMS attributes are looked at with a vomsdir, which the account xrootd must be able to read: directories of pytest
+    are closed to it, a `workplace` is not. Only root can start it.
     """
     with workplace("xrootd") as place:
         account = pwd.getpwnam("xrootd")

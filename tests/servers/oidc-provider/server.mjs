@@ -1,13 +1,13 @@
 // oidc-provider over HTTPS, as a JSON file says: node server.mjs LIBRARY SETTINGS KEY CERTIFICATE. The settings are
 // read again at the next request after a change; sessions and tokens stay, since they are kept outside a provider.
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { pathToFileURL } from 'node:url';
 
 const [library, file, key, certificate] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(library));
 const { createMemoryAdapter } = await import(new URL('adapters/memory_adapter.js', pathToFileURL(library)));
-const adapter = createMemoryAdapter();
+const memory = createMemoryAdapter();
 
 const SCOPED = {
   profile: ['name', 'preferred_username'],
@@ -21,6 +21,13 @@ const SCOPED = {
 
 function configuration(settings) {
   const scopes = ['openid', 'offline_access', ...Object.keys(SCOPED), ...settings.scopes];
+  // Ended as if it had expired. To revoke one would end the refresh token of its grant, too.
+  const adapter = (model) => {
+    const tokens = memory(model);
+    const { find } = tokens;
+    tokens.find = async (id) => (settings.ended_tokens.includes(id) ? undefined : find.call(tokens, id));
+    return tokens;
+  };
   return {
     adapter,
     clients: Object.values(settings.clients).map(({ pkce, ...metadata }) => metadata),
@@ -68,19 +75,20 @@ function configuration(settings) {
   };
 }
 
-let changed;
+let read;
 let answer;
 let port;
 function current() {
-  const seen = statSync(file, { bigint: true }).mtimeNs;
-  if (seen !== changed) {
-    const settings = JSON.parse(readFileSync(file));
+  // Its time would not tell two changes apart that are made within one tick of the clock.
+  const text = readFileSync(file, 'utf8');
+  if (text !== read) {
+    const settings = JSON.parse(text);
     const provider = new Provider(settings.issuer, configuration(settings));
     provider.on('server_error', (ctx, error) => console.error(error));
     for (const refused of ['authorization.error', 'grant.error', 'userinfo.error', 'introspection.error']) {
       provider.on(refused, (ctx, error) => console.error(`${refused}: ${error.message} ${error.error_detail ?? ''}`));
     }
-    changed = seen;
+    read = text;
     answer = provider.callback();
     port = settings.port;
   }
