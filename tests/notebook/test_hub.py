@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from spinor.credentials import UnsafeFile
 from spinor.errors import BadInput
 from spinor.hub import Lender, exchange_form, read_lent_file, sources
 from tests.notebook.lending import lent_token
+from tests.servers.authority import Authority
 
 URL = "https://spinor.example.org"
 
@@ -262,6 +264,26 @@ def test_the_key_of_the_server_does_not_travel_in_the_clear(
     a_hub.answers["/services/share-manager/token"] = (200, {"access_token": "lent"})
     assert Lender(URL, Exchange()).exchanged() == (None, "")
     assert [path for path, _ in a_hub.asked] == ["/hub/api/users/ada%40example.org"]
+
+
+def test_the_share_manager_is_asked_before_the_hub(
+    a_hub: type[HubHandler], authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = authority.host()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(host.certificate, host.key)
+    a_hub.answers["/services/share-manager/token"] = (200, {"access_token": "lent"})
+    with ThreadingHTTPServer(("127.0.0.1", 0), a_hub) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("JUPYTERHUB_PUBLIC_HUB_URL", f"https://localhost:{server.server_port}/hub/")
+        # Of a hub that is not known to be itself no token is taken, and it is not told the key.
+        assert Lender(URL, Exchange()).exchanged() == (None, "")
+        assert [path for path, _ in a_hub.asked] == ["/hub/api/users/ada%40example.org"]
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        assert Lender(URL, Exchange("lent")).exchanged() == ("ours for lent", "")
+        assert a_hub.asked[-1] == ("/services/share-manager/token", "Bearer the server's key")
+        server.shutdown()
 
 
 def test_a_hub_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

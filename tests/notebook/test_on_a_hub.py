@@ -10,8 +10,9 @@ import pytest
 from spinor.credentials import Book, Server
 from tests.acceptance.conftest import Service
 from tests.notebook.community import join, person
+from tests.servers.authority import Authority
 from tests.servers.chromium import screenshot
-from tests.servers.jupyterhub import JupyterHub, open_lab, run_all_cells
+from tests.servers.jupyterhub import JupyterHub, jupyterhub, open_lab, run_all_cells
 from tests.servers.oidc import OIDCServer
 from tests.servers.process import environ, found, run
 
@@ -151,3 +152,29 @@ async def test_what_the_browser_shows(hub: JupyterHub, settle: Settle, page: "Pa
     assert dialogs == []
     assert (await screenshot(page, "notebook")).stat().st_size > 1000
     hub.stop("hedy")
+
+
+async def test_the_hub_gives_the_token_of_its_login_to_a_server_that_may_have_it(
+    authority: Authority, oidc_server: OIDCServer
+) -> None:
+    own = "admin:auth_state!user"
+    roles = [
+        {"name": "user", "scopes": ["self", own]},
+        {"name": "server", "scopes": ["users:activity!user", "access:servers!server", own]},
+    ]
+    asked = "from spinor.hub_service import ask_hub\nask_hub()"
+    oidc_server.add_user("ida")
+    with jupyterhub(authority, oidc_server, roles=roles) as open_hub:
+        open_hub.sign_in("ida")
+        open_hub.start("ida")
+        async with open_hub.kernel("ida") as kernel:
+            assert await kernel.text(asked) == repr(open_hub.auth_state("ida")["access_token"])
+
+
+async def test_the_hub_gives_none_to_a_server_that_may_not(jupyterhub: JupyterHub, oidc_server: OIDCServer) -> None:
+    oidc_server.add_user("otto")
+    jupyterhub.sign_in("otto")
+    jupyterhub.start("otto")
+    async with jupyterhub.kernel("otto") as kernel:
+        assert await kernel.text("from spinor.hub_service import ask_hub\nprint(ask_hub())") == "None\n"
+    jupyterhub.stop("otto")
