@@ -209,6 +209,8 @@ class Client:
             self.renew()
         else:
             self._token = self._borrowed(has_expired=issuer == self.url)
+            if issuer == self.url and self.keeps:
+                credentials.write_token(self._token)  # In place of one that was kept there, and has run out.
         assert self._token
         return self._token
 

@@ -110,7 +110,9 @@ def known_server(url: str = "") -> tuple[str, Server]:
     url = (url or book.current or defaults.current or "").rstrip("/")
     if not url:
         raise NoServer()
-    known = book.servers.get(url) or defaults.servers.get(url, Server())
+    default = defaults.servers.get(url, Server())
+    known = book.servers.get(url, default)
+    known.ca_file, known.lent_by = known.ca_file or default.ca_file, known.lent_by or default.lent_by
     if ca_file := os.environ.get("SPINOR_CA_FILE"):
         known.ca_file = ca_file
     return url, known

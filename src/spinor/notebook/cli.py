@@ -35,6 +35,7 @@ def login(vo: str, group: str, url: str) -> None:
     with Client(url, server) as client:
         try:
             client.borrow()
+            client.server.refresh_token = None  # Of another sign-in, perhaps in another role.
         except NotSignedIn as error:
             say(error.message)
             confirm_in_browser(client)

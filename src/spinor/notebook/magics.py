@@ -1,10 +1,12 @@
 """The magics: thin sugar over the objects. `%load_ext spinor` brings them in."""
 
+import functools
 import re
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from IPython.core.interactiveshell import InteractiveShell
@@ -24,6 +26,28 @@ if TYPE_CHECKING:
 
 _OPTION = re.compile(r"\s*--(fields|limit|sort|path)[ =](\S+)")
 _EXECUTABLE = "python3"
+_TERMINALS = re.compile(r"`spinor (notebook )?login`")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FileTrouble(SpinorError):
+    """A file here cannot be read or written."""
+
+    code = "file-trouble"
+
+
+def told(magic: F) -> F:
+    """A magic whose trouble with files here is one sentence, too."""
+
+    @functools.wraps(magic)
+    def run(*arguments: Any) -> Any:
+        try:
+            return magic(*arguments)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise FileTrouble(f"{where}{error.strerror or error}.") from None
+
+    return run  # type: ignore[return-value]
 
 
 class NothingToRun(BadInput):
@@ -76,6 +100,7 @@ class SpinorMagics(Magics):
         return found
 
     @cell_magic("job")  # type: ignore[arg-type]  # Named otherwise than its method.
+    @told
     def submit(self, line: str, cell: str) -> Job | JobSet:
         """%%job [OPTIONS] [-- ARGUMENT...]: run the cell as a grid job; options are those of `spinor job submit`.
 
@@ -138,18 +163,21 @@ class SpinorMagics(Magics):
         return self.grid.files.find(where.strip(), path=path, **known)
 
     @line_magic
+    @told
     def get(self, line: str) -> list[str]:
         """%get LFN [LOCAL]: copy a file here, and verify it by its checksum."""
         lfn, local = _words(line, "%get LFN [LOCAL]", least=1, most=2)
         return [str(path) for path in self.grid.files.get(lfn, local)]
 
     @line_magic
+    @told
     def put(self, line: str) -> FileSet:
         """%put LOCAL LFN [SE]: copy a local file to a storage element, and register it."""
         local, lfn, se = _words(line, "%put LOCAL LFN [SE]", least=2, most=3)
         return self.grid.files.put(local, lfn, se)
 
     @line_magic
+    @told
     def proxy(self, line: str) -> "ProxyFile":
         """%proxy [--voms VO:/VO/Role=...] [--hours 12] [--full] [--out FILE]: a proxy file for older grid tools."""
         options = _parsed(_proxy, line)
@@ -255,8 +283,8 @@ def load(shell: InteractiveShell) -> None:
 
 
 def _sentence(error: SpinorError) -> list[str]:
-    # The service speaks to people at terminals.
-    lines = [printable(error.message.replace("`spinor login`", "`%login`"))]
+    # Most sentences speak to people at terminals.
+    lines = [printable(_TERMINALS.sub("`%login`", error.message))]
     if "caret" in error.facts:  # Where in a query the fault is.
         lines += [f"  {printable(str(error.facts['query']))}", f"  {error.facts['caret']}"]
     return [f"\x1b[31m{line}\x1b[0m" for line in lines]
