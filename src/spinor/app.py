@@ -26,6 +26,8 @@ from spinor.configuration.store import ERRORS as CONFIGURATION_ERRORS
 from spinor.db import Database, Tx
 from spinor.errors import MethodNotAllowed, NotFound, SpinorError
 from spinor.http import Endpoint, Public, Route, Routes, State
+from spinor.identity.federation.provider import Upstreams
+from spinor.identity.federation.store import ERRORS as FEDERATION_ERRORS
 from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import CHANGED, KeyRing, Verifier
@@ -47,6 +49,7 @@ _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 
 CONSTRAINT_ERRORS = {
     **IDENTITY_ERRORS,
+    **FEDERATION_ERRORS,
     **RESOURCES_ERRORS,
     **CONFIGURATION_ERRORS,
     **CATALOG_ERRORS,
@@ -112,7 +115,8 @@ def create_app(settings: Settings) -> Starlette:
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
-            state = State(settings, signals, keys, verifier, Matcher())
+            upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
+            state = State(settings, signals, keys, verifier, Matcher(), upstreams)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)

@@ -19,8 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("spinor.identity.cli:logout", "Sign out."),
     "whoami": ("spinor.identity.cli:whoami", "Show who you are and what you may do."),
     "notebook": ("spinor.notebook.cli:notebook", "Sign in and get proxies in a notebook's terminal."),
+    "token": ("spinor.identity.cli:token", "Print an access token for other tools."),
     "session": ("spinor.identity.people.cli:session", "See where you are signed in, and end it."),
+    "identity": ("spinor.identity.federation.cli:identity", "List, link and unlink your logins."),
     "user": ("spinor.identity.people.cli:user", "Members of your VO: list, suspend, reinstate."),
+    "registration": ("spinor.identity.federation.cli:registration", "Let people into your VO."),
     "audit": ("spinor.identity.people.cli:audit", "The record of issued credentials."),
     "file": ("spinor.catalog.cli:file", "Register, find, put and get files."),
     "job": ("spinor.jobs.cli:job", "Submit, watch and control jobs."),
@@ -37,9 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
-    "You": ("login", "logout", "whoami", "session", "notebook", "completion"),
+    "You": ("login", "logout", "whoami", "token", "session", "identity", "notebook", "completion"),
     "Work": ("file", "job", "pilot", "site", "ce", "se"),
-    "Community": ("user", "audit", "config"),
+    "Community": ("user", "registration", "audit", "config"),
     "Service processes": ("server", "worker", "migrate", "bootstrap"),
 }
 

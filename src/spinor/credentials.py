@@ -177,6 +177,7 @@ class Claims(msgspec.Struct):
 
     iss: str = ""
     exp: float = 0.0
+    sid: str = ""
 
 
 def peek(token: str) -> Claims:

@@ -158,7 +158,140 @@ CREATE INDEX issued_user ON identity.issued (user_id, issued_id);
 
 -- oauth: codes, device grants, clients
 
+-- A code that a browser carries from the consent page to the program that asked. Its row outlives its minute and its
+-- use, so that a second use is seen.
+CREATE TABLE identity.authorization_code (
+    code_hash   bytea PRIMARY KEY,              -- SHA-256; the code itself is never stored.
+    client_id   text NOT NULL,
+    redirect_uri text NOT NULL,
+    challenge   text NOT NULL,                  -- RFC 7636, S256.
+    scope       text NOT NULL,                  -- As the program asked; empty: all that the group gives.
+    nonce       text NOT NULL,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    browser_hash bytea NOT NULL,                -- The browser that got it; signed out there, the code is void.
+    signed_in_by text NOT NULL,
+    signed_in_at timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    session_id  uuid                            -- What it was exchanged for.
+);
+
+CREATE TYPE identity.device_state AS ENUM (
+    'waiting',  -- for a person to decide
+    'allowed',  -- waiting -> allowed
+    'denied',   -- waiting -> denied
+    'redeemed'  -- allowed -> redeemed, once
+);
+
+-- A program without a browser of its own (RFC 8628), which waits until its person has decided in a browser elsewhere.
+CREATE TABLE identity.device_grant (
+    device_hash bytea PRIMARY KEY,              -- SHA-256 of the device code.
+    user_code_hash bytea NOT NULL CONSTRAINT device_grant_user_code_unique UNIQUE,
+    client_id   text NOT NULL,
+    challenge   text NOT NULL,                  -- Empty: the program sent none, and can send no verifier.
+    scope       text NOT NULL,
+    wanted_vo   text NOT NULL,
+    wanted_group text NOT NULL,
+    address     text NOT NULL,                  -- Where it was asked from, for the person who decides.
+    user_agent  text NOT NULL,
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,           -- Fixed when it is asked for; no poll moves it.
+    interval_s  integer NOT NULL,               -- Grows by 5 each time that it is not kept to.
+    polled_at   timestamptz,
+    state       identity.device_state NOT NULL DEFAULT 'waiting',
+    user_id     integer REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo,
+    group_id    integer REFERENCES identity.vo_group,
+    signed_in_by text,
+    signed_in_at timestamptz,
+    session_id  uuid,                           -- What it was exchanged for.
+    CONSTRAINT device_grant_allowed CHECK (state IN ('waiting', 'denied') OR group_id IS NOT NULL),
+    CONSTRAINT device_grant_redeemed CHECK ((state = 'redeemed') = (session_id IS NOT NULL))
+);
+CREATE INDEX device_grant_waiting ON identity.device_grant (expires_at) WHERE state = 'waiting';
+
+-- User codes that were no code of a waiting program; too many of them, and no more are looked up for a while.
+CREATE TABLE identity.device_guess (
+    guessed_at  timestamptz NOT NULL DEFAULT now(),
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    address     text NOT NULL
+);
+CREATE INDEX device_guess_time ON identity.device_guess (guessed_at);
+
 -- federation: sign-ins under way, registrations
+
+-- The OpenID providers of the newest configuration.revision.
+CREATE TABLE identity.provider (
+    name        text COLLATE "C" PRIMARY KEY,
+    issuer      text COLLATE "C" NOT NULL CONSTRAINT provider_issuer_unique UNIQUE,
+    settings    jsonb NOT NULL                  -- identity.federation.models.Provider; no secret is in it.
+);
+
+-- What a provider said last about a person; memberships by its rules follow from that.
+CREATE TABLE identity.provider_account (
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    provider    text COLLATE "C" NOT NULL,
+    sub         text COLLATE "C" NOT NULL,      -- `sub` of its tokens, where the subject is another claim.
+    facts       jsonb NOT NULL,                 -- identity.federation.models.Facts
+    checked_at  timestamptz NOT NULL DEFAULT now(),
+    asking_at   timestamptz,                    -- Somebody is asking the provider again since then.
+    refresh_sealed bytea,                       -- The provider's refresh token, sealed with a key outside the database.
+    PRIMARY KEY (issuer, subject),
+    FOREIGN KEY (issuer, subject) REFERENCES identity.linked_identity ON DELETE CASCADE
+);
+CREATE INDEX provider_account_provider ON identity.provider_account (provider);
+
+-- A person whom a provider has proven, who has no account, and who may ask for one in this browser.
+CREATE TABLE identity.newcomer (
+    cookie_hash bytea PRIMARY KEY,              -- SHA-256; the cookie itself is never stored.
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    expires_at  timestamptz NOT NULL
+);
+
+CREATE TYPE identity.registration_state AS ENUM (
+    'waiting',      -- -> approved, refused
+    'approved',
+    'refused'       -- The same person may ask again.
+);
+
+-- Somebody whom a provider has proven asks to be let into a VO.
+CREATE TABLE identity.registration (
+    registration_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    provider    text COLLATE "C" NOT NULL,
+    issuer      text COLLATE "C" NOT NULL,
+    subject     text COLLATE "C" NOT NULL,
+    visitor     jsonb NOT NULL,                 -- identity.federation.models.Visitor, without a refresh token.
+    message     text NOT NULL DEFAULT '',
+    address     text NOT NULL DEFAULT '',
+    state       identity.registration_state NOT NULL DEFAULT 'waiting',
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    user_id     integer REFERENCES identity.user_account,
+    group_id    integer REFERENCES identity.vo_group,
+    decided_by  text,
+    decided_at  timestamptz,
+    reason      text NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX registration_waiting_unique ON identity.registration (vo_id, issuer, subject) WHERE state = 'waiting';
+CREATE INDEX registration_of_vo ON identity.registration (vo_id, registration_id);
+CREATE INDEX registration_of_person ON identity.registration (issuer, subject);
+CREATE INDEX registration_address ON identity.registration (address, asked_at);
+
+-- What happened to people and their logins, for ever: accounts made, logins linked, people let in.
+CREATE TABLE identity.happening (
+    happening_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    happened_at timestamptz NOT NULL DEFAULT now(),
+    event       text NOT NULL,                  -- identity.federation.models.Event
+    user_id     integer REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo,
+    actor       text NOT NULL,                  -- A user, or 'provider:<name>'.
+    address     text NOT NULL DEFAULT '',
+    facts       jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX happening_user ON identity.happening (user_id, happening_id);
+CREATE INDEX happening_vo ON identity.happening (vo_id, happening_id);
 
 -- delegation: proxies, certificates of the online CA
 

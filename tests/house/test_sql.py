@@ -127,9 +127,10 @@ def test_query_keeps_to_one_vo_or_says_why_not(package: str, name: str, text: st
 def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
     shared = {
         "identity.user_account", "identity.membership", "identity.linked_identity", "identity.refresh_token",
-        "identity.browser_session", "identity.spent", "resources.site", "resources.computing_element",
+        "identity.browser_session", "identity.spent", "identity.provider",
+        "identity.provider_account", "identity.newcomer", "resources.site", "resources.computing_element",
         "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
-        "jobs.waiting",
+        "jobs.waiting", "identity.device_guess",
     }  # fmt: skip  # Shared by all VOs, or reached through a row that carries its VO only.
     with psycopg.connect(database_url) as conn:
         rows = conn.execute(

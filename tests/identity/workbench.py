@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from spinor.errors import SpinorError
 from spinor.http import Endpoint, Routes, State
+from spinor.identity.federation.provider import Upstreams
 from spinor.identity.keys import KeyRing
 from spinor.identity.tokens import Verifier
 from spinor.settings import Settings
@@ -57,9 +58,10 @@ class Service:
     settings: Settings
     verifier: Verifier
     all_routes: list[Routes]
+    upstreams: Upstreams
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        state = State(self.settings, self.keys, self.verifier)
+        state = State(self.settings, self.keys, self.verifier, self.upstreams)
         for system in self.all_routes:
             for route in system.all:
                 if (route.method, route.path) == (method, path.partition("?")[0]):
@@ -93,4 +95,4 @@ def make_service(world: World, directory: Path, *, systems: list[Routes], develo
         ce_dir=directory / "computing",
         development_login=development_login,
     )
-    return Service(world, keys, made, Verifier(keys, ISSUER, world.db), systems)
+    return Service(world, keys, made, Verifier(keys, ISSUER, world.db), systems, Upstreams(directory / "secrets"))

@@ -1,6 +1,7 @@
 """From what was read to a Document, with every fault on the way and not only the first."""
 
 import difflib
+import re
 import typing
 from collections.abc import Callable, Iterable
 from types import NoneType
@@ -11,9 +12,12 @@ import msgspec
 from spinor.access import SCOPES_BY_PROPERTY, Scope
 from spinor.configuration import rules
 from spinor.configuration.models import (
+    NAME_PATTERN,
     ComputingElementSection,
     Document,
     GroupSection,
+    IdentityProviderSection,
+    MembershipSection,
     Section,
     StorageElementSection,
     UserSection,
@@ -21,7 +25,10 @@ from spinor.configuration.models import (
 from spinor.configuration.plugins import computing_plugins, storage_plugins
 from spinor.configuration.reading import Path, Source, shown_path
 from spinor.errors import BadInput
+from spinor.identity.federation import rules as federation
+from spinor.identity.federation.models import MembershipRule
 
+_CHANGING_CLAIMS = ("email", "preferred_username", "name", "nickname", "upn")
 _ADMINISTRATION = "configuration_administrator"
 
 
@@ -163,6 +170,42 @@ def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:
         source.fault((*path, "root"), "must be an absolute path, as the plugin file keeps a directory")
 
 
+def _check_membership(source: Source, found: dict[str, Any], path: Path) -> None:
+    if not {"vo", "group"} <= found.keys():
+        return
+    rule = MembershipRule(**found)
+    fault = federation.rule_fault(rule)
+    if fault:
+        source.fault(path, fault)
+    _check_one(source, rule.vo, (*path, "vo"), "VO", source.keys(("vos",)))
+    if rule.vo in source.keys(("vos",)):
+        _check_one(source, rule.group, (*path, "group"), "group", source.keys(("vos", rule.vo, "groups")))
+
+
+def _check_provider(source: Source, found: dict[str, Any], path: Path) -> None:
+    issuer = found.get("issuer", "https://x")
+    if not federation.is_issuer(issuer):
+        source.fault((*path, "issuer"), "must be an https address without ? and #, as the provider writes it")
+    if "openid" not in found.get("scopes", ["openid"]):
+        source.fault((*path, "scopes"), "must have openid among them, since otherwise nobody says who signs in")
+    if found.get("subject_claim") in _CHANGING_CLAIMS:
+        source.fault(
+            (*path, "subject_claim"), "may be given to somebody else later, and so says nothing about who it is"
+        )
+    secret_file, ca_file = found.get("client_secret_file", ""), found.get("ca_file", "")
+    if secret_file and not re.fullmatch(NAME_PATTERN, secret_file):
+        source.fault((*path, "client_secret_file"), "must be the plain name of a file below <data>/secrets/providers")
+    if ca_file and not ca_file.startswith("/"):
+        source.fault((*path, "ca_file"), "must be an absolute path")
+    _check_names(source, found.get("registration_vos", []), (*path, "registration_vos"), "VO", source.keys(("vos",)))
+    _check_quantity(source, rules.duration_s, found, (*path, "recheck"))
+
+
+def _check_one(source: Source, name: str, path: Path, noun: str, known: Iterable[str]) -> None:
+    if name not in known:
+        source.fault(path, f"there is no {noun} {name!r}; {_known(name, known)}")
+
+
 def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
     """What only the whole document shows: names that must be unique over all sections of a kind."""
     sites = sorted(source.keys(("sites",)))
@@ -179,6 +222,8 @@ def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
             for n, each in enumerate(user.identities)
         ],
     )
+    providers: dict[str, IdentityProviderSection] = found.get("identity_providers", {})
+    _check_unique(source, [(each.issuer, ("identity_providers", name, "issuer")) for name, each in providers.items()])
     groups = [group for vo in found.get("vos", {}).values() for group in vo.groups.values()]
     if not source.faults and not any(group.members for group in groups if _ADMINISTRATION in group.properties):
         source.fault(
@@ -226,6 +271,8 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     GroupSection: _check_group,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
+    MembershipSection: _check_membership,
+    IdentityProviderSection: _check_provider,
     Document: _check_whole,
 }
 

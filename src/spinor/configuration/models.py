@@ -11,10 +11,20 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from spinor.identity.federation.models import (
+    DEFAULT_ENTITLEMENTS,
+    DEFAULT_NAME_CLAIMS,
+    DEFAULT_RECHECK_S,
+    DEFAULT_SCOPES,
+    Admission,
+)
+
 NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$"
+PROVIDER_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
 VO_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
+ProviderName: TypeAlias = Annotated[str, Meta(pattern=PROVIDER_PATTERN)]  # It is part of an address: /login/<name>.
 VOName: TypeAlias = Annotated[str, Meta(pattern=VO_PATTERN)]  # It is a directory of the catalog too: /<vo>/...
 Line: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -57,6 +67,43 @@ class UserSection(Section, frozen=True):
     identities: list[IdentitySection] = []
 
 
+class MembershipSection(Section, frozen=True):
+    """What puts people of a provider into a group: one of an entitlement (AARC-G069, or a capability of G027), a group
+    of the WLCG profile, a group as the provider names it, or that they signed in there at all."""
+
+    vo: str
+    group: str
+    entitlement: str = ""
+    wlcg_group: str = ""
+    provider_group: str = ""
+    anyone: bool = False
+
+
+class IdentityProviderSection(Section, frozen=True):
+    """An OpenID provider at which people sign in. Its issuer is an https address, as its discovery document has it."""
+
+    title: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    issuer: Annotated[str, Meta(min_length=1, max_length=1024)]
+    client_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    client_secret_file: Annotated[
+        str, Meta(description="A file of mode 0600 below <data>/secrets/providers; a public client has none.")
+    ] = ""
+    scopes: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SCOPES))
+    ca_file: str = ""
+    hosts: list[str] = []
+    subject_claim: str = "sub"
+    name_claims: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_NAME_CLAIMS))
+    entitlements: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_ENTITLEMENTS))
+    assurance: list[str] = []
+    registration: Admission = Admission.RULES
+    registration_vos: list[str] = []
+    exchange_clients: list[str] = []
+    exchange_audiences: list[str] = []
+    link_certificates: bool = False
+    recheck: DurationText | Positive = DEFAULT_RECHECK_S
+    memberships: list[MembershipSection] = []
+
+
 class ComputingElementSection(Section, frozen=True):
     """A way to machines. Cores, memory and wall time are what one pilot gets there."""
 
@@ -91,6 +138,7 @@ class Document(Section, frozen=True):
 
     vos: dict[VOName, VOSection] = {}
     users: dict[Name, UserSection] = {}
+    identity_providers: dict[ProviderName, IdentityProviderSection] = {}
     sites: dict[Name, SiteSection] = {}
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from spinor import quantities
 from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
 from spinor.resources.models import WantedComputingElement, WantedStorageElement
 
@@ -72,6 +73,27 @@ def wanted_groups(document: Document) -> list[WantedGroup]:
         WantedGroup(vo=vo, name=name, properties=group.properties, members=group.members)
         for vo, section in document.vos.items()
         for name, group in section.groups.items()
+    ]
+
+
+_ALIKE = (
+    "title", "issuer", "client_id", "client_secret_file", "ca_file", "hosts", "subject_claim", "assurance",
+    "registration", "registration_vos", "exchange_clients", "exchange_audiences", "link_certificates",
+)  # fmt: skip
+
+
+def wanted_providers(document: Document) -> list[Provider]:
+    return [
+        Provider(
+            name=name,
+            recheck_s=duration_s(section.recheck),
+            memberships=[MembershipRule(**msgspec.structs.asdict(rule)) for rule in section.memberships],
+            scopes=tuple(section.scopes),
+            name_claims=tuple(section.name_claims),
+            entitlements=tuple(section.entitlements),
+            **{name: getattr(section, name) for name in _ALIKE},
+        )
+        for name, section in document.identity_providers.items()
     ]
 
 

@@ -6,6 +6,7 @@ from spinor.configuration.models import Applied, Difference, Document, FullRevis
 from spinor.db import Tx
 from spinor.errors import Conflict, NotFound
 from spinor.identity import service as identity
+from spinor.identity.federation import service as federation
 from spinor.resources import service as resources
 
 
@@ -80,7 +81,9 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
         return Applied(revision=number, changes=[], warnings=[])
     old = _in_force(present)
     number = await store.insert_revision(tx, text, author, comment)
+    await federation.refuse_taken_names(tx, rules.wanted_users(new))
     await identity.sync_members(tx, list(new.vos), rules.wanted_users(new), rules.wanted_groups(new))
+    await federation.sync_providers(tx, rules.wanted_providers(new))
     await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
 

@@ -42,6 +42,11 @@ async def forget(tx: Tx, request: Request, response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
 
 
+def mark_of(request: Request) -> bytes:
+    """What this browser is known by in the tables: nothing that would open its session."""
+    return _hash(request.cookies.get(COOKIE, ""))
+
+
 def form_token(request: Request, purpose: str) -> str:
     """What a form of a page for this browser carries, so that no other page can send it in this person's name."""
     return hmac.digest(_hash(request.cookies.get(COOKIE, "")), purpose.encode(), hashlib.sha256).hex()
@@ -50,8 +55,8 @@ def form_token(request: Request, purpose: str) -> str:
 def check_form(request: Request, purpose: str, given: str) -> None:
     """ForeignForm unless the form carries the token of this browser and purpose, and came from our own page."""
     origin = request.headers.get("sec-fetch-site", "same-origin")
-    known = form_token(request, purpose)
-    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known, given):
+    known = form_token(request, purpose).encode()
+    if COOKIE not in request.cookies or origin != "same-origin" or not hmac.compare_digest(known, given.encode()):
         raise ForeignForm
 
 

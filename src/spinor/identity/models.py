@@ -129,6 +129,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_in: int
     scope: str
     refresh_token: str = ""
+    id_token: str = ""
 
 
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from spinor.access import Caller, Scope
 from spinor.db import Tx
 from spinor.http import Routes
 from spinor.identity import service
+from spinor.identity.federation.routes import routes as federation_routes
 from spinor.identity.models import WhoAmI
 from spinor.identity.oauth.routes import routes as oauth_routes
 from spinor.identity.people.routes import routes as people_routes
@@ -18,3 +19,4 @@ async def whoami(tx: Tx, caller: Caller) -> WhoAmI:
 
 
 routes.all += [*oauth_routes.all, *people_routes.all]
+routes.all += federation_routes.all

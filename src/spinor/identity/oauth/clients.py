@@ -54,3 +54,8 @@ async def authenticated_client(_tx: Tx, form: dict[str, str], authorization: str
     if client is None or authorization:
         raise ClientRefused
     return client
+
+
+async def known_client(_tx: Tx, client_id: str) -> OAuthClient | None:
+    """The client of this name, which has not proven to be it."""
+    return BUILT_IN.get(client_id)

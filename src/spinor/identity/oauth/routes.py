@@ -13,9 +13,12 @@ from spinor.http import Public, Routes, State
 from spinor.identity import service
 from spinor.identity.keys import KeyRing
 from spinor.identity.models import DEVELOPMENT_GRANT
+from spinor.identity.oauth.authorize import routes as authorize_routes
 from spinor.identity.oauth.clients import GrantNotForClient, authenticated_client
+from spinor.identity.oauth.device import routes as device_routes
 from spinor.identity.oauth.endpoint import Asking, UnsupportedGrant, answer, needed, origin_of, read_form, refusal
 from spinor.identity.oauth.grants import GRANTS
+from spinor.identity.oauth.id_token import ALGORITHM
 from spinor.settings import Settings
 
 routes = Routes("oauth")
@@ -65,11 +68,18 @@ async def discovery(state: State) -> dict[str, Any]:
     offered = [grant for grant in GRANTS if grant != DEVELOPMENT_GRANT or settings.development_login]
     return {
         "issuer": settings.url,
+        "authorization_endpoint": f"{settings.url}/api/auth/authorize",
+        "device_authorization_endpoint": f"{settings.url}/api/auth/device_authorization",
         "token_endpoint": f"{settings.url}/api/auth/token",
         "revocation_endpoint": f"{settings.url}/api/auth/revoke",
         "jwks_uri": f"{settings.url}/.well-known/jwks.json",
-        "scopes_supported": [scope.value for scope in Scope],
-        "response_types_supported": [],
+        "scopes_supported": ["openid", *(scope.value for scope in Scope)],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "request_uri_parameter_supported": False,
+        "id_token_signing_alg_values_supported": [ALGORITHM],
         "grant_types_supported": offered,
         "token_endpoint_auth_methods_supported": ["none"],
         "subject_types_supported": ["public"],
@@ -81,3 +91,6 @@ async def public_keys(state: State) -> Response:
     """Publish the keys that verify our tokens (RFC 7517)."""
     headers = {"cache-control": "public, max-age=3600"}
     return Response(msgspec.json.encode(state[KeyRing].jwks()), headers=headers, media_type="application/jwk-set+json")
+
+
+routes.all += authorize_routes.all + device_routes.all

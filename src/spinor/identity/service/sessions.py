@@ -25,6 +25,7 @@ from spinor.identity.models import (
     Tokens,
     Wish,
 )
+from spinor.identity.oauth.flows import store as flows
 from spinor.identity.service.members import member_of
 from spinor.signals import notify
 
@@ -56,6 +57,7 @@ async def sign_in(
     *,
     client_id: str = CLI_CLIENT,
     origin: Origin | None = None,
+    session_id: UUID | None = None,
 ) -> Tokens:
     """A new session with its first tokens, for a user whose identity is proven."""
     wish = wish or Wish()
@@ -68,6 +70,7 @@ async def sign_in(
         signed_in_by=proven.signed_in_by,
         scopes=sorted(scopes) if wish.scope else None,
         origin=origin,
+        session_id=session_id,
     )
     refresh = _REFRESH_PREFIX + secrets.token_urlsafe(32)
     await store.insert_refresh_token(tx, _hash(refresh), session_id, REFRESH_TOKEN_LIFETIME_S)
@@ -86,9 +89,10 @@ async def open_session(
     scopes: list[str] | None = None,
     lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
     origin: Origin | None = None,
+    session_id: UUID | None = None,
 ) -> UUID:
     """A session without a token yet. A refresh token that it is given makes it live as long as that one."""
-    session_id = uuid4()
+    session_id = session_id or uuid4()
     about = (client_id, signed_in_by, origin or Origin())
     await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s)
     return session_id
@@ -214,7 +218,7 @@ async def holds(tx: Tx, keys: KeyRing, token: str) -> bool:
 
 async def delete_expired(tx: Tx) -> int:
     """Delete what has expired and serves nobody; how many rows that were."""
-    return await store.delete_expired(tx)
+    return await store.delete_expired(tx) + await flows.delete_expired(tx)
 
 
 async def access_token_for(tx: Tx, keys: KeyRing, issuer: str, caller: Caller) -> str:

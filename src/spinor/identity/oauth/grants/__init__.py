@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable
 from spinor.identity.models import DEVELOPMENT_GRANT, Tokens
 from spinor.identity.oauth import clients
 from spinor.identity.oauth.endpoint import Asking
-from spinor.identity.oauth.grants import development, refresh
+from spinor.identity.oauth.grants import code, development, device, refresh
 
 Grant = Callable[[Asking], Awaitable[Tokens]]
 
 GRANTS: dict[str, Grant] = {
+    clients.CODE: code.give_tokens,
+    clients.DEVICE: device.give_tokens,
     clients.REFRESH: refresh.give_tokens,
     DEVELOPMENT_GRANT: development.give_tokens,
 }

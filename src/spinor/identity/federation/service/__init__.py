@@ -1,0 +1,55 @@
+"""The verbs of federation."""
+
+from spinor.identity.federation.service.exchange import ExchangeRefused, proven_by_token
+from spinor.identity.federation.service.linking import (
+    LastIdentity,
+    SomebodyElses,
+    identities_of,
+    link,
+    list_identities,
+    unlink,
+)
+from spinor.identity.federation.service.people import NotAdmitted, admit, visitor_of_user, welcome
+from spinor.identity.federation.service.providers import (
+    UnknownProvider,
+    list_providers,
+    provider_named,
+    refuse_taken_names,
+    sync_providers,
+)
+from spinor.identity.federation.service.recheck import recheck
+from spinor.identity.federation.service.registrations import (
+    approve,
+    ask_to_join,
+    choices,
+    list_registrations,
+    own_registrations,
+    refuse,
+)
+
+__all__ = [
+    "ExchangeRefused",
+    "LastIdentity",
+    "NotAdmitted",
+    "SomebodyElses",
+    "UnknownProvider",
+    "admit",
+    "approve",
+    "ask_to_join",
+    "choices",
+    "identities_of",
+    "link",
+    "list_identities",
+    "list_providers",
+    "list_registrations",
+    "own_registrations",
+    "proven_by_token",
+    "provider_named",
+    "recheck",
+    "refuse",
+    "refuse_taken_names",
+    "sync_providers",
+    "unlink",
+    "visitor_of_user",
+    "welcome",
+]
