@@ -100,14 +100,14 @@ def remember_server(
 
 def current_server() -> tuple[str, Server]:
     """The address from $SPINOR_URL, client.json or that for all users, and what is known about it."""
-    return known_server(os.environ.get("SPINOR_URL", ""))
+    return known_server()
 
 
 def known_server(url: str = "") -> tuple[str, Server]:
     """An address (the current server's if empty), and what is known about it; $SPINOR_CA_FILE names its CA."""
     book = read_book()
     defaults = _read_book(DEFAULTS_FILE, "tell whoever runs this machine")
-    url = (url or book.current or defaults.current or "").rstrip("/")
+    url = (url or os.environ.get("SPINOR_URL") or book.current or defaults.current or "").rstrip("/")
     if not url:
         raise NoServer()
     default = defaults.servers.get(url, Server())

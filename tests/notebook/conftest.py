@@ -12,6 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from tests.acceptance.conftest import Service, start_service
+from tests.notebook.community import HUB_CLIENT, Lent, join
+from tests.servers.oidc import Client, OIDCServer
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,17 @@ def service() -> Iterator[Service]:
     finally:
         made.run("down")
         shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def community(service: Service, second_oidc_server: OIDCServer) -> tuple[OIDCServer, Client]:
+    join(service, "jwt", second_oidc_server)
+    return second_oidc_server, second_oidc_server.add_client(HUB_CLIENT)
+
+
+@pytest.fixture
+def lent(community: tuple[OIDCServer, Client], tmp_path: Path) -> Lent:
+    return Lent(*community, tmp_path / "mount")
 
 
 class Notebook:

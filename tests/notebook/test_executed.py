@@ -11,22 +11,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tests.acceptance.conftest import Service
-from tests.notebook.community import HUB_CLIENT, Lent, join
-from tests.servers.oidc import Client, OIDCServer
+from tests.notebook.community import Lent
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.peer("oidc-provider")]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def community(service: Service, second_oidc_server: OIDCServer) -> tuple[OIDCServer, Client]:
-    join(service, "jwt", second_oidc_server)
-    return second_oidc_server, second_oidc_server.add_client(HUB_CLIENT)
-
-
-@pytest.fixture
-def lent(community: tuple[OIDCServer, Client], tmp_path: Path) -> Lent:
-    return Lent(*community, tmp_path / "mount")
 
 
 class Kernel:

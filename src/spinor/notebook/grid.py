@@ -1,6 +1,5 @@
 """The way in: one service, as one person."""
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +28,7 @@ def connect(url: str = "", *, token: str | None = None, vo: str = "", group: str
 
     Without `url` it is that of SPINOR_URL, of `spinor login` or of /etc/spinor/client.json. Raises NoServer.
     """
-    url, server = credentials.known_server(url or os.environ.get("SPINOR_URL", ""))
+    url, server = credentials.known_server(url)
     server = msgspec.structs.replace(server, vo=vo or server.vo, group=group or server.group)
     if ca_file:
         server.ca_file = ca_file
