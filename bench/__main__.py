@@ -25,6 +25,8 @@ BENCHMARKS = {
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give 10,000 waiting jobs of 100 task queues to pilots, over HTTPS and in process"),
+    "token-verify": ("token_verify", "know who calls: a token never seen before, and one seen in the last minute"),
+    "token-endpoint": ("token_endpoint", "exchange and refresh tokens over HTTPS, the server pinned to one core"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),
     "http-baseline": ("http_baseline", "one look-up and one small write; peer: the same in a small Go service"),
 }

@@ -28,6 +28,7 @@ from spinor.errors import MethodNotAllowed, NotFound, SpinorError
 from spinor.http import Endpoint, Public, Route, Routes, State
 from spinor.identity.federation.provider import Upstreams
 from spinor.identity.federation.store import ERRORS as FEDERATION_ERRORS
+from spinor.identity.oauth.authentication import Guesses
 from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import CHANGED, KeyRing, Verifier
@@ -116,7 +117,7 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams)
+            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses())
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)

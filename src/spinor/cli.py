@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("spinor.commands.server:server", "Run the HTTPS server (a service's process)."),
     "worker": ("spinor.commands.worker:worker", "Run the background worker (a service's process)."),
     "migrate": ("spinor.commands.migrate:migrate", "Bring the database to this version."),
+    "keys": ("spinor.commands.keys:keys", "List, add and retire the service's own keys."),
     "bootstrap": ("spinor.commands.bootstrap:bootstrap", "Prepare a new service: database, keys, first configuration."),
 }
 _SECTIONS = {
@@ -43,7 +44,7 @@ _SECTIONS = {
     "You": ("login", "logout", "whoami", "token", "session", "identity", "notebook", "completion"),
     "Work": ("file", "job", "pilot", "site", "ce", "se"),
     "Community": ("user", "registration", "audit", "config"),
-    "Service processes": ("server", "worker", "migrate", "bootstrap"),
+    "Service processes": ("server", "worker", "migrate", "keys", "bootstrap"),
 }
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Every verb is idempotent, so a busy server is asked again, and one that went away while we spoke is waited for.
+CLIENT_ID = "spinor-cli"  # As the authorization server knows the command line.
 _BUSY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)
 _GONE_DELAYS_S = (*_BUSY_DELAYS_S, 4.0, 4.0, 4.0, 4.0)
 
@@ -295,7 +296,7 @@ class Client:
         _, data = self.request(
             "POST",
             "/api/auth/token",
-            urllib.parse.urlencode(form).encode(),
+            urllib.parse.urlencode({"client_id": CLIENT_ID, **form}).encode(),
             headers={"content-type": "application/x-www-form-urlencoded"},
             signed=False,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from spinor.errors import SpinorError
 from spinor.http import Endpoint, Routes, State
 from spinor.identity.federation.provider import Upstreams
 from spinor.identity.keys import KeyRing
+from spinor.identity.oauth.authentication import Guesses
 from spinor.identity.tokens import Verifier
 from spinor.settings import Settings
 
@@ -59,9 +60,10 @@ class Service:
     verifier: Verifier
     all_routes: list[Routes]
     upstreams: Upstreams
+    guesses: Guesses = field(default_factory=Guesses)
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        state = State(self.settings, self.keys, self.verifier, self.upstreams)
+        state = State(self.settings, self.keys, self.verifier, self.upstreams, self.guesses)
         for system in self.all_routes:
             for route in system.all:
                 if (route.method, route.path) == (method, path.partition("?")[0]):
@@ -73,7 +75,7 @@ class Service:
 
     async def form(self, path: str, **fields: str) -> Answer:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return await self.call("POST", path, urlencode(fields).encode(), headers)
+        return await self.call("POST", path, urlencode({"client_id": "spinor-cli", **fields}).encode(), headers)
 
     async def signed(self, method: str, path: str, token: str, body: bytes = b"") -> Answer:
         """The answer; a refusal as its status and problem code."""

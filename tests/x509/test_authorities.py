@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -194,8 +195,6 @@ def test_lists_that_tell_only_a_part_are_not_relied_upon(tmp_path: Path, pki: Pk
     def crl(extension: x509.ExtensionType) -> x509.CertificateRevocationList:
         builder = x509.CertificateRevocationListBuilder().issuer_name(pki.authority.certificate.subject)
         builder = builder.last_update(NOW - DAY).next_update(NOW + DAY).add_extension(extension, critical=True)
-        from cryptography.hazmat.primitives import hashes
-
         return builder.sign(pki.authority.key, hashes.SHA256())
 
     def point(**only: bool) -> x509.IssuingDistributionPoint:

@@ -27,7 +27,7 @@ from tests.x509.pki import (
     signed,
     user_extensions,
 )
-from tests.x509.verdict import ADA, PLAIN, UNKNOWN, Chain, code
+from tests.x509.verdict import ADA, PLAIN, UNKNOWN, Chain, code, openssl
 
 HOUR = timedelta(hours=1)
 
@@ -116,7 +116,7 @@ END_ENTITIES: dict[str, tuple[str, Callable[[Pki], Chain]]] = {
         lambda pki: end_entity(pki, [PLAIN, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)]),
     ),
     "for every use": (
-        "accepted",
+        "chain-purpose",
         lambda pki: end_entity(
             pki, [PLAIN, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), False)]
         ),
@@ -150,3 +150,9 @@ def test_purposes(pki: Pki, trust: TrustStore) -> None:
     assert code(pki.ada.chain, trust, purpose=Purpose.ANY) == "accepted"
     assert code(pki.host.chain, trust, purpose=Purpose.SERVER) == "accepted"
     assert code(pki.host.chain, trust) == "accepted"  # A host may also be a client.
+
+
+@pytest.mark.parametrize("case", [case for case, (expected, _) in END_ENTITIES.items() if expected == "accepted"])
+def test_whom_we_accept_openssl_accepts_too(case: str, pki: Pki) -> None:
+    done = openssl(pki, END_ENTITIES[case][1](pki), "-purpose", "sslclient")
+    assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from tests.x509.pki import (
     rsa_key,
     signed,
 )
-from tests.x509.verdict import ADA, PLAIN, Chain, code
+from tests.x509.verdict import ADA, PLAIN, Chain, code, openssl
 
 HOUR = timedelta(hours=1)
 
@@ -167,3 +167,9 @@ def test_what_a_proxy_stands_for(pki: Pki, trust: TrustStore) -> None:
     assert [each.subject for each in found.path[-2:]] == [
         pki.authority.certificate.subject, pki.root.certificate.subject
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [case for case, (expected, _) in PROXIES.items() if expected == "accepted"])
+def test_whom_we_accept_openssl_accepts_too(case: str, pki: Pki) -> None:
+    done = openssl(pki, PROXIES[case][1](pki), "-purpose", "sslclient")
+    assert done.returncode == 0, done.stderr

@@ -111,8 +111,9 @@ def test_voms_proxy_info_accepts_our_attributes(pki: Pki, trust: TrustStore) -> 
 def test_the_library_of_storages_and_we_judge_alike(pki: Pki, trust: TrustStore) -> None:
     def attributes(signer: Credential) -> bytes:
         return make_attributes(
-            "testvo", ["/testvo/Role=pilot"], pki.ada.leaf, signer, uri="voms.test:1", lifetime=HOUR, now=NOW
-        )
+            "testvo", ["/testvo/Role=pilot"], pki.ada.leaf, signer,
+            uri="voms.test:1", lifetime=HOUR, now=datetime.now(UTC),
+        )  # fmt: skip
 
     def judged(owner: Credential, der: bytes) -> tuple[int, str]:
         proxy = make_proxy(owner, lifetime=HOUR, extensions=[with_attributes(der)], now=NOW)

@@ -18,7 +18,7 @@ from spinor.x509.trust import TrustStore
 from spinor.x509.voms import make_attributes, with_attributes
 from tests.servers.authority import Authority
 from tests.servers.authority import Credential as Files
-from tests.servers.process import ServerFailed
+from tests.servers.process import ServerFailed, workplace
 from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
 from tests.x509.pki import curve_key, forged_proxy
 
@@ -40,14 +40,12 @@ def voms_host(authority: Authority) -> Credential:
 
 
 @pytest.fixture(scope="module")
-def vomsdir(authority: Authority, voms_host: Credential, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("vomsdir")
-    for above in (place, *place.parents[:3]):
-        above.chmod(above.stat().st_mode | 0o011)  # The server runs under another account.
-    (place / "ourvo").mkdir()
-    lsc = "/DC=test/DC=spinor/OU=Hosts/CN=voms.spinor.test\n" + f"{authority.dn}\n"
-    (place / "ourvo" / "voms.spinor.test.lsc").write_text(lsc)
-    return place
+def vomsdir(authority: Authority, voms_host: Credential) -> Iterator[Path]:
+    with workplace("vomsdir") as place:
+        (place / "ourvo").mkdir()
+        lsc = f"/DC=test/DC=spinor/OU=Hosts/CN=voms.spinor.test\n{authority.dn}\n"
+        (place / "ourvo" / "voms.spinor.test.lsc").write_text(lsc)
+        yield place
 
 
 @pytest.fixture(scope="module")

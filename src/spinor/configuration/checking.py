@@ -11,8 +11,11 @@ import msgspec
 
 from spinor.access import SCOPES_BY_PROPERTY, Scope
 from spinor.configuration import rules
+from spinor.configuration.clients import check_capabilities, check_client
 from spinor.configuration.models import (
     NAME_PATTERN,
+    CapabilitiesSection,
+    ClientSection,
     ComputingElementSection,
     Document,
     GroupSection,
@@ -269,6 +272,8 @@ def _check_quantity(source: Source, parse: Callable[[int | str], int], found: di
 
 _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     GroupSection: _check_group,
+    CapabilitiesSection: check_capabilities,
+    ClientSection: check_client,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,

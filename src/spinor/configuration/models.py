@@ -5,7 +5,7 @@ The tree is also the published JSON Schema. A section's docstring is its descrip
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -27,6 +27,9 @@ Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 ProviderName: TypeAlias = Annotated[str, Meta(pattern=PROVIDER_PATTERN)]  # It is part of an address: /login/<name>.
 VOName: TypeAlias = Annotated[str, Meta(pattern=VO_PATTERN)]  # It is a directory of the catalog too: /<vo>/...
 Line: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+GrantName: TypeAlias = Literal[
+    "authorization_code", "refresh_token", "device_code", "client_credentials", "token_exchange"
+]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 SizeText: TypeAlias = Annotated[str, Meta(description="Bytes, with a unit: 500MB, 4GB (10⁹), 4GiB (2³⁰).")]
@@ -44,10 +47,30 @@ class GroupSection(Section, frozen=True):
     members: list[str] = []
 
 
+class CapabilityRuleSection(Section, frozen=True):
+    """Members of these groups, or of groups with these properties, may take these scopes to a storage or a computing
+    element: storage.read:/path, storage.create:, storage.modify:, storage.stage:, storage.poll:, compute.read and so
+    on. {user} in a path is the name of the user."""
+
+    scopes: Annotated[list[str], Meta(min_length=1)]
+    groups: list[str] = []
+    properties: list[str] = []
+
+
+class CapabilitiesSection(Section, frozen=True):
+    """What tokens for storages and computing elements may say. Without rules, whoever has the property normal_user may
+    read, and pilot_administrator may use computing elements. The audiences are beside those of the VO's own elements.
+    """
+
+    audiences: list[str] = []
+    rules: list[CapabilityRuleSection] = []
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
+    capabilities: CapabilitiesSection = CapabilitiesSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -104,6 +127,30 @@ class IdentityProviderSection(Section, frozen=True):
     memberships: list[MembershipSection] = []
 
 
+class ActsAsSection(Section, frozen=True):
+    """The role of a service: a user, in a group of a VO."""
+
+    user: str
+    vo: str
+    group: str
+
+
+class ClientSection(Section, frozen=True):
+    """A program that asks for tokens. The secret of one that has any is a file of mode 600 below secrets/clients of the
+    service's data directory; or it has a key, and its public half stands here (jwks)."""
+
+    name: Line
+    kind: Literal["public", "confidential", "service"]
+    grants: list[GrantName]
+    redirect_uris: list[str] = []
+    secret_file: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] | None = None
+    jwks: list[dict[str, Any]] = []
+    acts_as: ActsAsSection | None = None
+    scopes: list[str] = []
+    exchange_from: list[str] = []
+    introspect: bool = False
+
+
 class ComputingElementSection(Section, frozen=True):
     """A way to machines. Cores, memory and wall time are what one pilot gets there."""
 
@@ -139,6 +186,7 @@ class Document(Section, frozen=True):
     vos: dict[VOName, VOSection] = {}
     users: dict[Name, UserSection] = {}
     identity_providers: dict[ProviderName, IdentityProviderSection] = {}
+    clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
 
 

@@ -1,12 +1,13 @@
 """The verbs of the operations data."""
 
-from spinor.configuration import rules, store
+from spinor.configuration import clients, rules, store
 from spinor.configuration.checking import BadConfiguration, read_document
 from spinor.configuration.models import Applied, Difference, Document, FullRevision, Revision, Validity
 from spinor.db import Tx
 from spinor.errors import Conflict, NotFound
 from spinor.identity import service as identity
 from spinor.identity.federation import service as federation
+from spinor.identity.oauth.registry import service as registry
 from spinor.resources import service as resources
 
 
@@ -84,6 +85,8 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     await federation.refuse_taken_names(tx, rules.wanted_users(new))
     await identity.sync_members(tx, list(new.vos), rules.wanted_users(new), rules.wanted_groups(new))
     await federation.sync_providers(tx, rules.wanted_providers(new))
+    await registry.sync_clients(tx, clients.wanted_clients(new))
+    await registry.sync_capabilities(tx, clients.wanted_capabilities(new))
     await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
 

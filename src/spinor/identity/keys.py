@@ -1,28 +1,39 @@
-"""The service's own keys: private JWK files of mode 0600, one key each, outside of the database.
+"""The service's own keys in use: which one signs, which verify, which are published, and which seal.
 
-Any number of signing keys may lie there. The newest ES256 key signs, all of them verify, and all public halves are
-published, so that a key is changed by adding one, and later removing the older.
+The files are those of `key_files`. A running server looks at the directory again and again, so that keys are added and
+retired without a restart, and a file that cannot be used is reported and passed over.
 """
 
 import hashlib
 import hmac
-import os
-import secrets
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from spinor.errors import SpinorError
+from spinor.identity.key_files import (
+    SEALING_ALGORITHM,
+    SIGNING_ALGORITHMS,
+    SUCCESSOR_ALGORITHM,
+    KeyFile,
+    KeyRefused,
+    make_key,
+    read_key_file,
+    read_key_files,
+    write_private,
+)
 from spinor.identity.sealing import Seal
 
-SIGNING_ALGORITHMS = ("ES256", "RS256")
-_SMALLEST_RSA_BITS = 2048
+__all__ = ["SIGNING_ALGORITHMS", "KeyRefused", "KeyRing", "NoKeys", "SigningKey", "write_private"]
+
+LOOK_S = 20  # So often is the directory looked at, when keys are used.
+_LOOK_AT_ONCE_S = 1  # So often at most because of a key that nobody here knows.
 _PUBLIC_PARTS = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use")
+_log = logging.getLogger("spinor.keys")
 
 
 class NoKeys(SpinorError):
@@ -31,117 +42,162 @@ class NoKeys(SpinorError):
     code = "no-keys"
 
 
-class KeyRefused(SpinorError):
-    """A key file cannot be used."""
-
-    code = "key-refused"
-
-
 class SigningKey(NamedTuple):
     kid: str
     algorithm: str
     key: ECKey | RSAKey
 
 
-class KeyRing:
-    """The keys of one service, read once."""
+class _View(NamedTuple):
+    """The keys as they are to be used at one moment."""
 
-    def __init__(self, signing: list[SigningKey], refresh_secret: bytes, sealing: Mapping[bytes, bytes]) -> None:
-        self.by_kid: Mapping[str, SigningKey] = {key.kid: key for key in signing}
-        self._refresh_secret = refresh_secret
-        self.seal = Seal(sealing)
-        usual = [key for key in signing if key.algorithm == SIGNING_ALGORITHMS[0]]
-        self.signer = (usual or signing)[-1]
+    by_kid: Mapping[str, SigningKey]
+    signer: SigningKey
+    refresh_secret: bytes
+    seal: Seal
+
+
+class KeyRing:
+    """The keys of one service, as its directory has them now."""
+
+    def __init__(self, directory: Path, files: list[KeyFile], clock: Callable[[], float]) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._files = {each.path: each for each in files}
+        self._stamps = _stamps(directory)
+        self._looked_at = clock()
+        self._view = self._viewed(self._files)
 
     @staticmethod
-    def load(directory: Path) -> "KeyRing":
-        """Read the keys, oldest name first. NoKeys when one kind is absent, KeyRefused when a file is not safe."""
-        signing: list[SigningKey] = []
-        refresh_secret = b""
-        sealing: dict[bytes, bytes] = {}
-        for path in sorted(directory.glob("*.jwk")):
-            key = _read_key(path)
-            if isinstance(key, OctKey) and key.alg == "A256GCM":
-                sealing[hashlib.sha256((key.kid or "").encode()).digest()[:8]] = key.raw_value
-            elif isinstance(key, OctKey):
-                refresh_secret = key.raw_value
-            else:
-                signing.append(_signing_key(path, key))
-        if not (signing and refresh_secret and sealing):
-            raise NoKeys(f"{directory} does not hold a service's keys; run `spinor bootstrap` (or `spinor up`) first.")
-        return KeyRing(signing, refresh_secret, sealing)
+    def load(directory: Path, *, clock: Callable[[], float] = time.time) -> "KeyRing":
+        """Read the keys. NoKeys when one kind is absent, KeyRefused when a file is not safe."""
+        return KeyRing(directory, read_key_files(directory), clock)
 
     @staticmethod
     def create(directory: Path) -> "KeyRing":
         """Make what is absent: an ES256 and an RS256 key, secrets for refresh tokens and for seals. Then load all."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         present = {path.name.split("-")[1] for path in directory.glob("*-*-*.jwk")}
-        made: list[ECKey | RSAKey | OctKey] = []
-        if "es256" not in present:
-            made.append(ECKey.generate_key("P-256", {"alg": "ES256", "use": "sig"}, auto_kid=True))
-        if "rs256" not in present:
-            made.append(RSAKey.generate_key(3072, {"alg": "RS256", "use": "sig"}, auto_kid=True))
-        if "hs256" not in present:
-            made.append(OctKey.generate_key(256, {"alg": "HS256"}, auto_kid=True))
-        if "a256gcm" not in present:
-            made.append(OctKey.generate_key(256, {"alg": "A256GCM", "use": "enc"}, auto_kid=True))
-        for key in made:
-            _write_key(directory, key)
+        for algorithm in (*SIGNING_ALGORITHMS, SUCCESSOR_ALGORITHM, SEALING_ALGORITHM):
+            if algorithm.lower() not in present:
+                make_key(directory, algorithm)
         return KeyRing.load(directory)
+
+    @property
+    def by_kid(self) -> Mapping[str, SigningKey]:
+        """The keys that verify: all but those whose last token has run out."""
+        return self._fresh().by_kid
+
+    @property
+    def signer(self) -> SigningKey:
+        """The key that signs: the ES256 key that came last into use."""
+        return self._fresh().signer
+
+    @property
+    def seal(self) -> Seal:
+        return self._fresh().seal
+
+    def find(self, kid: str) -> SigningKey | None:
+        """The key of that name. One that nobody here knows may be so new that the directory must be looked at."""
+        found = self._fresh().by_kid.get(kid)
+        if found is None and self._clock() >= self._looked_at + _LOOK_AT_ONCE_S:
+            self._look()
+            found = self._view.by_kid.get(kid)
+        return found
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The public halves (RFC 7517)."""
-        return {"keys": [_public(key) for key in self.by_kid.values()]}
+        return {"keys": [_public(key) for key in self._fresh().by_kid.values()]}
 
     def refresh_successor(self, token: str) -> bytes:
         """32 bytes that follow from a refresh token and our secret: the same ones each time, and nothing is stored."""
-        return hmac.digest(self._refresh_secret, b"spinor refresh successor\0" + token.encode(), hashlib.sha256)
+        secret = self._fresh().refresh_secret
+        return hmac.digest(secret, b"spinor refresh successor\0" + token.encode(), hashlib.sha256)
+
+    def _fresh(self) -> _View:
+        if self._clock() >= self._looked_at + LOOK_S:
+            self._look()
+        return self._view
+
+    def _look(self) -> None:
+        """Take up what changed. Whatever is wrong with the directory, the keys that were good stay in use."""
+        self._looked_at = self._clock()
+        try:
+            stamps = _stamps(self._directory)
+            files = self._files if stamps == self._stamps else self._read_again(stamps)
+            self._view = self._viewed(files)
+            self._files, self._stamps = files, stamps
+        except (OSError, SpinorError) as error:
+            _log.error("the keys stay as they are", extra={"directory": str(self._directory), "reason": str(error)})
+
+    def _read_again(self, stamps: Mapping[Path, tuple[int, ...]]) -> dict[Path, KeyFile]:
+        files: dict[Path, KeyFile] = {}
+        for path, stamp in stamps.items():
+            if path in self._files and stamp == self._stamps.get(path):
+                files[path] = self._files[path]
+                continue
+            try:
+                files[path] = read_key_file(path)
+            except (OSError, SpinorError) as error:
+                _log.error("key file passed over", extra={"file": str(path), "reason": str(error)})
+                if path in self._files:
+                    files[path] = self._files[path]
+        return files
+
+    def _viewed(self, by_path: Mapping[Path, KeyFile]) -> _View:
+        files, now = list(by_path.values()), self._clock()
+        signer, sealer, successor = (newest(files, kind, now) for kind in ("signs", "seals", "succeeds"))
+        if signer is None or sealer is None or successor is None:
+            raise NoKeys(
+                f"{self._directory} does not hold a service's keys; run `spinor bootstrap` (or `spinor up`) first."
+            )
+        signing = {
+            each.kid: SigningKey(each.kid, each.algorithm, each.key)
+            for each in files
+            if not isinstance(each.key, OctKey) and not each.is_over(now)
+        }
+        shared = {each.kid: each.key for each in files if isinstance(each.key, OctKey)}
+        seals = [each.kid for each in files if each.algorithm == SEALING_ALGORITHM and each.kid != sealer.kid]
+        return _View(
+            by_kid=signing,
+            signer=signing[signer.kid],
+            refresh_secret=shared[successor.kid].raw_value,
+            seal=Seal({seal_name(shared[kid]): shared[kid].raw_value for kid in [*seals, sealer.kid]}),
+        )
 
 
-def _read_key(path: Path) -> ECKey | RSAKey | OctKey:
-    mode = path.stat().st_mode
-    if mode & 0o077:
-        raise KeyRefused(f"{path} can be read by others (mode {mode & 0o777:o}); run `chmod 600 {path}`.")
-    try:
-        key = JWKRegistry.import_key(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
-    except (msgspec.DecodeError, JoseError, ValueError) as error:
-        # The text of a private key could be quoted in the error, so only its kind is passed on.
-        raise KeyRefused(f"{path} is not a private JWK ({type(error).__name__}).") from None
-    if isinstance(key, ECKey | RSAKey | OctKey) and key.is_private:
-        return key
-    raise KeyRefused(f"{path} is not a private EC, RSA or symmetric key.")
+_KINDS = {
+    "signs": SIGNING_ALGORITHMS,  # The first that there is a key for.
+    "seals": (SEALING_ALGORITHM,),
+    "succeeds": (SUCCESSOR_ALGORITHM,),
+}
 
 
-def _signing_key(path: Path, key: ECKey | RSAKey) -> SigningKey:
-    if isinstance(key, ECKey):
-        if key.curve_name != "P-256":
-            raise KeyRefused(f"{path} is on the curve {key.curve_name}; ES256 needs P-256.")
-        return SigningKey(key.kid or key.thumbprint(), "ES256", key)
-    if key.raw_value.key_size < _SMALLEST_RSA_BITS:
-        raise KeyRefused(f"{path} is an RSA key of {key.raw_value.key_size} bits; {_SMALLEST_RSA_BITS} is the least.")
-    return SigningKey(key.kid or key.thumbprint(), "RS256", key)
+def newest(files: list[KeyFile], kind: str, now: float) -> KeyFile | None:
+    """The key that signs (or seals …): the one that came last into use; if none is in use, one that could be."""
+    for is_usable in (KeyFile.is_active, lambda each, now: not each.is_over(now)):
+        for algorithm in _KINDS[kind]:
+            fitting = [each for each in files if each.algorithm == algorithm and is_usable(each, now)]
+            if fitting:
+                return max(fitting, key=lambda each: (each.signs_from, each.path.name))
+    return None
 
 
-def _write_key(directory: Path, key: ECKey | RSAKey | OctKey) -> None:
-    content = key.as_dict(private=True)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name = f"{stamp}-{str(content['alg']).lower()}-{secrets.token_hex(4)}.jwk"
-    write_private(directory / name, msgspec.json.encode(content))
+def seal_name(key: OctKey) -> bytes:
+    """How a sealed value names its key."""
+    return hashlib.sha256((key.kid or "").encode()).digest()[:8]
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """A file of mode 0600 from its first moment, which has its name only when it is complete and on the disk."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        draft.rename(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+def _stamps(directory: Path) -> dict[Path, tuple[int, ...]]:
+    """What shows that a file was changed or replaced."""
+    stamps: dict[Path, tuple[int, ...]] = {}
+    for path in directory.glob("*.jwk"):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue  # It was removed between the two looks.
+        stamps[path] = (found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode)
+    return stamps
 
 
 def _public(key: SigningKey) -> dict[str, Any]:

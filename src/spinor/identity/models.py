@@ -130,6 +130,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scope: str
     refresh_token: str = ""
     id_token: str = ""
+    issued_token_type: str = ""
 
 
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +142,7 @@ class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
     group_id: int
     client_id: str
     scopes: list[str] | None
+    opened_at: float  # Seconds since 1970: when its person signed in.
     state: "RefreshState"
 
 

@@ -81,6 +81,7 @@ SELECT pg_advisory_xact_lock(hashtextextended(session_id::text, 0))
 -- A statement after the lock, and not the one that takes it: that one would look for the successor in a snapshot from
 -- before it waited. The times are compared with the clock and not with the start of the transaction for the same reason.
 SELECT s.session_id, s.vo_id, s.user_id, s.group_id, s.client_id, s.scopes,
+       extract(epoch FROM s.opened_at)::double precision AS opened_at,
        CASE WHEN s.ended_at IS NOT NULL THEN 'revoked'
             WHEN t.expires_at <= clock_timestamp() THEN 'expired'
             WHEN t.used_at IS NULL THEN 'fresh'

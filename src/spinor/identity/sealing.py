@@ -30,10 +30,15 @@ class Seal:
         self._keys = {name: AESGCM(key) for name, key in keys.items()}
         self._newest = list(keys)[-1]
 
+    @property
+    def head(self) -> bytes:
+        """How everything begins that is sealed now."""
+        return head_of(self._newest)
+
     def close(self, secret: bytes, about: str) -> bytes:
         """The secret, sealed. `about` says what it is (`proxy 17`), and is needed to open it."""
         nonce = secrets.token_bytes(_NONCE)
-        head = _VERSION + self._newest
+        head = self.head
         return head + nonce + self._keys[self._newest].encrypt(nonce, secret, head + about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
@@ -46,3 +51,8 @@ class Seal:
             return key.decrypt(nonce, rest, head + about.encode())
         except InvalidTag:
             raise SealBroken("A stored secret does not open: it was changed, or belongs to something else.") from None
+
+
+def head_of(name: bytes) -> bytes:
+    """How everything begins that the key of this name has sealed."""
+    return _VERSION + name

@@ -135,6 +135,9 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     sid: str = ""
     scope: str = ""
     nbf: float = 0
+    auth_time: float = 0
+    act: dict[str, Any] | None = None  # Who acts for the subject (RFC 8693 section 4.1).
+    may_act: dict[str, Any] | None = None  # Who alone may take this token to an exchange.
 
 
 _decode_claims = msgspec.json.Decoder(Claims).decode
@@ -166,14 +169,7 @@ def mint(
 
 def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
     """The claims of a token that holds in every respect; otherwise the TokenRefused that says in which it does not."""
-    if len(token) > LONGEST_TOKEN:
-        raise TokenTooLarge
-    key = _key_for(keys, token)
-    try:
-        payload = jws.deserialize_compact(token, key.key, algorithms=[key.algorithm]).payload
-    except (JoseError, ValueError):
-        raise TokenBadSignature from None
-    claims = _claims_in(payload)
+    claims = _claims_in(verified_payload(keys, token))
     if claims.iss != issuer:
         raise TokenWrongIssuer
     if issuer not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
@@ -188,6 +184,17 @@ def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
             f"{LEEWAY_S} s are tolerated; set this machine's clock."
         )
     return claims
+
+
+def verified_payload(keys: KeyRing, token: str) -> bytes:
+    """What one of our keys has signed as an access token; what it says is not looked at."""
+    if len(token) > LONGEST_TOKEN:
+        raise TokenTooLarge
+    key = _key_for(keys, token)
+    try:
+        return jws.deserialize_compact(token, key.key, algorithms=[key.algorithm]).payload
+    except (JoseError, ValueError):
+        raise TokenBadSignature from None
 
 
 def _key_for(keys: KeyRing, token: str) -> SigningKey:
@@ -208,7 +215,7 @@ def _key_for(keys: KeyRing, token: str) -> SigningKey:
     if str(header.get("typ", "")).lower() not in _TYPES:
         raise TokenWrongType
     kid = header.get("kid")
-    key = keys.by_kid.get(kid) if isinstance(kid, str) else None
+    key = keys.find(kid) if isinstance(kid, str) else None
     if key is None:
         raise TokenUnknownKey
     if header["alg"] != key.algorithm:
@@ -277,8 +284,8 @@ class Verifier:
             raise TokenMissing
         now = self._clock()
         claims = read_token(self._keys, self._issuer, token.strip(), now)
-        async with self._db.transaction() as tx:
-            caller = await self._caller(tx, claims)
+        async with self._db.statements() as reads:
+            caller = await self.caller_in(reads, claims)
         if caller.job_id is not None:
             return caller  # A payload's ends with its attempt, which nothing signals.
         if len(self._remembered) >= CACHED_TOKENS:
@@ -286,7 +293,8 @@ class Verifier:
         self._remembered[given] = (min(now + CACHED_S, claims.exp), caller)
         return caller
 
-    async def _caller(self, tx: Tx, claims: Claims) -> Caller:
+    async def caller_in(self, tx: Tx, claims: Claims) -> Caller:
+        """The caller that verified claims name, as the tables know it now; NotSignedIn when they no longer do."""
         bearer = self._bearers.get(claims.sub.partition(":")[0])
         return await (bearer(tx, claims) if bearer else caller_of_claims(tx, claims))
 
@@ -306,6 +314,11 @@ def _uuid(claim: str, value: str) -> UUID:
         return UUID(value)
     except ValueError:
         raise TokenMalformed(f"The claim {claim!r} of the access token names nothing of this service.") from None
+
+
+def session_of(claims: Claims) -> UUID | None:
+    """The session that a token of ours belongs to; a pilot's has none."""
+    return _uuid("sid", claims.sid) if claims.sid else None
 
 
 async def caller_of_claims(tx: Tx, claims: Claims) -> Caller:

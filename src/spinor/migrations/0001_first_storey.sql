@@ -219,6 +219,30 @@ CREATE TABLE identity.device_guess (
 );
 CREATE INDEX device_guess_time ON identity.device_guess (guessed_at);
 
+-- clients
+-- Programs that the operations data register, beside those that are built in. A secret is never here.
+CREATE TABLE identity.client (
+    client_id   text COLLATE "C" PRIMARY KEY,
+    name        text NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('public', 'confidential', 'service')),
+    grants      text[] NOT NULL,                -- As the token endpoint knows them.
+    redirect_uris text[] NOT NULL DEFAULT '{}',
+    secret_file text NOT NULL DEFAULT '',       -- A name below <data>/secrets/clients.
+    jwks        jsonb NOT NULL DEFAULT '[]',    -- Public keys, for who signs instead of telling a secret.
+    acts_as     jsonb,                          -- The user, VO and group of a service, by name.
+    scopes      text[] NOT NULL DEFAULT '{}',   -- The most that a service gets; none: what the group gives.
+    exchange_from text[] NOT NULL DEFAULT '{}', -- Issuers whose tokens the client may exchange.
+    introspect  boolean NOT NULL DEFAULT false,
+    retired_at  timestamptz
+);
+
+-- Which tokens for storages and computing elements the members of a VO may have.
+CREATE TABLE identity.capability (
+    vo_id       integer PRIMARY KEY REFERENCES identity.vo,
+    audiences   text[] NOT NULL,                -- Services, as the `aud` of a token names them.
+    rules       jsonb NOT NULL                  -- identity.oauth.registry.models.CapabilityRule
+);
+
 -- federation: sign-ins under way, registrations
 
 -- The OpenID providers of the newest configuration.revision.

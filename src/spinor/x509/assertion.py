@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc import jws
@@ -23,7 +22,7 @@ from spinor.x509.chain import LONGEST_CHAIN, VerifiedChain, key_weakness, verify
 from spinor.x509.dn import named, slash_dn
 from spinor.x509.proxy import Credential
 from spinor.x509.proxy_rules import proxy_info
-from spinor.x509.refusals import ChainWeakKey, CredentialRefused
+from spinor.x509.refusals import MALFORMED, ChainWeakKey, CredentialRefused
 from spinor.x509.trust import CRLPolicy, TrustStore
 
 TYPE = "spinor-x509+jwt"
@@ -204,7 +203,7 @@ def _chain_of(header: _Header) -> list[x509.Certificate]:
         raise AssertionMalformed(f"The assertion's `x5c` must have 1 to {LONGEST_CHAIN} certificates.")
     try:
         return [x509.load_der_x509_certificate(base64.b64decode(each, validate=True)) for each in header.x5c]
-    except (ValueError, TypeError, binascii.Error):
+    except MALFORMED:
         raise AssertionMalformed("The assertion's `x5c` must be a list of certificates (DER) in base64.") from None
 
 
@@ -212,7 +211,7 @@ def _verified_claims(token: str, header: _Header, leaf: x509.Certificate) -> _Cl
     """The claims, when the leaf's key has signed them in a way that suits this kind of key."""
     try:
         public_key = leaf.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise AssertionWrongAlgorithm("The first certificate's key is malformed or of an unknown kind.") from None
     if weakness := key_weakness(public_key):
         raise ChainWeakKey(named(leaf, f"has {weakness}"))

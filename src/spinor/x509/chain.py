@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -19,6 +19,7 @@ from spinor.x509 import constraints
 from spinor.x509.dn import named, shown_dn, slash_dn
 from spinor.x509.proxy_rules import PROXY_CERT_INFO, Language, ProxyInfo, check_proxies, proxy_info
 from spinor.x509.refusals import (
+    MALFORMED,
     ChainCriticalExtension,
     ChainCRLExpired,
     ChainCRLMissing,
@@ -173,7 +174,7 @@ def _signer(certificate: x509.Certificate, issuers: Iterable[x509.Certificate]) 
     for issuer in issuers:
         try:
             certificate.verify_directly_issued_by(issuer)
-        except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        except (InvalidSignature, *MALFORMED):
             continue
         return issuer
     raise ChainSignature(named(certificate, f"was not signed by {shown_dn(certificate.issuer)}, which it names"))
@@ -195,12 +196,14 @@ def _check_form(certificate: x509.Certificate) -> None:
                     named(certificate, f"has the critical extension {extension.oid.dotted_string}, unknown here")
                 )
         certificate.public_key()
+        if certificate.serial_number <= 0:
+            raise ChainMalformed(named(certificate, "has a serial number that is not positive"))
         slash_dn(certificate.subject)
         slash_dn(certificate.issuer)
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.signature_hash_algorithm
     except x509.DuplicateExtension as error:
         raise ChainMalformed(f"A certificate has the extension {error.oid.dotted_string} twice.") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.InvalidVersion) as error:
+    except MALFORMED as error:
         raise ChainMalformed(f"A certificate is malformed or of an unknown kind: {str(error)[:200]}") from None
 
 
@@ -243,7 +246,8 @@ def _check_purpose(certificate: x509.Certificate, purpose: Purpose) -> None:
     usages = extension_value(certificate, x509.ExtendedKeyUsage)
     if wanted is None or usages is None:
         return
-    if wanted not in usages and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usages:
+    # OpenSSL does not take "any use" for one of these either, so no other service would.
+    if wanted not in usages:
         raise ChainPurpose(named(certificate, f"has an extended key usage that does not cover its use as a {purpose}"))
 
 
@@ -311,9 +315,16 @@ def _check_revocation(
                 raise ChainCRLMissing(f"There is no revocation list of {of_whom}, and one is required; run fetch-crl.")
             continue
         if crl.last_update_utc > now:
-            raise ChainCRLNotYetValid(f"The revocation list of {of_whom} begins on {crl.last_update_utc} UTC only.")
-        if crl.next_update_utc is None or crl.next_update_utc < now:
-            raise ChainCRLExpired(f"The revocation list of {of_whom} expired on {crl.next_update_utc}; run fetch-crl.")
+            raise ChainCRLNotYetValid(
+                f"The revocation list of {of_whom} begins only on {crl.last_update_utc:%Y-%m-%d %H:%M} UTC."
+            )
+        end = crl.next_update_utc
+        if end is None:
+            raise ChainCRLExpired(f"The revocation list of {of_whom} does not say until when it holds; run fetch-crl.")
+        if end < now:
+            raise ChainCRLExpired(
+                f"The revocation list of {of_whom} expired on {end:%Y-%m-%d %H:%M} UTC; run fetch-crl."
+            )
         if revoked_at := trust.revoked_at(authority, certificate.serial_number):
             raise ChainRevoked(named(certificate, f"was revoked on {revoked_at:%Y-%m-%d %H:%M} UTC"))
 

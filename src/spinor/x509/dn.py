@@ -5,7 +5,7 @@ import re
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from spinor.x509.refusals import DNAmbiguous
+from spinor.x509.refusals import MALFORMED, DNAmbiguous
 
 # The short names that OpenSSL writes; anything else is written as its number.
 _KEYS = {
@@ -60,7 +60,10 @@ def canonical_dn(text: str) -> str:
 
 def named(certificate: x509.Certificate, rule: str) -> str:
     """The sentence that a refusal says: which certificate, which rule."""
-    return f"The certificate {shown_dn(certificate.subject)} {rule}."
+    try:
+        return f"The certificate {shown_dn(certificate.subject)} {rule}."
+    except MALFORMED:
+        return f"The certificate, whose name is malformed, {rule}."
 
 
 def _written(name: x509.Name) -> str:

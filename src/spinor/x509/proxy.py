@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import NameOID
@@ -19,11 +18,13 @@ from spinor.x509.chain import extension_value, key_weakness
 from spinor.x509.dn import named
 from spinor.x509.proxy_rules import Language, ProxyInfo, proxy_extension, proxy_info
 from spinor.x509.refusals import (
+    MALFORMED,
     ChainEmpty,
     ChainExpired,
     ChainMalformed,
     CredentialMismatch,
     CredentialUnreadable,
+    ProxyKeyUsage,
     ProxyPathLength,
     RequestRefused,
 )
@@ -48,7 +49,11 @@ class Credential:
     def __post_init__(self) -> None:
         if not self.chain:
             raise ChainEmpty("A credential needs a certificate.")
-        if self.key.public_key() != self.chain[0].public_key():
+        try:
+            own_key = self.chain[0].public_key()
+        except MALFORMED:
+            raise ChainMalformed(named(self.chain[0], "has a key that is malformed or of an unknown kind")) from None
+        if self.key.public_key() != own_key:
             raise CredentialMismatch(named(self.chain[0], "does not belong to the key that is given with it"))
 
     @property
@@ -155,7 +160,7 @@ def sign_request(
     try:
         is_valid = csr.is_signature_valid
         public_key = csr.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except MALFORMED as error:
         raise RequestRefused(f"The certificate request is malformed: {str(error)[:200]}") from None
     if not is_valid:
         raise RequestRefused("The certificate request is not signed by the key that it carries.")
@@ -173,7 +178,7 @@ def sign_request(
 def _infos(chain: Sequence[x509.Certificate]) -> list[ProxyInfo]:
     try:
         return [info for info in map(proxy_info, chain) if info is not None]
-    except (ValueError, x509.DuplicateExtension) as error:
+    except MALFORMED as error:
         raise ChainMalformed(f"A certificate is malformed: {str(error)[:200]}") from None
 
 
@@ -193,6 +198,8 @@ def _path_length(issuer: x509.Certificate, infos: Sequence[ProxyInfo], asked: in
 
 def _key_usage(issuer: x509.Certificate, public_key: PublicKey) -> x509.KeyUsage:
     usage = extension_value(issuer, x509.KeyUsage)
+    if usage is not None and not usage.digital_signature:
+        raise ProxyKeyUsage(named(issuer, "has a key that is not for digital signatures, so it issues no proxy"))
     may_encipher = isinstance(public_key, rsa.RSAPublicKey) and (usage is None or usage.key_encipherment)
     return x509.KeyUsage(
         digital_signature=True, key_encipherment=may_encipher, content_commitment=False, data_encipherment=False,
@@ -254,7 +261,7 @@ def parse_credential(
     """The credential in PEM text; `source` names it in errors."""
     try:
         chain = x509.load_pem_x509_certificates(data)
-    except ValueError:
+    except MALFORMED:
         raise CredentialUnreadable(f"{source} holds no certificate in PEM form.") from None
     key = _load_key(_key_block(data if key_data is None else key_data), source, passphrase)
     return Credential(tuple(chain), key)
@@ -264,7 +271,7 @@ def parse_chain(data: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates in PEM text, in its order."""
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+    except MALFORMED:
         raise CredentialUnreadable("The text holds no certificate in PEM form.") from None
 
 
@@ -295,7 +302,7 @@ def _load_key(block: bytes, source: str, passphrase: Passphrase | None) -> Priva
             if passphrase is None:
                 raise CredentialUnreadable(f"The private key of {source} needs its passphrase.") from None
             key = serialization.load_pem_private_key(block, passphrase())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise CredentialUnreadable(f"The private key of {source} cannot be read; is the passphrase right?") from None
     if not isinstance(key, PrivateKey):
         raise CredentialUnreadable(f"The private key of {source} is of a kind that is not accepted; use RSA or ECDSA.")

@@ -3,7 +3,20 @@
 The code is stable; the message names the certificate and the rule, as `named` writes it.
 """
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from spinor.errors import SpinorError
+
+# What the cryptography library raises, often late, when it reads what is no certificate, list, request or key.
+MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class CredentialRefused(SpinorError):

@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from spinor.x509.dn import canonical_dn, shown_dn, slash_dn
 from spinor.x509.policies import (
@@ -29,15 +28,13 @@ from spinor.x509.policies import (
     read_namespaces,
     read_signing_policy,
 )
-from spinor.x509.refusals import ChainCRLUnusable, DNAmbiguous, TrustUnreadable
+from spinor.x509.refusals import MALFORMED, ChainCRLUnusable, DNAmbiguous, TrustUnreadable
 
 LOOK_AGAIN_S = 10.0
 _READ_AGAIN = 3
 _LARGEST_FILE_BYTES = 64 * 2**20
 _CERTIFICATE_FILE = re.compile(r"(?P<stem>.+)\.(?:[0-9]|pem|crt)")
 _CRL_FILE = re.compile(r"(?P<stem>.+)\.(?:r[0-9]|crl)")
-# What the cryptography library raises for a file that is no certificate or list.
-_MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm)
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +159,7 @@ def _fault(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> str | N
             return "the authority's key is not for signing revocation lists"
     except x509.ExtensionNotFound:
         pass  # A key without stated usage is for everything.
-    except _MALFORMED:
+    except MALFORMED:
         return "the authority's certificate is malformed"
     try:
         # Lists for a part of the certificates, and changes to other lists, say so critically (RFC 5280, 5.2).
@@ -175,7 +172,7 @@ def _fault(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> str | N
         if not crl.is_signature_valid(ca.public_key()):  # type: ignore[arg-type]
             return "it is not signed by this authority"
         _ = crl.next_update_utc
-    except (*_MALFORMED, InvalidSignature, x509.DuplicateExtension):
+    except MALFORMED:
         return "it is malformed"
     return None
 
@@ -279,7 +276,7 @@ class _Reader:
             for certificate in found:
                 slash_dn(certificate.subject)
             return found
-        except (*_MALFORMED, OSError, DNAmbiguous) as error:
+        except (*MALFORMED, OSError, DNAmbiguous) as error:
             self._problems.append(f"{path} holds no certificates that can be read: {error}")
             return []
 
@@ -290,7 +287,7 @@ class _Reader:
             crl = load(data)
             self._crls[crl.issuer].append(crl)
             _ = crl.last_update_utc
-        except (*_MALFORMED, OSError) as error:
+        except (*MALFORMED, OSError) as error:
             # What was revoked must not come back because a file was damaged.
             for certificate in self._by_stem.get(stem, ()):
                 kept = self._former.crls.get(certificate.subject, ()) if self._former else ()

@@ -21,6 +21,7 @@ from spinor.x509.chain import Purpose, VerifiedChain, verify_chain
 from spinor.x509.dn import canonical_dn, shown_dn, slash_dn
 from spinor.x509.proxy import CLOCK_ALLOWANCE, Credential
 from spinor.x509.refusals import (
+    MALFORMED,
     ChainRefused,
     VomsCriticalExtension,
     VomsExpired,
@@ -91,7 +92,7 @@ def attribute_certificates(certificate: x509.Certificate) -> list[AttributeCerti
     """The attribute certificates in a proxy, unverified; none when it has no VOMS extension."""
     try:
         extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except MALFORMED as error:
         raise VomsMalformed(f"The certificate's extensions are malformed: {str(error)[:200]}") from None
     for extension in extensions:
         if extension.oid == ATTRIBUTE_CERTIFICATES:
@@ -153,9 +154,6 @@ def _check_issuer(each: AttributeCertificate, trust: TrustStore, vomsdir: Path, 
     """The signer is a host that the authorities vouch for, that an .lsc file names, and that really has signed."""
     if not each.certificates:
         raise VomsIssuer("The VOMS attributes do not bring the certificate of the server that has signed them.")
-    signer = each.certificates[0]
-    if not same_name(each.issuer_name, signer.subject):
-        raise VomsIssuer("The VOMS attributes name another issuer than the certificate they bring.")
     accepted = list(_lsc_chains(vomsdir, each.vo))
     if not accepted:
         raise VomsUnknownVO(f"There is no .lsc file for the VO {each.vo} in {vomsdir / each.vo}.")
@@ -165,6 +163,9 @@ def _check_issuer(each: AttributeCertificate, trust: TrustStore, vomsdir: Path, 
         raise VomsIssuer(
             f"The certificate of the server that signed the VOMS attributes does not hold: {error}"
         ) from None
+    signer = verified.leaf
+    if not same_name(each.issuer_name, signer.subject):
+        raise VomsIssuer("The VOMS attributes name another issuer than the certificate they bring.")
     names = [slash_dn(certificate.subject) for certificate in verified.path]
     if verified.proxy_depth or not any(len(lsc) >= 2 and lsc == names[: len(lsc)] for lsc in accepted):
         raise VomsIssuer(f"{names[0]} (of {names[1]}) may not sign for the VO {each.vo}: no .lsc file names it.")
@@ -239,10 +240,11 @@ def make_attributes(
         match = _FQAN.fullmatch(fqan)
         if match is None or match["group"].split("/")[1] != vo:
             raise BadInput(f"{fqan!r} is no FQAN of the VO {vo}, such as /{vo}/group/Role=production.")
-    not_after = min(now + lifetime, holder.not_valid_after_utc, signer.not_after)
+    # VOMS' library refuses times with fractions of a second.
+    not_after = min(now + lifetime, holder.not_valid_after_utc, signer.not_after).replace(microsecond=0)
     if not_after <= now:
         raise VomsExpired(f"The certificate of {shown_dn(holder.subject)} or of the VOMS host has expired.")
-    not_before = max(now - CLOCK_ALLOWANCE, signer.leaf.not_valid_before_utc)
+    not_before = max(now - CLOCK_ALLOWANCE, signer.leaf.not_valid_before_utc).replace(microsecond=0)
     key = signer.key
     match key:
         case rsa.RSAPrivateKey():

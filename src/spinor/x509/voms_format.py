@@ -9,10 +9,11 @@ from datetime import datetime
 
 from asn1crypto import cms, core
 from asn1crypto import x509 as asn1_x509
+from asn1crypto.parser import emit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from spinor.x509.refusals import VomsMalformed
+from spinor.x509.refusals import MALFORMED, VomsMalformed
 
 ATTRIBUTE_CERTIFICATES = x509.ObjectIdentifier("1.3.6.1.4.1.8005.100.100.5")
 FQANS = "1.3.6.1.4.1.8005.100.100.4"
@@ -21,8 +22,8 @@ TARGETS = "2.5.29.55"
 NO_REVOCATION = "2.5.29.56"
 AUTHORITY_KEY = "2.5.29.35"
 _UNDERSTOOD = {ISSUER_CERTIFICATES, TARGETS, NO_REVOCATION, AUTHORITY_KEY}
-# What asn1crypto raises when it reads, mostly late, what is no DER or of another shape.
-_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+# asn1crypto raises these as well, mostly late, when what it reads is no DER or has another shape.
+_MALFORMED = (*MALFORMED, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 _MOST_CERTIFICATES = 20
 
 
@@ -30,9 +31,18 @@ class _OctetStrings(core.SequenceOf):  # type: ignore[misc]
     _child_spec = core.OctetString
 
 
+class _Address(core.Choice):  # type: ignore[misc]
+    # A URI as text: the library's own type rewrites it, and VO names are no schemes of real URIs.
+    _alternatives = [("uri", core.IA5String, {"implicit": 6})]  # noqa: RUF012
+
+
+class _Addresses(core.SequenceOf):  # type: ignore[misc]
+    _child_spec = _Address
+
+
 class _IetfAttribute(core.Sequence):  # type: ignore[misc]
     _fields = [  # noqa: RUF012
-        ("policy_authority", asn1_x509.GeneralNames, {"implicit": 0, "optional": True}),
+        ("policy_authority", _Addresses, {"implicit": 0, "optional": True}),
         ("values", _OctetStrings),
     ]
 
@@ -173,8 +183,8 @@ def _parsed(outer: _AttributeCertificate) -> AttributeCertificate:
         holder_name=_directory_name(identifier["issuer"]),
         holder_serial=identifier["serial"].native,
         issuer_name=_directory_name(_issuer_names(info["issuer"])),
-        not_before=info["validity"]["not_before_time"].native,
-        not_after=info["validity"]["not_after_time"].native,
+        not_before=_time(info["validity"]["not_before_time"]),
+        not_after=_time(info["validity"]["not_after_time"]),
         vo=vo,
         uri=uri,
         fqans=fqans,
@@ -182,6 +192,13 @@ def _parsed(outer: _AttributeCertificate) -> AttributeCertificate:
         targets=_targets(extensions),
         unknown_critical=next((oid for oid, each in extensions.items() if each[0] and oid not in _UNDERSTOOD), None),
     )
+
+
+def _time(value: core.GeneralizedTime) -> datetime:
+    time = value.native
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise ValueError("its times are not in UTC")
+    return time
 
 
 def _issuer_names(issuer: cms.AttCertIssuer) -> asn1_x509.GeneralNames:
@@ -217,7 +234,7 @@ def _attributes(attributes: _AttributeList) -> tuple[str, str, tuple[str, ...]]:
         values = _IetfAttributes.load(attribute["values"].dump(), strict=True)
         if len(values) != 1 or len(values[0]["policy_authority"]) != 1:
             raise ValueError("it does not name exactly one VO")
-        authority = str(values[0]["policy_authority"][0].native)
+        authority = str(values[0]["policy_authority"][0].chosen.native)
         vo, separator, uri = authority.partition("://")
         if not separator:
             raise ValueError("it does not name its VO as vo://host:port")
@@ -272,8 +289,7 @@ class Draft:
 
 def unsigned(draft: Draft, algorithm: str) -> bytes:
     """The DER that is to be signed."""
-    authority = asn1_x509.GeneralName("uniform_resource_identifier", f"{draft.vo}://{draft.uri}")
-    # The URI type of asn1crypto rewrites what it takes for a host; VOMS compares bytes.
+    authority = _Address("uri", f"{draft.vo}://{draft.uri}")
     values = _IetfAttributes(
         [{"policy_authority": [authority], "values": [fqan.encode("ascii") for fqan in draft.fqans]}]
     )
@@ -299,14 +315,20 @@ def unsigned(draft: Draft, algorithm: str) -> bytes:
 
 def signed(unsigned_der: bytes, algorithm: str, signature: bytes) -> bytes:
     """The attribute certificate with its signature."""
-    info = _Info.load(unsigned_der, strict=True)
-    outer = {"info": info, "signature_algorithm": {"algorithm": algorithm}, "signature": signature}
-    return bytes(_AttributeCertificate(outer).dump())
+    identifier = asn1_x509.SignedDigestAlgorithm({"algorithm": algorithm}).dump()
+    return _sequence(unsigned_der + identifier + core.OctetBitString(signature).dump())
 
 
 def wrapped(*ders: bytes) -> bytes:
-    """The value of a proxy's VOMS extension for these attribute certificates."""
-    return bytes(_Sequences([_Sequence([_AttributeCertificate.load(der, strict=True) for der in ders])]).dump())
+    """The value of a proxy's VOMS extension for these attribute certificates; VomsMalformed when one is none."""
+    for der in ders:
+        parse_attribute_certificate(der)
+    return _sequence(_sequence(b"".join(ders)))
+
+
+def _sequence(content: bytes) -> bytes:
+    # Put together as bytes: the library would encode what it holds once more, which may change what was signed.
+    return bytes(emit(0, 1, 16, content))
 
 
 def _general_names(name: x509.Name) -> list[asn1_x509.GeneralName]:

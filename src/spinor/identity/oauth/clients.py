@@ -1,17 +1,21 @@
-"""The programs that may ask for tokens."""
+"""The programs that may ask for tokens: those that come with Spinor, and those that the operations data register."""
+
+from typing import Any
 
 import msgspec
 
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.identity.models import DEVELOPMENT_GRANT
+from spinor.identity.oauth.registry import store
+from spinor.identity.oauth.registry.models import ASSERTION as ASSERTION
+from spinor.identity.oauth.registry.models import CODE as CODE
+from spinor.identity.oauth.registry.models import CREDENTIALS as CREDENTIALS
+from spinor.identity.oauth.registry.models import DEVICE as DEVICE
+from spinor.identity.oauth.registry.models import EXCHANGE as EXCHANGE
+from spinor.identity.oauth.registry.models import REFRESH as REFRESH
+from spinor.identity.oauth.registry.models import ActsAs, ClientKind
 
-CODE = "authorization_code"
-REFRESH = "refresh_token"
-DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-CREDENTIALS = "client_credentials"
-EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LOOPBACK = "http://127.0.0.1"  # RFC 8252: any port, and any path of the client's own.
 
 
@@ -36,6 +40,13 @@ class OAuthClient(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # Shown to people when they are asked to let it in.
     grants: frozenset[str]
     redirect_uris: tuple[str, ...] = ()
+    kind: ClientKind = ClientKind.PUBLIC
+    secret_file: str = ""
+    jwks: list[dict[str, Any]] = []
+    acts_as: ActsAs | None = None
+    scopes: frozenset[str] = frozenset()  # The most that a service gets; none: what its group gives.
+    exchange_from: frozenset[str] | None = None  # None: from every provider that lets somebody exchange its tokens.
+    introspect: bool = False
 
 
 _TERMINAL = frozenset({CODE, DEVICE, REFRESH, ASSERTION, EXCHANGE, DEVELOPMENT_GRANT})
@@ -48,14 +59,24 @@ BUILT_IN = {
 }
 
 
-async def authenticated_client(_tx: Tx, form: dict[str, str], authorization: str) -> OAuthClient:
-    """The client that sent a form; ClientRefused when it is none of ours."""
-    client = BUILT_IN.get(form.get("client_id", "spinor-cli"))
-    if client is None or authorization:
-        raise ClientRefused
-    return client
-
-
-async def known_client(_tx: Tx, client_id: str) -> OAuthClient | None:
+async def known_client(tx: Tx, client_id: str) -> OAuthClient | None:
     """The client of this name, which has not proven to be it."""
-    return BUILT_IN.get(client_id)
+    built_in = BUILT_IN.get(client_id)
+    if built_in is not None or not client_id or "\0" in client_id:
+        return built_in
+    found = await store.find_client(tx, client_id)
+    if found is None:
+        return None
+    return OAuthClient(
+        client_id=found.client_id,
+        name=found.name,
+        grants=frozenset(found.grants),
+        redirect_uris=tuple(found.redirect_uris),
+        kind=found.kind,
+        secret_file=found.secret_file,
+        jwks=found.jwks,
+        acts_as=found.acts_as,
+        scopes=frozenset(found.scopes),
+        exchange_from=frozenset(found.exchange_from),
+        introspect=found.introspect,
+    )

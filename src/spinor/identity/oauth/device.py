@@ -15,8 +15,9 @@ from spinor.errors import BadInput, SpinorError, Unavailable
 from spinor.http import Public, Routes, State
 from spinor.identity import browser
 from spinor.identity.models import Person
+from spinor.identity.oauth.authentication import client_of
 from spinor.identity.oauth.authorize import BrowserSignedOut
-from spinor.identity.oauth.clients import DEVICE, GrantNotForClient, authenticated_client, known_client
+from spinor.identity.oauth.clients import DEVICE, GrantNotForClient, known_client
 from spinor.identity.oauth.endpoint import BadForm, answer, origin_of, read_form, refusal
 from spinor.identity.oauth.flows import store
 from spinor.identity.oauth.flows.models import (
@@ -65,10 +66,10 @@ async def start_device_sign_in(request: Request, db: Database, state: State) -> 
     device_code = _DEVICE_PREFIX + secrets.token_urlsafe(32)
     try:
         form = await read_form(request)
+        client = await client_of(request, db, state, form)
+        if DEVICE not in client.grants:
+            raise GrantNotForClient(f"The client {client.client_id!r} may not use the device flow.")
         async with db.transaction() as tx:
-            client = await authenticated_client(tx, form, request.headers.get("authorization", ""))
-            if DEVICE not in client.grants:
-                raise GrantNotForClient(f"The client {client.client_id!r} may not use the device flow.")
             user_code = await _keep(tx, device_code, _read(form, client.client_id, request))
     except SpinorError as error:
         if error.status >= 500 and not isinstance(error, TooManyWaiting):

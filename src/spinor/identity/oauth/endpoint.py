@@ -95,6 +95,8 @@ def origin_of(request: Request) -> Origin:
 
 def answer(document: Any, status: int = 200) -> Response:
     headers = {"cache-control": "no-store", "pragma": "no-cache"}
+    if status == 401:
+        headers["www-authenticate"] = 'Basic realm="spinor", charset="UTF-8"'
     return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
 
 

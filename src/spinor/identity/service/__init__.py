@@ -4,12 +4,15 @@ from spinor.identity.service.members import (
     UnknownMember,
     caller_for,
     caller_of_member,
+    member_of,
     proven_by_identity,
     sync_members,
     who_am_i,
 )
+from spinor.identity.service.narrowing import narrowed_token, sign_in_once, sign_in_service
 from spinor.identity.service.sessions import (
     PILOT_CLIENT,
+    REFRESH_PREFIX,
     GrantRefused,
     ScopeRefused,
     access_token_for,
@@ -30,6 +33,7 @@ from spinor.identity.service.sessions import (
 
 __all__ = [
     "PILOT_CLIENT",
+    "REFRESH_PREFIX",
     "GrantRefused",
     "ScopeRefused",
     "UnknownMember",
@@ -39,15 +43,19 @@ __all__ = [
     "delete_expired",
     "end_session",
     "holds",
+    "member_of",
     "mint_access_token",
     "mint_payload_token",
     "mint_pilot_token",
+    "narrowed_token",
     "note_issued",
     "open_session",
     "proven_by_identity",
     "refresh",
     "revoke",
     "sign_in",
+    "sign_in_once",
+    "sign_in_service",
     "spend",
     "sync_members",
     "tokens_for",

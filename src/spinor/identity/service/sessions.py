@@ -2,8 +2,10 @@
 
 import hashlib
 import secrets
+import time
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from spinor.access import Caller, Scope, scopes_of
@@ -29,7 +31,7 @@ from spinor.identity.oauth.flows import store as flows
 from spinor.identity.service.members import member_of
 from spinor.signals import notify
 
-_REFRESH_PREFIX = "spinor_rt_"
+REFRESH_PREFIX = "spinor_rt_"
 CLI_CLIENT = "spinor-cli"
 PILOT_CLIENT = "spinor-pilot"
 
@@ -72,11 +74,12 @@ async def sign_in(
         origin=origin,
         session_id=session_id,
     )
-    refresh = _REFRESH_PREFIX + secrets.token_urlsafe(32)
+    refresh = REFRESH_PREFIX + secrets.token_urlsafe(32)
     await store.insert_refresh_token(tx, _hash(refresh), session_id, REFRESH_TOKEN_LIFETIME_S)
     return await tokens_for(
-        tx, keys, issuer, member, scopes, session_id=session_id, client_id=client_id, refresh=refresh, origin=origin
-    )
+        tx, keys, issuer, member, scopes, session_id=session_id, client_id=client_id, refresh=refresh, origin=origin,
+        auth_time=time.time(),
+    )  # fmt: skip
 
 
 async def open_session(
@@ -109,9 +112,10 @@ async def tokens_for(
     client_id: str,
     refresh: str = "",
     origin: Origin | None = None,
+    auth_time: float = 0,
 ) -> Tokens:
     """The answer of the token endpoint for a session, and its line in the audit log."""
-    access, jti = mint_access_token(keys, issuer, member, scopes, session_id, client_id)
+    access, jti = mint_access_token(keys, issuer, member, scopes, session_id, client_id, auth_time)
     await store.insert_issued(
         tx,
         Issued(
@@ -180,6 +184,7 @@ async def refresh(
         client_id=row.client_id,
         refresh=successor,
         origin=origin,
+        auth_time=row.opened_at,
     )
 
 
@@ -260,11 +265,17 @@ def mint_payload_token(
 
 
 def mint_access_token(
-    keys: KeyRing, issuer: str, member: Member, scopes: frozenset[str], session_id: UUID, client_id: str
+    keys: KeyRing,
+    issuer: str,
+    member: Member,
+    scopes: frozenset[str],
+    session_id: UUID,
+    client_id: str,
+    auth_time: float = 0,
 ) -> tuple[str, str]:
     """An access token of 20 minutes for one role of a user, and its `jti`."""
     jti = secrets.token_urlsafe(16)
-    claims = {
+    claims: dict[str, Any] = {
         "jti": jti,
         "sub": str(member.subject),
         "sid": str(session_id),
@@ -273,6 +284,8 @@ def mint_access_token(
         "group": member.group,
         "scope": " ".join(sorted(scopes)),
     }
+    if auth_time:
+        claims["auth_time"] = int(auth_time)
     return tokens.mint(keys, issuer, claims), jti
 
 
@@ -289,7 +302,7 @@ def _granted(member: Member, asked: str, most: frozenset[str] | None = None) -> 
 
 
 def _successor(keys: KeyRing, token: str) -> str:
-    return _REFRESH_PREFIX + urlsafe_b64encode(keys.refresh_successor(token)).rstrip(b"=").decode()
+    return REFRESH_PREFIX + urlsafe_b64encode(keys.refresh_successor(token)).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:
