@@ -47,6 +47,7 @@ SCOPES_BY_PROPERTY: dict[str, frozenset[Scope]] = {
     "pilot_administrator": _READ | {Scope.PILOTS_MANAGE},
     "vo_administrator": _READ | {Scope.MEMBERS_MANAGE},
     "operator": _READ | {Scope.MEMBERS_MANAGE, Scope.IDENTITY_MANAGE},
+    "full_proxy": frozenset(),  # No scope: without it a group gets limited proxies only.
     "configuration_administrator": frozenset({Scope.CONFIG_READ, Scope.CONFIG_WRITE}),
 }
 

@@ -26,6 +26,7 @@ from spinor.configuration.store import ERRORS as CONFIGURATION_ERRORS
 from spinor.db import Database, Tx
 from spinor.errors import MethodNotAllowed, NotFound, SpinorError
 from spinor.http import Endpoint, Public, Route, Routes, State
+from spinor.identity.delegation.certificates import Certificates
 from spinor.identity.federation.provider import Upstreams
 from spinor.identity.federation.store import ERRORS as FEDERATION_ERRORS
 from spinor.identity.oauth.authentication import Guesses
@@ -117,7 +118,7 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses())
+            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)

@@ -55,5 +55,6 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [stderr]
     root.setLevel(level)
-    for noisy in ("psycopg.pool", "pgqueuer", "uvicorn.access"):
+    # The HTTP client would write the headers of foreign answers, cookies among them, at the level DEBUG.
+    for noisy in ("psycopg.pool", "pgqueuer", "uvicorn.access", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -14,6 +14,9 @@ class BadSettings(SpinorError):
     code = "bad-settings"
 
 
+CRL_POLICIES = ("if_present", "required", "ignore")  # Of spinor.x509.trust.CRLPolicy; the first is the usual one.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What one process of Spinor needs to know at its start. Paths are absolute."""
@@ -29,9 +32,26 @@ class Settings:
     blob_dir: Path
     storage_dir: Path
     ce_dir: Path
+    x509_dir: Path | None = None  # None: see `authorities_dir`.
+    voms_dir: Path | None = None  # None: see `lsc_dir`.
+    crl_policy: str = CRL_POLICIES[0]
     development_login: bool = False
     database_pool: int = 10  # Connections of one server or worker process.
     log_level: str = "INFO"
+
+    @property
+    def authorities_dir(self) -> Path:
+        """The authorities whose certificates may sign in, as IGTF distributes them."""
+        return self.x509_dir or self.data_dir / "x509" / "certificates"
+
+    @property
+    def lsc_dir(self) -> Path:
+        """Which hosts sign the attributes of which VO: `<vo>/<host>.lsc`, as VOMS has it."""
+        return self.voms_dir or self.data_dir / "x509" / "vomsdir"
+
+    @property
+    def online_ca_dir(self) -> Path:
+        return self.data_dir / "x509" / "online-ca"
 
     @staticmethod
     def from_environment(environ: Mapping[str, str] | None = None) -> "Settings":
@@ -55,6 +75,10 @@ class Settings:
 
         data = Path(need("SPINOR_DATA_DIR", "name the directory that holds the service's data")).absolute()
         tls_cert, tls_key, ca_file = (env.get(f"SPINOR_{part}") for part in ("TLS_CERT", "TLS_KEY", "CA_FILE"))
+        crl_policy = env.get("SPINOR_CRL_POLICY", CRL_POLICIES[0])
+        if crl_policy not in CRL_POLICIES:
+            known = ", ".join(CRL_POLICIES)
+            raise BadSettings(f"SPINOR_CRL_POLICY is {crl_policy!r}; it must be one of {known}.", setting="crl_policy")
         return Settings(
             database_url=need("SPINOR_DATABASE_URL", "give the PostgreSQL address (postgresql://user@host/name)"),
             data_dir=data,
@@ -67,6 +91,9 @@ class Settings:
             blob_dir=path("SPINOR_BLOB_DIR", data / "blobs"),
             storage_dir=path("SPINOR_STORAGE_DIR", data / "storage"),
             ce_dir=path("SPINOR_CE_DIR", data / "computing"),
+            x509_dir=path("SPINOR_X509_DIR", data / "x509" / "certificates"),
+            voms_dir=path("SPINOR_VOMS_DIR", data / "x509" / "vomsdir"),
+            crl_policy=crl_policy,
             development_login=env.get("SPINOR_DEVELOPMENT_LOGIN") == "1",
             database_pool=whole_number("SPINOR_DATABASE_POOL", 10),
             log_level=env.get("SPINOR_LOG_LEVEL", "INFO").upper(),

@@ -109,7 +109,7 @@ class KeycloakServer:
 
     def http(self) -> httpx.Client:
         """A client that trusts this server."""
-        return httpx.Client(verify=self.authority.context(), trust_env=False)
+        return httpx.Client(verify=self.authority.context(), trust_env=False, timeout=60)
 
     def sign_in(self, client: Client, login: str, scope: str = "openid") -> dict[str, Any]:
         """The answer of the token endpoint for the password."""

@@ -121,7 +121,7 @@ class OIDCServer:
 
     def http(self) -> httpx.Client:
         """A client that trusts this server and remembers its cookies."""
-        return httpx.Client(base_url=self.issuer, verify=self.authority.context(), trust_env=False)
+        return httpx.Client(base_url=self.issuer, verify=self.authority.context(), trust_env=False, timeout=60)
 
     def sign_in(self, client: Client, sub: str, scope: str = "openid", **more: str) -> dict[str, Any]:
         """The answer of the token endpoint after a code flow with PKCE, done without a browser."""

@@ -21,16 +21,20 @@ from spinor.configuration.models import (
     GroupSection,
     IdentityProviderSection,
     MembershipSection,
+    OnlineCASection,
     Section,
     StorageElementSection,
     UserSection,
+    VOMSSection,
 )
 from spinor.configuration.plugins import computing_plugins, storage_plugins
 from spinor.configuration.reading import Path, Source, shown_path
 from spinor.errors import BadInput
+from spinor.identity.delegation.models import LONGEST_CERTIFICATE_S
 from spinor.identity.federation import rules as federation
 from spinor.identity.federation.models import MembershipRule
 
+_FQAN = re.compile(r"(/[A-Za-z0-9._~-]+)+(/Role=[A-Za-z0-9._~-]+)?")
 _CHANGING_CLAIMS = ("email", "preferred_username", "name", "nickname", "upn")
 _ADMINISTRATION = "configuration_administrator"
 
@@ -159,6 +163,30 @@ def _check_group(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("members", []), (*path, "members"), "user", source.keys(("users",)))
 
 
+def _check_voms(source: Source, found: dict[str, Any], path: Path) -> None:
+    """`path` is that of the VO's section of VOMS."""
+    name = found.get("name") or path[1]
+    groups = source.keys((*path[:2], "groups"))
+    for fqan, group in found.get("groups", {}).items():
+        if not _FQAN.fullmatch(fqan) or fqan.split("/")[1] != name:
+            source.fault((*path, "groups", fqan), f"is no attribute of {name}, as /{name} or /{name}/Role=production")
+        if group not in groups:
+            source.fault((*path, "groups", fqan), f"there is no group {group!r} of this VO; {_known(group, groups)}")
+    if found.get("servers") and found.get("sign_here"):
+        source.fault((*path, "sign_here"), "is for VOs without a VOMS server, and there are `servers`")
+
+
+def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
+    _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
+
+
+def _certificate_s(value: int | str) -> int:
+    seconds = rules.duration_s(value)
+    if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
+        raise ValueError("must be from 10 minutes to 11 days")
+    return seconds
+
+
 def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_plugin(source, found, path, computing_plugins())
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
@@ -202,6 +230,7 @@ def _check_provider(source: Source, found: dict[str, Any], path: Path) -> None:
         source.fault((*path, "ca_file"), "must be an absolute path")
     _check_names(source, found.get("registration_vos", []), (*path, "registration_vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.duration_s, found, (*path, "recheck"))
+    _check_quantity(source, rules.duration_s, found, (*path, "lapse"))
 
 
 def _check_one(source: Source, name: str, path: Path, noun: str, known: Iterable[str]) -> None:
@@ -274,6 +303,8 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     GroupSection: _check_group,
     CapabilitiesSection: check_capabilities,
     ClientSection: check_client,
+    VOMSSection: _check_voms,
+    OnlineCASection: _check_online_ca,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from spinor.identity.federation.models import (
     DEFAULT_ENTITLEMENTS,
+    DEFAULT_LAPSE_S,
     DEFAULT_NAME_CLAIMS,
     DEFAULT_RECHECK_S,
     DEFAULT_SCOPES,
@@ -66,11 +67,31 @@ class CapabilitiesSection(Section, frozen=True):
     rules: list[CapabilityRuleSection] = []
 
 
+class VOMSServerSection(Section, frozen=True):
+    """A VOMS server; the subject is that of its certificate (/DC=org/…)."""
+
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]{1,255}$")]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    subject: Annotated[str, Meta(pattern="^/.{1,1000}$")]
+
+
+class VOMSSection(Section, frozen=True):
+    """VOMS attributes of a VO. The name is that in VOMS, when it is another one. Each FQAN of `groups` stands for a
+    group here: whoever shows it is in that group, and that group gets it. With `sign_here` and no servers, this service
+    signs the attributes itself."""
+
+    name: VOName | None = None
+    servers: list[VOMSServerSection] = []
+    sign_here: bool = False
+    groups: dict[str, str] = {}
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
     capabilities: CapabilitiesSection = CapabilitiesSection()
+    voms: VOMSSection = VOMSSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -124,6 +145,7 @@ class IdentityProviderSection(Section, frozen=True):
     exchange_audiences: list[str] = []
     link_certificates: bool = False
     recheck: DurationText | Positive = DEFAULT_RECHECK_S
+    lapse: DurationText | Positive = DEFAULT_LAPSE_S
     memberships: list[MembershipSection] = []
 
 
@@ -180,6 +202,14 @@ class SiteSection(Section, frozen=True):
     storage_elements: dict[Name, StorageElementSection] = {}
 
 
+class OnlineCASection(Section, frozen=True):
+    """The authority of this service that gives short certificates to people who have none. The lifetime is the longest
+    that one may have, up to 11 days."""
+
+    enabled: bool = False
+    lifetime: DurationText | Positive = "12h"
+
+
 class Document(Section, frozen=True):
     """The operations data of a Spinor service."""
 
@@ -188,6 +218,7 @@ class Document(Section, frozen=True):
     identity_providers: dict[ProviderName, IdentityProviderSection] = {}
     clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
+    online_ca: OnlineCASection = OnlineCASection()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

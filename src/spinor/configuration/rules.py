@@ -8,6 +8,7 @@ import msgspec
 
 from spinor import quantities
 from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
 from spinor.resources.models import WantedComputingElement, WantedStorageElement
@@ -76,6 +77,25 @@ def wanted_groups(document: Document) -> list[WantedGroup]:
     ]
 
 
+def wanted_voms(document: Document) -> list[Voms]:
+    """Of the VOs that have attributes, by a server or by ourselves, or let them stand for groups."""
+    return [
+        Voms(
+            vo=vo,
+            name=section.voms.name or vo,
+            servers=[VomsHost(host=each.host, port=each.port, subject=each.subject) for each in section.voms.servers],
+            signs_itself=section.voms.sign_here,
+            groups=section.voms.groups,
+        )
+        for vo, section in document.vos.items()
+        if section.voms.servers or section.voms.sign_here or section.voms.groups
+    ]
+
+
+def wanted_online_ca(document: Document) -> OnlineCASetting:
+    return OnlineCASetting(is_enabled=document.online_ca.enabled, longest_s=duration_s(document.online_ca.lifetime))
+
+
 _ALIKE = (
     "title", "issuer", "client_id", "client_secret_file", "ca_file", "hosts", "subject_claim", "assurance",
     "registration", "registration_vos", "exchange_clients", "exchange_audiences", "link_certificates",
@@ -87,6 +107,7 @@ def wanted_providers(document: Document) -> list[Provider]:
         Provider(
             name=name,
             recheck_s=duration_s(section.recheck),
+            lapse_s=duration_s(section.lapse),
             memberships=[MembershipRule(**msgspec.structs.asdict(rule)) for rule in section.memberships],
             scopes=tuple(section.scopes),
             name_claims=tuple(section.name_claims),

@@ -6,6 +6,7 @@ from spinor.configuration.models import Applied, Difference, Document, FullRevis
 from spinor.db import Tx
 from spinor.errors import Conflict, NotFound
 from spinor.identity import service as identity
+from spinor.identity.delegation import service as delegation
 from spinor.identity.federation import service as federation
 from spinor.identity.oauth.registry import service as registry
 from spinor.resources import service as resources
@@ -84,6 +85,7 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     number = await store.insert_revision(tx, text, author, comment)
     await federation.refuse_taken_names(tx, rules.wanted_users(new))
     await identity.sync_members(tx, list(new.vos), rules.wanted_users(new), rules.wanted_groups(new))
+    await delegation.sync_delegation(tx, rules.wanted_voms(new), rules.wanted_online_ca(new))
     await federation.sync_providers(tx, rules.wanted_providers(new))
     await registry.sync_clients(tx, clients.wanted_clients(new))
     await registry.sync_capabilities(tx, clients.wanted_capabilities(new))

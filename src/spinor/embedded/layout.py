@@ -14,7 +14,7 @@ from spinor.errors import SpinorError
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 # pg_ctl puts the path into a shell command between double quotes.
 _ODD_CHARACTERS = frozenset("\"'`$\\\n\r")
-_PRIVATE_DIRECTORIES = ("logs", "tls", "secrets", "keys", "blobs", "storage", "computing")
+_PRIVATE_DIRECTORIES = ("logs", "tls", "secrets", "keys", "blobs", "storage", "computing", "x509")
 
 
 class DataDirectoryUnusable(SpinorError):

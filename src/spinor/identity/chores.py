@@ -5,6 +5,8 @@ from typing import Any
 from spinor import repeats
 from spinor.chores import Chore, ChoreContext, chore
 from spinor.identity import service
+from spinor.identity.delegation.chores import CHORES as DELEGATION_CHORES
+from spinor.identity.federation.chores import CHORES as FEDERATION_CHORES
 
 
 async def _delete_expired(context: ChoreContext, _: dict[str, Any]) -> None:
@@ -22,4 +24,6 @@ async def _forget_old_answers(context: ChoreContext, _: dict[str, Any]) -> None:
 CHORES: list[Chore] = [
     chore("identity.delete-expired", _delete_expired, every_s=3600, timeout_s=60, retries=3, concurrency=1),
     chore("identity.forget-old-answers", _forget_old_answers, every_s=3600, timeout_s=60, retries=3, concurrency=1),
+    *FEDERATION_CHORES,
+    *DELEGATION_CHORES,
 ]

@@ -42,6 +42,8 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
 
     user: str
     signed_in_by: str
+    ends_by: datetime | None = None  # When the proof ends, as that of a proxy does; so does the session then.
+    at_most: frozenset[str] | None = None  # The most scopes that this way of signing in gives.
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

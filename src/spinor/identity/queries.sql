@@ -55,16 +55,20 @@ RETURNING u.name;
 
 -- name: insert_session
 INSERT INTO identity.session (session_id, kind, vo_id, user_id, group_id, client_id, signed_in_by, scopes, address,
-                              user_agent, expires_at)
+                              user_agent, expires_at, ends_by)
 SELECT %(session_id)s::uuid, %(kind)s::identity.session_kind, %(vo_id)s::integer, %(user_id)s::integer,
        %(group_id)s::integer, %(client_id)s::text, %(signed_in_by)s::text, %(scopes)s::text[], %(address)s::text,
-       %(user_agent)s::text, now() + make_interval(secs => %(lifetime_s)s::double precision);
+       %(user_agent)s::text,
+       least(now() + make_interval(secs => %(lifetime_s)s::double precision), %(ends_by)s::timestamptz),
+       %(ends_by)s::timestamptz;
 
 -- name: insert_refresh_token
 -- every VO: the session has the VO. It lives on as long as a token of it could be used.
 WITH made AS (
     INSERT INTO identity.refresh_token (token_hash, session_id, expires_at)
-    SELECT %(token_hash)s::bytea, %(session_id)s::uuid, now() + make_interval(secs => %(lifetime_s)s::double precision)
+    SELECT %(token_hash)s::bytea, session_id,
+           least(now() + make_interval(secs => %(lifetime_s)s::double precision), ends_by)
+      FROM identity.session WHERE session_id = %(session_id)s::uuid
     RETURNING session_id, expires_at)
 UPDATE identity.session s SET used_at = now(), expires_at = greatest(s.expires_at, made.expires_at)
   FROM made WHERE s.session_id = made.session_id;

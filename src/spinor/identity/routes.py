@@ -4,6 +4,7 @@ from spinor.access import Caller, Scope
 from spinor.db import Tx
 from spinor.http import Routes
 from spinor.identity import service
+from spinor.identity.delegation.routes import routes as delegation_routes
 from spinor.identity.federation.routes import routes as federation_routes
 from spinor.identity.models import WhoAmI
 from spinor.identity.oauth.routes import routes as oauth_routes
@@ -18,5 +19,5 @@ async def whoami(tx: Tx, caller: Caller) -> WhoAmI:
     return await service.who_am_i(tx, caller)
 
 
-routes.all += [*oauth_routes.all, *people_routes.all]
+routes.all += [*oauth_routes.all, *people_routes.all, *delegation_routes.all]
 routes.all += federation_routes.all

@@ -40,6 +40,7 @@ ERRORS: dict[str, type[SpinorError]] = {
     "user_account_name_unique": NameTaken,
     "vo_name_unique": NameTaken,
     "vo_group_name_unique": NameTaken,
+    "online_ca_name_unique": NameTaken,
 }
 
 
@@ -80,6 +81,7 @@ async def insert_session(
     about: tuple[str, str, Origin],
     scopes: list[str] | None,
     lifetime_s: float,
+    ends_by: datetime | None = None,
 ) -> None:
     """`about` is the client, the way of signing in, and where from."""
     client_id, signed_in_by, origin = about
@@ -98,6 +100,7 @@ async def insert_session(
             "address": origin.address,
             "user_agent": origin.user_agent,
             "lifetime_s": lifetime_s,
+            "ends_by": ends_by,
         },
     )
 

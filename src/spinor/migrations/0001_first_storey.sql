@@ -104,6 +104,7 @@ CREATE TABLE identity.session (
     opened_at   timestamptz NOT NULL DEFAULT now(),
     used_at     timestamptz NOT NULL DEFAULT now(),   -- The last time that it gave a token.
     expires_at  timestamptz NOT NULL,
+    ends_by     timestamptz,                    -- When what proved the user ends: no refresh goes beyond it.
     ended_at    timestamptz,
     ended_by    text                            -- 'user', 'administrator', 'reuse', 'suspension' …
 );
@@ -318,6 +319,79 @@ CREATE INDEX happening_user ON identity.happening (user_id, happening_id);
 CREATE INDEX happening_vo ON identity.happening (vo_id, happening_id);
 
 -- delegation: proxies, certificates of the online CA
+
+-- Where the attributes of a VO come from, and which of its groups they stand for. Mirrors the operations data.
+CREATE TABLE identity.voms (
+    vo_id       integer PRIMARY KEY REFERENCES identity.vo,
+    name        text NOT NULL,                  -- What the VO is called in VOMS.
+    servers     jsonb NOT NULL,                 -- [{host, port, subject}]
+    signs_itself boolean NOT NULL,              -- Whether our own attribute authority signs, for want of a server.
+    groups      jsonb NOT NULL                  -- {FQAN: group}
+);
+
+-- Groups that a user was shown to be in by a VOMS server, in force for some days after that.
+CREATE TABLE identity.voms_membership (
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    group_id    integer NOT NULL REFERENCES identity.vo_group,
+    ends_at     timestamptz NOT NULL,
+    PRIMARY KEY (user_id, group_id)
+);
+CREATE INDEX voms_membership_end ON identity.voms_membership (ends_at);
+
+-- A delegation under way: the key was made here, and its owner has yet to sign for it.
+CREATE TABLE identity.proxy_request (
+    key_id      uuid PRIMARY KEY,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    sealed_key  bytea NOT NULL,                 -- PKCS#8, sealed for this key_id and user_id.
+    expires_at  timestamptz NOT NULL
+);
+CREATE INDEX proxy_request_user ON identity.proxy_request (user_id);
+
+-- A proxy that somebody has delegated to us. Its key never was anywhere else.
+CREATE TABLE identity.proxy (
+    proxy_id    uuid PRIMARY KEY,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    vo_id       integer REFERENCES identity.vo, -- The only VO in which it may be used; NULL: in each of its owner's.
+    subject_dn  text COLLATE "C" NOT NULL,      -- Of the end-entity certificate and of its authority.
+    issuer_dn   text COLLATE "C" NOT NULL,
+    chain       text NOT NULL,                  -- PEM, leaf first, without the trusted authority.
+    key_id      uuid NOT NULL,                  -- proxy_request.key_id of the last delegation.
+    sealed_key  bytea NOT NULL,
+    is_limited  boolean NOT NULL,
+    stored_at   timestamptz NOT NULL DEFAULT now(),
+    renewed_at  timestamptz,
+    expires_at  timestamptz NOT NULL,
+    reminded_at timestamptz,                    -- When its owner was told that it ends soon.
+    CONSTRAINT proxy_unique UNIQUE NULLS NOT DISTINCT (user_id, issuer_dn, subject_dn, vo_id)
+);
+CREATE INDEX proxy_expiry ON identity.proxy (expires_at);
+
+-- The online CA of this service: whether it issues, which one it is, and its present revocation list. Its key is a file.
+CREATE TABLE identity.online_ca (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    is_enabled  boolean NOT NULL DEFAULT false, -- These two mirror the operations data.
+    longest_s   integer NOT NULL DEFAULT 43200,
+    fingerprint bytea,                          -- SHA-256 of its certificate, once there is one.
+    crl         bytea,
+    crl_number  bigint NOT NULL DEFAULT 0,
+    crl_signed_at timestamptz
+);
+
+-- What the online CA calls a person: made once, never given to anybody else, kept when the person leaves.
+CREATE TABLE identity.online_ca_name (
+    user_id     integer PRIMARY KEY REFERENCES identity.user_account,
+    common_name text NOT NULL CONSTRAINT online_ca_name_unique UNIQUE
+);
+
+CREATE TABLE identity.certificate (
+    serial      text PRIMARY KEY,               -- Hexadecimal.
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    user_id     integer NOT NULL REFERENCES identity.user_account,
+    issued_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    revoked_at  timestamptz
+);
+CREATE INDEX certificate_expiry ON identity.certificate (expires_at);
 
 ---------------------------------------------------------------------------------------------------- resources
 

@@ -140,7 +140,7 @@ class Browser:
 
 
 def endpoint_of(service: Service, method: str, path: str) -> Endpoint:
-    state = State(service.settings, service.keys, service.verifier)
+    state = State(service.settings, service.keys, service.verifier, service.guesses)
     for system in service.all_routes:
         for route in system.all:
             if (route.method, route.path) == (method, path):

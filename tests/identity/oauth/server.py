@@ -20,6 +20,7 @@ from spinor.app import Service
 from spinor.configuration import service as configuration
 from spinor.http import State
 from spinor.identity import service as identity
+from spinor.identity.federation.provider import Upstreams
 from spinor.identity.keys import KeyRing, write_private
 from spinor.identity.models import Proven, Tokens, Wish
 from spinor.identity.oauth.authentication import Guesses
@@ -205,5 +206,10 @@ async def make_server(world: World, directory: Path, operations: str = OPERATION
         await configuration.apply(tx, text, author="tests")
     keys = KeyRing.create(settings.keys_dir)
     verifier, guesses, app = Verifier(keys, URL, world.db), Guesses(), Service()
-    app.open(routes.all, world.db, State(settings, keys, verifier, guesses), verifier.caller_of)
+    app.open(
+        routes.all,
+        world.db,
+        State(settings, keys, verifier, guesses, Upstreams(settings.data_dir / "secrets" / "providers")),
+        verifier.caller_of,
+    )
     return Server(world, settings, keys, app, key, guesses)

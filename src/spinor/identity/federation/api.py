@@ -9,7 +9,7 @@ from spinor.db import Tx
 from spinor.errors import NotFound
 from spinor.http import Public, Routes
 from spinor.identity.federation import service
-from spinor.identity.federation.models import Approval, Identity, Refusal, Registration, RegistrationState
+from spinor.identity.federation.models import Approval, HappeningRow, Identity, Refusal, Registration, RegistrationState
 from spinor.identity.models import LinkedName
 
 routes = Routes("federation")
@@ -28,6 +28,14 @@ class RegistrationSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     state: RegistrationState | None = None
     ids: list[int] | None = None
+    before: int | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class HappeningSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Newest first, below `before`; of one user, or of all."""
+
+    user: str | None = None
     before: int | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
@@ -64,6 +72,12 @@ async def search_registrations(tx: Tx, caller: Caller, body: RegistrationSearch)
     if missing:
         raise NotFound(f"{', '.join(map(str, missing[:20]))}: there is no such registration in your VO.", ids=missing)
     return found
+
+
+@routes.post("/api/happenings/search", scope=Scope.MEMBERS_MANAGE)
+async def search_happenings(tx: Tx, caller: Caller, body: HappeningSearch) -> list[HappeningRow]:
+    """List what happened to people of your VO: who was let in and by whom, which memberships came and went."""
+    return await service.list_happenings(tx, caller, user=body.user, before=body.before, limit=body.limit)
 
 
 @routes.post("/api/registrations/approve", scope=Scope.MEMBERS_MANAGE)

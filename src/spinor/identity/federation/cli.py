@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spinor.identity.federation.models import Identity, Registration
 
 _COLUMNS = ("registration_id", "state", "vo", "full_name", "email", "provider", "asked_at")
+_LOG_COLUMNS = ("happened_at", "event", "user", "vo", "actor", "facts")
 _IDENTITY_COLUMNS = ("issuer", "subject", "origin", "linked_at", "used_at")
 _POLL_S, _POLL_FOR_S = 2.0, 600.0
 
@@ -51,7 +52,7 @@ def show_registrations(ids: Sequence[str], as_json: bool) -> None:
 
 @registration.command()
 @click.argument("ids", nargs=-1, required=True)
-@click.option("--group", default="", help="The group; otherwise the VO's first one for everyday work.")
+@click.option("--group", default="", help="The group; otherwise the VO's only one for everyday work.")
 @output_options
 def approve(ids: Sequence[str], group: str, as_json: bool, quiet: bool) -> None:
     """Let these people in: all of them, or none."""
@@ -69,6 +70,22 @@ def refuse(ids: Sequence[str], reason: str, as_json: bool, quiet: bool) -> None:
     from spinor.terminal import read_ids
 
     _show(_asked("refuse", {"ids": read_ids(ids, "registration"), "reason": reason}), as_json, quiet)
+
+
+@registration.command("log")
+@click.option("--user", help="What happened to this user only.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@output_options
+def list_happenings(user: str | None, limit: int, as_json: bool, quiet: bool) -> None:
+    """What happened to people of your VO, newest first: who was let in and by whom, memberships that came and went."""
+    from spinor.client import Client
+    from spinor.identity.federation.models import HappeningRow
+    from spinor.terminal import show
+
+    with Client.from_environment() as client:
+        body = {"limit": limit, **({"user": user} if user else {})}
+        rows = client.post("/api/happenings/search", body, list[HappeningRow])
+    show(rows, _LOG_COLUMNS, id_field="happening_id", as_json=as_json, quiet=quiet)
 
 
 def _asked(verb: str, body: dict[str, object]) -> list[Registration]:
@@ -165,9 +182,12 @@ def _chosen_provider(known: list[dict[str, str]], wanted: str) -> str:
 
 
 def _open(address: str) -> None:
-    """A browser where there is one. The library is given a list of words, never a shell."""
-    import contextlib
-    import webbrowser
+    """A browser where there is one: by a list of words, never a shell."""
+    import subprocess
 
-    with contextlib.suppress(webbrowser.Error):
-        webbrowser.open(address)
+    from spinor.identity.cli.in_browser import browser_command
+
+    command = browser_command()
+    if command is not None and address.startswith("https://"):
+        nothing = subprocess.DEVNULL
+        subprocess.Popen([*command, address], stdin=nothing, stdout=nothing, stderr=nothing)

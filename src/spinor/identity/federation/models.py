@@ -13,6 +13,7 @@ DEFAULT_SCOPES = ("openid", "profile", "email")
 DEFAULT_NAME_CLAIMS = ("preferred_username", "eduperson_principal_name", "name")
 DEFAULT_ENTITLEMENTS = ("eduperson_entitlement", "entitlements", "wlcg.groups", "groups")
 DEFAULT_RECHECK_S = 24 * 3600
+DEFAULT_LAPSE_S = 90 * 24 * 3600
 
 
 class Admission(StrEnum):
@@ -55,6 +56,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     exchange_audiences: list[str] = []  # What they may be meant for beside us, that client and the provider.
     link_certificates: bool = False  # Whether `cert_entitlement` links certificates.
     recheck_s: int = DEFAULT_RECHECK_S
+    lapse_s: int = DEFAULT_LAPSE_S  # So long a membership by its rules lasts that it has not confirmed.
     memberships: list[MembershipRule] = []
 
     @property
@@ -109,6 +111,7 @@ class GivenMembership(msgspec.Struct, frozen=True, kw_only=True):
     user_id: int
     vo: str
     group: str
+    vo_id: int = 0  # Known of those that the tables tell of.
 
 
 class RegistrationState(StrEnum):
@@ -139,7 +142,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Let these in. Without a group it is the VO's first one for everyday work."""
+    """Let these in. Without a group it is the VO's only one for everyday work."""
 
     ids: Annotated[list[int], Meta(max_length=1000)]
     group: str = ""
@@ -192,3 +195,16 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     address: str = ""
     facts: dict[str, Any] = {}
+
+
+class HappeningRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of that log, as it is read."""
+
+    happening_id: int
+    happened_at: datetime
+    event: Event
+    user: str | None
+    vo: str | None
+    actor: str
+    address: str
+    facts: dict[str, Any]

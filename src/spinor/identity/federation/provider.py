@@ -8,6 +8,7 @@ issuer which the operations data name.
 import asyncio
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from urllib.parse import quote_plus, urlsplit
 
 import httpx
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from spinor.errors import SpinorError, Unavailable
 from spinor.identity.federation.models import Provider
+from spinor.x509.tls import client_context
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LARGEST_BYTES = 1024 * 1024
@@ -259,7 +261,10 @@ class Upstream:
 
     def _context(self) -> ssl.SSLContext:
         if self._trust is None:
-            self._trust = ssl.create_default_context(cafile=self.provider.ca_file or None)
+            try:
+                self._trust = client_context(self.provider.ca_file or None)
+            except OSError as error:
+                raise self.wrong(f"its ca_file cannot be used ({error.strerror or type(error).__name__})") from None
         return self._trust
 
     def _away(self, why: str) -> ProviderUnavailable:
@@ -306,7 +311,8 @@ def _usable_keys(document: dict[str, Any]) -> dict[str, VerificationKey]:
         if not isinstance(each, dict) or each.get("use", "sig") != "sig" or "d" in each or "k" in each:
             continue
         try:
-            key = JWKRegistry.import_key(each)
+            with warnings.catch_warnings(action="ignore", category=SecurityWarning):  # Weak ones are left out below.
+                key = JWKRegistry.import_key(each)
         except (JoseError, ValueError, TypeError):
             continue
         if isinstance(key, RSAKey) and key.raw_value.key_size < _SMALLEST_RSA_BITS:

@@ -7,6 +7,11 @@ DELETE FROM identity.provider;
 INSERT INTO identity.provider (name, issuer, settings)
 SELECT w ->> 'name', w ->> 'issuer', w FROM jsonb_array_elements(%(providers)s::jsonb) AS w;
 
+-- name: rename_providers
+-- every VO: a person is the same in all of them. A provider is known by its issuer, whatever it is called here.
+UPDATE identity.provider_account a SET provider = p.name
+  FROM identity.provider p WHERE p.issuer = a.issuer AND p.name <> a.provider;
+
 -- name: list_providers
 -- every VO: whoever wants to sign in has no VO yet.
 SELECT settings FROM identity.provider ORDER BY name;
@@ -32,7 +37,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('names of accounts', 0));
 
 -- name: find_owner
 -- every VO: a person is the same in all of them. Retired people are found too: their logins stay theirs.
-SELECT u.user_id, u.name AS "user", u.retired_at IS NOT NULL AS retired, l.origin::text AS origin
+SELECT u.user_id, u.name AS "user", u.retired_at IS NOT NULL AS retired, identity.is_suspended(u.user_id, NULL) AS banned
   FROM identity.linked_identity l JOIN identity.user_account u USING (user_id)
  WHERE l.issuer = %(issuer)s::text AND l.subject = %(subject)s::text;
 
@@ -86,6 +91,25 @@ SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", u.fu
    AND (%(user_ids)s::integer[] IS NULL OR u.user_id = ANY (%(user_ids)s::integer[]))
  ORDER BY a.issuer, a.subject;
 
+-- name: list_old_accounts
+-- every VO: a person is the same in all of them. Those that the provider can be asked about without the person.
+SELECT a.issuer, a.subject, a.sub, a.provider, u.user_id, u.name AS "user", u.full_name, u.email, a.facts,
+       a.checked_at, a.refresh_sealed
+  FROM identity.provider_account a
+  JOIN identity.linked_identity l USING (issuer, subject)
+  JOIN identity.user_account u USING (user_id)
+ WHERE a.provider = %(provider)s::text AND a.refresh_sealed IS NOT NULL AND u.retired_at IS NULL
+   AND a.checked_at < now() - make_interval(secs => %(age_s)s::double precision)
+ ORDER BY a.checked_at LIMIT %(limit)s::integer;
+
+-- name: lapse_accounts
+-- every VO: a person is the same in all of them.
+UPDATE identity.provider_account a SET facts = '{}'
+  FROM identity.linked_identity l
+ WHERE a.provider = %(provider)s::text AND a.facts <> '{}' AND (l.issuer, l.subject) = (a.issuer, a.subject)
+   AND a.checked_at < now() - make_interval(secs => %(age_s)s::double precision)
+RETURNING l.user_id;
+
 -- name: begin_asking
 -- every VO: a person is the same in all of them. One asks at a time; who dies while asking is waited for a minute.
 UPDATE identity.provider_account SET asking_at = now()
@@ -118,7 +142,7 @@ kept AS (
 gone AS (
     DELETE FROM identity.membership m USING ended e
      WHERE e.user_id = m.user_id AND e.group_id = m.group_id AND e.left_over = '{}')
-SELECT e.user_id, v.name AS vo, g.name AS "group"
+SELECT e.user_id, v.vo_id, v.name AS vo, g.name AS "group"
   FROM ended e JOIN identity.vo_group g USING (group_id) JOIN identity.vo v USING (vo_id)
  ORDER BY e.user_id, v.name, g.name;
 
@@ -133,7 +157,7 @@ WITH given AS (
         ON CONFLICT (user_id, group_id) DO UPDATE SET sources = m.sources || EXCLUDED.sources
      WHERE NOT %(source)s::text = ANY (m.sources)
     RETURNING user_id, group_id)
-SELECT n.user_id, v.name AS vo, g.name AS "group"
+SELECT n.user_id, v.vo_id, v.name AS vo, g.name AS "group"
   FROM given n JOIN identity.vo_group g USING (group_id) JOIN identity.vo v USING (vo_id)
  ORDER BY n.user_id, v.name, g.name;
 
@@ -181,6 +205,17 @@ SELECT %(cookie_hash)s::bytea, %(visitor)s::jsonb, now() + make_interval(secs =>
 -- every VO: who has no account is in none.
 SELECT visitor FROM identity.newcomer WHERE cookie_hash = %(cookie_hash)s::bytea AND expires_at > now();
 
+-- name: list_happenings
+-- Newest first, below an id. A VO's administrators see what concerns their VO; operators (no vo_id) see everything.
+SELECT h.happening_id, h.happened_at, h.event, u.name AS "user", v.name AS vo, h.actor, h.address, h.facts
+  FROM identity.happening h
+  LEFT JOIN identity.user_account u USING (user_id)
+  LEFT JOIN identity.vo v USING (vo_id)
+ WHERE (%(vo_id)s::integer IS NULL OR h.vo_id = %(vo_id)s::integer)
+   AND (%(user)s::text IS NULL OR u.name = %(user)s::text)
+   AND (%(before)s::bigint IS NULL OR h.happening_id < %(before)s::bigint)
+ ORDER BY h.happening_id DESC LIMIT %(limit)s::integer;
+
 -- name: list_vos
 -- every VO: whoever asks to be let in has none yet.
 SELECT name FROM identity.vo WHERE retired_at IS NULL ORDER BY name;
@@ -201,7 +236,7 @@ SELECT v.vo_id, %(provider)s::text, %(issuer)s::text, %(subject)s::text, %(visit
   FROM identity.vo v WHERE v.name = %(vo)s::text AND v.retired_at IS NULL
     ON CONFLICT (vo_id, issuer, subject) WHERE state = 'waiting'
     DO UPDATE SET message = EXCLUDED.message, visitor = EXCLUDED.visitor
-RETURNING registration_id;
+RETURNING registration_id, vo_id;
 
 -- name: list_own_registrations
 -- every VO: a person may see what they have asked for, in whichever VO.
@@ -247,5 +282,6 @@ SELECT group_id, name, properties FROM identity.vo_group
  WHERE vo_id = %(vo_id)s::integer AND retired_at IS NULL ORDER BY name;
 
 -- name: delete_old_registrations
--- every VO: what was refused long ago serves nobody; the happenings keep that it was.
+-- every VO: what was refused long ago serves nobody; the happenings keep that it was. Newcomers who did not ask neither.
+WITH newcomers AS (DELETE FROM identity.newcomer WHERE expires_at < now())
 DELETE FROM identity.registration WHERE state = 'refused' AND decided_at < now() - interval '180 days';

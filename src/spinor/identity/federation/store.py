@@ -11,6 +11,7 @@ from spinor.identity.federation.models import (
     Account,
     GivenMembership,
     Happening,
+    HappeningRow,
     Identity,
     Provider,
     Registration,
@@ -33,12 +34,12 @@ ERRORS: dict[str, type[SpinorError]] = {"provider_issuer_unique": IssuerTaken}
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose an identity is. Retired people keep theirs."""
+    """Whose an identity is. Retired people keep theirs; the banned are suspended in every VO."""
 
     user_id: int
     user: str
-    retired: bool
-    origin: str
+    retired: bool = False
+    banned: bool = False
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class _Newcomer(msgspec.Struct):
 async def replace_providers(tx: Tx, providers: Sequence[Provider]) -> None:
     await execute(tx, Q.delete_providers)
     await execute(tx, Q.insert_providers, {"providers": Jsonb(list(providers))})
+    await execute(tx, Q.rename_providers)
 
 
 async def list_providers(tx: Tx) -> list[Provider]:
@@ -143,6 +145,17 @@ async def list_accounts(tx: Tx, providers: Sequence[str], user_ids: Sequence[int
     return await fetch(tx, Account, Q.list_accounts, {"providers": list(providers), "user_ids": ids})
 
 
+async def list_old_accounts(tx: Tx, provider: str, age_s: float, limit: int) -> list[Account]:
+    """Logins that were checked longer ago than that, and that the provider can be asked about; the oldest first."""
+    return await fetch(tx, Account, Q.list_old_accounts, {"provider": provider, "age_s": age_s, "limit": limit})
+
+
+async def lapse_accounts(tx: Tx, provider: str, age_s: float) -> list[int]:
+    """Forget what the provider said longer ago than that; the users whom it was about."""
+    rows = await fetch_rows(tx, Q.lapse_accounts, {"provider": provider, "age_s": age_s})
+    return [user_id for (user_id,) in rows]
+
+
 async def begin_asking(tx: Tx, account: Account) -> bool:
     """Whether it is us who ask the provider now."""
     return await execute(tx, Q.begin_asking, {"issuer": account.issuer, "subject": account.subject}) == 1
@@ -207,6 +220,15 @@ async def find_newcomer(tx: Tx, cookie_hash: bytes) -> Visitor | None:
     return found.visitor if found else None
 
 
+async def list_happenings(
+    tx: Tx, vo_id: int | None, *, user: str | None = None, before: int | None = None, limit: int = 100
+) -> list[HappeningRow]:
+    """Newest first. Without a VO everything."""
+    return await fetch(
+        tx, HappeningRow, Q.list_happenings, {"vo_id": vo_id, "user": user, "before": before, "limit": limit}
+    )
+
+
 async def list_vos(tx: Tx) -> list[str]:
     return [name for (name,) in await fetch_rows(tx, Q.list_vos)]
 
@@ -216,8 +238,8 @@ async def count_registrations(tx: Tx, visitor: Visitor, address: str) -> Asked:
     return await fetch_one(tx, Asked, Q.count_registrations, parameters) or Asked(of_person=0, of_address=0)
 
 
-async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, address: str) -> int | None:
-    """The number of the registration; None when there is no such VO."""
+async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, address: str) -> tuple[int, int] | None:
+    """The numbers of the registration and of its VO; None when there is no such VO."""
     parameters = {
         "provider": visitor.provider,
         "issuer": visitor.issuer,
@@ -227,8 +249,8 @@ async def insert_registration(tx: Tx, visitor: Visitor, vo: str, message: str, a
         "message": message,
         "address": address,
     }
-    found: int | None = await fetch_value(tx, Q.insert_registration, parameters)
-    return found
+    rows = await fetch_rows(tx, Q.insert_registration, parameters)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def list_own_registrations(tx: Tx, visitor: Visitor) -> list[Registration]:
@@ -267,16 +289,16 @@ async def decide_registration(
     *,
     decided_by: str,
     reason: str = "",
-    user_id: int | None = None,
-    group_id: int | None = None,
+    given: tuple[int | None, int | None] = (None, None),
 ) -> None:
+    """`given` are the user and the group into which they were let."""
     parameters = {
         "registration_id": registration_id,
         "state": state.value,
         "decided_by": decided_by,
         "reason": reason,
-        "user_id": user_id,
-        "group_id": group_id,
+        "user_id": given[0],
+        "group_id": given[1],
     }
     await execute(tx, Q.decide_registration, parameters)
 

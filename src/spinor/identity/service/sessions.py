@@ -64,14 +64,15 @@ async def sign_in(
     """A new session with its first tokens, for a user whose identity is proven."""
     wish = wish or Wish()
     member = rules.chosen_role(await store.list_members_of_user(tx, proven.user), wish.vo, wish.group)
-    scopes = _granted(member, wish.scope)
+    scopes = _granted(member, wish.scope, proven.at_most)
     session_id = await open_session(
         tx,
         member,
         client_id=client_id,
         signed_in_by=proven.signed_in_by,
-        scopes=sorted(scopes) if wish.scope else None,
+        scopes=sorted(scopes) if wish.scope or proven.at_most is not None else None,
         origin=origin,
+        ends_by=proven.ends_by,
         session_id=session_id,
     )
     refresh = REFRESH_PREFIX + secrets.token_urlsafe(32)
@@ -92,12 +93,13 @@ async def open_session(
     scopes: list[str] | None = None,
     lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
     origin: Origin | None = None,
+    ends_by: datetime | None = None,
     session_id: UUID | None = None,
 ) -> UUID:
     """A session without a token yet. A refresh token that it is given makes it live as long as that one."""
     session_id = session_id or uuid4()
     about = (client_id, signed_in_by, origin or Origin())
-    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s)
+    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s, ends_by)
     return session_id
 
 

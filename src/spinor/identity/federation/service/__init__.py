@@ -17,11 +17,13 @@ from spinor.identity.federation.service.providers import (
     refuse_taken_names,
     sync_providers,
 )
-from spinor.identity.federation.service.recheck import recheck
+from spinor.identity.federation.service.recheck import recheck, recheck_everybody
 from spinor.identity.federation.service.registrations import (
     approve,
     ask_to_join,
     choices,
+    delete_old_registrations,
+    list_happenings,
     list_registrations,
     own_registrations,
     refuse,
@@ -37,8 +39,10 @@ __all__ = [
     "approve",
     "ask_to_join",
     "choices",
+    "delete_old_registrations",
     "identities_of",
     "link",
+    "list_happenings",
     "list_identities",
     "list_providers",
     "list_registrations",
@@ -46,6 +50,7 @@ __all__ = [
     "proven_by_token",
     "provider_named",
     "recheck",
+    "recheck_everybody",
     "refuse",
     "refuse_taken_names",
     "sync_providers",

@@ -48,7 +48,7 @@ async def proven_by_token(db: Database, state: State, issuer: str, token: str, *
         upstream = upstreams.of(provider)
         subject = _remembered(upstreams, digest, upstream)
         owner = await store.find_owner(tx, issuer, subject) if subject else None
-    if owner is None or owner.retired:
+    if owner is None or owner.retired or owner.banned:
         visitor, until = await _visitor_of_token(upstream, token, upstreams.clock(), state[Settings].url)
         proven = await _admitted(db, state, provider, visitor, address)
         if len(upstreams.tokens) >= _MOST_TOKENS:

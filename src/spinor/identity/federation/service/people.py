@@ -42,8 +42,9 @@ async def welcome(tx: Tx, keys: KeyRing, provider: Provider, visitor: Visitor, *
             return None
         user = await make_account(tx, visitor, actor=provider.source, address=address)
         user_id = user.user_id
-    elif owner.retired:
-        raise NotAdmitted("Your account here has ended; ask the administrators of this service.")
+    elif owner.retired or owner.banned:
+        word = "has ended" if owner.retired else "is suspended"
+        raise NotAdmitted(f"Your account here {word}; ask the administrators of this service.")
     else:
         user_id = owner.user_id
         await store.note_use(tx, visitor.issuer, visitor.subject)
@@ -96,7 +97,7 @@ async def make_account(tx: Tx, visitor: Visitor, *, actor: str, address: str = "
     happening = Happening(event=Event.ACCOUNT_MADE, user_id=user_id, actor=actor, address=address, facts=facts)
     await store.insert_happening(tx, happening)
     _log.info("account made", extra={"user": name, "provider": visitor.provider, "actor": actor})
-    return store.Owner(user_id=user_id, user=name, retired=False, origin="registration")
+    return store.Owner(user_id=user_id, user=name)
 
 
 async def _link_certificate(tx: Tx, provider: Provider, certificate: LinkedName, user_id: int) -> None:

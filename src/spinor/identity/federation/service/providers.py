@@ -70,13 +70,13 @@ async def reckon(tx: Tx, provider: Provider, user_ids: Sequence[int] | None, *, 
 
 
 async def note_changes(tx: Tx, actor: str, given: list[GivenMembership], taken: list[GivenMembership]) -> None:
-    """A line in the log for each person whose memberships have changed."""
-    for user_id in sorted({each.user_id for each in (*given, *taken)}):
+    """A line in the log for each person and VO in which their memberships have changed."""
+    for user_id, vo_id in sorted({(each.user_id, each.vo_id) for each in (*given, *taken)}):
         facts = {
-            word: [f"{each.vo}/{each.group}" for each in changes if each.user_id == user_id]
+            word: [each.group for each in changes if (each.user_id, each.vo_id) == (user_id, vo_id)]
             for word, changes in (("given", given), ("taken", taken))
         }
-        happening = Happening(event=Event.MEMBERSHIPS_CHANGED, user_id=user_id, actor=actor, facts=facts)
+        happening = Happening(event=Event.MEMBERSHIPS_CHANGED, user_id=user_id, vo_id=vo_id, actor=actor, facts=facts)
         await store.insert_happening(tx, happening)
     if taken:
         await notify(tx, CHANGED)

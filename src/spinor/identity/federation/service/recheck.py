@@ -1,6 +1,7 @@
 """Whether somebody who signed in at a provider is still who they were there."""
 
 import hashlib
+import logging
 from datetime import timedelta
 
 from spinor.db import Database, Tx
@@ -13,6 +14,8 @@ from spinor.identity.federation.service import people, providers
 from spinor.identity.keys import KeyRing
 from spinor.identity.service import GrantRefused
 
+_log = logging.getLogger("spinor.identity")
+_AT_ONCE = 200
 _BY_PROVIDER, _BY_EXCHANGE = "provider:", "exchange:"
 
 
@@ -48,6 +51,35 @@ async def recheck(db: Database, state: State, refresh_token: str) -> None:
             await store.end_asking(tx, account)
         if age_s >= 2 * provider.recheck_s:
             raise
+
+
+async def recheck_everybody(db: Database, state: State) -> int:
+    """Ask the providers about those who were checked longer ago than `recheck` and have not come back, where they gave
+    us a refresh token; and end the memberships that nobody has confirmed for `lapse`. How many were asked about."""
+    asked = 0
+    async with db.transaction() as tx:
+        known = await providers.list_providers(tx)
+    for provider in known:
+        async with db.transaction() as tx:
+            lapsed = await store.lapse_accounts(tx, provider.name, provider.lapse_s)
+            if lapsed:
+                await providers.reckon(tx, provider, sorted(set(lapsed)), actor=provider.source)
+            old = await store.list_old_accounts(tx, provider.name, provider.recheck_s, _AT_ONCE)
+        for account in old:
+            async with db.transaction() as tx:
+                if not await store.begin_asking(tx, account):
+                    continue
+            try:
+                await _ask(db, state, provider, account)
+            except GrantRefused as error:
+                _log.info("a provider knows somebody no longer", extra={"user": account.user, "reason": error.message})
+            except ProviderUnavailable as error:
+                _log.warning(error.message)
+                async with db.transaction() as tx:
+                    await store.end_asking(tx, account)
+                break
+            asked += 1
+    return asked
 
 
 async def _provider_of(tx: Tx, signed_in_by: str) -> Provider:

@@ -13,6 +13,7 @@ from spinor.identity.federation.models import (
     Event,
     GivenMembership,
     Happening,
+    HappeningRow,
     Provider,
     Registration,
     RegistrationState,
@@ -77,9 +78,14 @@ async def ask_to_join(
         raise NoSuchChoice
     await store.lock_person(tx, visitor.issuer, visitor.subject)
     kept = msgspec.structs.replace(visitor, refresh_token="")
-    number = await store.insert_registration(tx, kept, vo, message, address)
-    facts = {"registration": number, "vo": vo, "issuer": visitor.issuer, "subject": visitor.subject}
-    happening = Happening(event=Event.REGISTRATION_ASKED, actor=provider.source, address=address, facts=facts)
+    made = await store.insert_registration(tx, kept, vo, message, address)
+    if made is None:
+        raise NoSuchChoice
+    number, vo_id = made
+    facts = {"registration": number, "issuer": visitor.issuer, "subject": visitor.subject}
+    happening = Happening(
+        event=Event.REGISTRATION_ASKED, vo_id=vo_id, actor=provider.source, address=address, facts=facts
+    )
     await store.insert_happening(tx, happening)
     _log.info("registration asked for", extra={"vo": vo, "provider": provider.name, "registration": number})
 
@@ -125,8 +131,7 @@ async def approve(tx: Tx, caller: Caller, ids: Sequence[int], group: str = "") -
             waiting.registration_id,
             RegistrationState.APPROVED,
             decided_by=caller.user,
-            user_id=owner.user_id,
-            group_id=chosen.group_id,
+            given=(owner.user_id, chosen.group_id),
         )
         facts = {"registration": waiting.registration_id, "group": chosen.name}
         await _note(tx, Event.REGISTRATION_APPROVED, caller, waiting, owner.user_id, facts)
@@ -144,6 +149,18 @@ async def refuse(tx: Tx, caller: Caller, ids: Sequence[int], reason: str = "") -
     return await list_registrations(tx, caller, ids=ids, limit=len(ids))
 
 
+async def list_happenings(
+    tx: Tx, caller: Caller, *, user: str | None = None, before: int | None = None, limit: int = 100
+) -> list[HappeningRow]:
+    """What happened to people in the caller's VO, newest first; an operator sees what happened anywhere."""
+    return await store.list_happenings(tx, _reach(caller), user=user, before=before, limit=limit)
+
+
+async def delete_old_registrations(tx: Tx) -> int:
+    """Delete what was refused more than half a year ago; how many that were."""
+    return await store.delete_old_registrations(tx)
+
+
 def _reach(caller: Caller) -> int | None:
     """The VO whose people the caller decides about; None: those of every VO."""
     return None if caller.may(Scope.IDENTITY_MANAGE) else caller.vo_id
@@ -159,11 +176,13 @@ async def _waiting(tx: Tx, caller: Caller, ids: Sequence[int]) -> list[store.Wai
 
 
 async def _group(tx: Tx, caller: Caller, vo_id: int, name: str) -> store.Group:
-    """The group of this name, or the VO's first one for everyday work, when the caller may put people there."""
+    """The group of this name, or the VO's only one for everyday work, when the caller may put people there."""
     groups = await store.list_groups(tx, vo_id)
     fitting = [group for group in groups if (group.name == name if name else "normal_user" in group.properties)]
     if not fitting:
-        raise NoGroup(f"The VO has no group {name!r}; its groups are: {', '.join(group.name for group in groups)}.")
+        raise NoGroup(f"The VO has no group {name!r}; its groups are: {_names(groups)}.")
+    if len(fitting) > 1:
+        raise NoGroup(f"The VO has several groups for everyday work; name one of {_names(fitting)} with --group.")
     beyond = sorted(scope for scope in scopes_of(fitting[0].properties) & _NOT_TO_GIVE if not caller.may(scope))
     if beyond:
         raise GroupTooPowerful(
@@ -171,6 +190,10 @@ async def _group(tx: Tx, caller: Caller, vo_id: int, name: str) -> store.Group:
             "operations data."
         )
     return fitting[0]
+
+
+def _names(groups: Sequence[store.Group]) -> str:
+    return ", ".join(group.name for group in groups)
 
 
 async def _note(
