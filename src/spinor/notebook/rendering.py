@@ -18,7 +18,7 @@ _COLOURS = {
     "failed": "#b3261e", "killed": "#7a4a00", "stalled": "#b3261e", "deleted": "#666666",
 }  # fmt: skip
 _OTHER = "#666666"
-_SHORT = 60
+_SHORT = 24
 _ORDER = ("done", "completed", "completing", "running", "matched", "failed", "stalled", "killed")
 
 
@@ -59,12 +59,12 @@ def esc(value: Any) -> str:
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, raw: frozenset[int] = frozenset()) -> str:
     """A table of cells that are escaped here; those of the columns in `raw` (by number) are HTML already."""
-    style = f"text-align:left;padding:3px 14px 3px 0;font-weight:600;white-space:nowrap;{_LINE}"
+    style = f"text-align:left;padding:3px 12px 3px 0;font-weight:600;white-space:nowrap;{_LINE}"
     head = "".join(f'<th style="{style}">{esc(heading(name))}</th>' for name in columns)
     body = []
     for row in rows:
         cells = (
-            f'<td style="text-align:left;padding:3px 14px 3px 0;{_width(value)}{_LINE}">'
+            f'<td style="text-align:left;padding:3px 12px 3px 0;{_width(value)}{_LINE}">'
             f"{value if n in raw else esc(cell(value, columns[n]))}</td>"
             for n, value in enumerate(row)
         )
