@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("spinor.identity.cli:login", "Sign in."),
     "logout": ("spinor.identity.cli:logout", "Sign out."),
     "whoami": ("spinor.identity.cli:whoami", "Show who you are and what you may do."),
+    "notebook": ("spinor.notebook.cli:notebook", "Sign in and get proxies in a notebook's terminal."),
     "proxy": ("spinor.identity.delegation.cli:proxy", "Make, delegate and fetch grid proxies."),
     "token": ("spinor.identity.cli:token", "Print an access token for other tools."),
     "session": ("spinor.identity.people.cli:session", "See where you are signed in, and end it."),
@@ -41,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _SECTIONS = {
     "This machine": ("up", "down", "status", "doctor"),
-    "You": ("login", "logout", "whoami", "token", "proxy", "session", "identity", "completion"),
+    "You": ("login", "logout", "whoami", "token", "proxy", "session", "identity", "notebook", "completion"),
     "Work": ("file", "job", "pilot", "site", "ce", "se"),
     "Community": ("user", "registration", "audit", "config"),
     "Service processes": ("server", "worker", "migrate", "keys", "bootstrap"),

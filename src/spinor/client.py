@@ -10,95 +10,51 @@ second.
 
 import contextlib
 import http.client
-import io
 import os
 import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from spinor import __version__, credentials
-from spinor.errors import NotSignedIn, ServerUnreachable, SpinorError
+from spinor.answers import (
+    Body,
+    BrokenOff,
+    Problem,
+    RemoteError,
+    ServerNotTrusted,
+    TokenAnswer,
+    UnexpectedAnswer,
+    decoded,
+    error_of,
+)
+from spinor.errors import NotSignedIn, ServerUnreachable
 from spinor.x509.tls import client_context
+
+__all__ = [
+    "Body",
+    "BrokenOff",
+    "Client",
+    "Problem",
+    "RemoteError",
+    "ServerNotTrusted",
+    "TokenAnswer",
+    "UnexpectedAnswer",
+    "one_connection",
+]
+
+if TYPE_CHECKING:
+    from spinor.hub import Lender
 
 T = TypeVar("T")
 # Every verb is idempotent, so a busy server is asked again, and one that went away while we spoke is waited for.
 CLIENT_ID = "spinor-cli"  # As the authorization server knows the command line.
 _BUSY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)
 _GONE_DELAYS_S = (*_BUSY_DELAYS_S, 4.0, 4.0, 4.0, 4.0)
-
-
-class ServerNotTrusted(SpinorError):
-    """The server's certificate is not trusted; set SPINOR_CA_FILE to the file of its certificate authority."""
-
-    code = "server-not-trusted"
-
-
-class UnexpectedAnswer(SpinorError):
-    """The server's answer is not one of Spinor's; is the address right?"""
-
-    code = "unexpected-answer"
-
-
-class TokenAnswer(msgspec.Struct):
-    """What the token endpoint gives (RFC 6749 section 5.1)."""
-
-    access_token: str
-    expires_in: int
-    refresh_token: str | None = None
-    scope: str = ""
-
-
-class Problem(msgspec.Struct):
-    """An RFC 9457 document as the server writes it."""
-
-    detail: str = ""
-    code: str = "internal"
-    status: int = 500
-    retry: bool = False
-    error_description: str = ""  # The token endpoint writes RFC 6749 errors.
-
-
-class RemoteError(SpinorError):
-    """The server refused."""
-
-    def __init__(self, status: int, problem: Problem, body: bytes) -> None:
-        super().__init__(problem.detail or problem.error_description or f"The server answered {status}.")
-        self.status, self.code, self.retry = status, problem.code, problem.retry  # type: ignore[misc]
-        with contextlib.suppress(msgspec.MsgspecError):
-            self.facts = msgspec.json.decode(body, type=dict)
-
-
-class BrokenOff(ServerUnreachable):
-    """The answer broke off in the middle; ask again."""
-
-    code = "answer-broken-off"
-
-
-class Body(io.BufferedReader):
-    """The body of an answer, to be read piece by piece. Raises BrokenOff when it ends before its end."""
-
-    def __init__(self, answer: Any, headers: Mapping[str, str]) -> None:
-        super().__init__(_Pieces(answer), 1 << 18)
-        self.headers = headers
-
-
-class _Pieces(io.RawIOBase):
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return int(self._answer.readinto(buffer))
-        except (OSError, http.client.HTTPException) as error:
-            raise BrokenOff(f"The answer broke off ({error or type(error).__name__}); ask again.") from None
 
 
 class Client:
@@ -108,6 +64,10 @@ class Client:
         self.url = url.rstrip("/")
         self.server = server or credentials.Server()
         self._token = token
+        self._holds: Callable[[], bool] = lambda: True  # Whether the token is still where it was found.
+        self._refused: str | None = None
+        self.lender: Lender | None = None  # Made when it is needed.
+        self.keeps = True  # Whether renewed tokens are kept in files, for the next command.
         self._connection: http.client.HTTPConnection | None = None
         self._answered = False  # Whether this server has ever answered us.
         self.patient = True  # Whether a server that is busy or away is waited for.
@@ -124,6 +84,15 @@ class Client:
         if _shared.get() is not self:
             self.close()
 
+    def beside(self) -> "Client":
+        """The same client with a connection of its own, for another thread or for a long answer."""
+        beside = type(self).__new__(type(self))
+        beside.__dict__.update(self.__dict__, _connection=None)
+        return beside
+
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._connection:
             self._connection.close()
@@ -135,7 +104,7 @@ class Client:
     def get(self, path: str, answer: None = None, query: Mapping[str, Any] | None = None) -> bytes: ...
     def get(self, path: str, answer: type[T] | None = None, query: Mapping[str, Any] | None = None) -> T | bytes:
         """The resource as `answer`, or its bytes."""
-        return _decoded(self.request("GET", path, query=query)[1], answer)
+        return decoded(self.request("GET", path, query=query)[1], answer)
 
     @overload
     def post(self, path: str, body: Any, answer: type[T], headers: Mapping[str, str] | None = None) -> T: ...
@@ -146,10 +115,10 @@ class Client:
     ) -> T | bytes:
         """Send a model (or raw bytes) and read the answer."""
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return _decoded(self.request("POST", path, data, headers=headers)[1], answer)
+        return decoded(self.request("POST", path, data, headers=headers)[1], answer)
 
     def put(self, path: str, body: bytes, answer: type[T]) -> T:
-        return _decoded(self.request("PUT", path, body)[1], answer)
+        return decoded(self.request("PUT", path, body)[1], answer)
 
     @contextlib.contextmanager
     def stream(self, path: str, query: Mapping[str, Any] | None = None, *, body: Any = None) -> Iterator[Body]:
@@ -162,9 +131,7 @@ class Client:
         meanwhile. Once the body has begun nothing is asked again: one that breaks off raises BrokenOff.
         """
         data = None if body is None else msgspec.json.encode(body)
-        beside = type(self).__new__(type(self))
-        beside.__dict__.update(self.__dict__, _connection=None)
-        with contextlib.closing(beside):
+        with self.beside() as beside:
             method = "GET" if data is None else "POST"
             headers, answer = beside._asked(method, path, data, query=query, exchange=beside._begin)
             with Body(answer, headers) as opened:
@@ -217,49 +184,112 @@ class Client:
             self._answered = True
             if status < 400:
                 return answer_headers, data
-            error = _error(status, data)
-            if status == 401 and signed and not renewed and self.server.refresh_token:
-                renewed, self._token = True, None
-                self.renew()
+            error = error_of(status, data)
+            if status == 401 and signed and not renewed and self._replace_token():
+                renewed = True
             elif not error.retry or (delay_s := next(busy, None)) is None:
                 raise error
             else:
                 time.sleep(delay_s)
 
     def token(self) -> str:
-        """A fresh access token: kept, discovered or renewed."""
-        if self._token and credentials.is_fresh(self._token, self.url):
+        """A fresh access token: kept, discovered, renewed, or in exchange for one that a hub has lent."""
+        if self._token and credentials.is_fresh(self._token, self.url) and self._holds():
             return self._token
-        found = credentials.read_token()
-        if found and (credentials.is_fresh(found, self.url) or os.environ.get("BEARER_TOKEN")):
-            self._token = found
+        found = None if self.lender and self.lender.is_given else credentials.read_token()
+        issuer = credentials.peek(found).iss if found else ""
+        is_set = bool(os.environ.get("BEARER_TOKEN"))
+        if (
+            found
+            and found != self._refused
+            and issuer == self.url
+            and (credentials.is_fresh(found, self.url) or is_set)
+        ):
+            self._token, self._holds = found, lambda: credentials.read_token() == found
         elif self.server.refresh_token:
             self.renew()
-        elif found and credentials.peek(found).iss == self.url:
-            raise NotSignedIn("Your access token has expired; run `spinor login`.")
         else:
-            raise NotSignedIn(f"You are not signed in to {self.url}; run `spinor login`.")
+            self._token = self._borrowed(has_expired=issuer == self.url)
+            if issuer == self.url and self.keeps:
+                credentials.write_token(self._token)  # In place of one that was kept there, and has run out.
         assert self._token
         return self._token
 
+    def _borrowed(self, *, has_expired: bool) -> str:
+        from spinor import hub
+
+        if self.lender is None:
+            self.lender = hub.Lender(self.url, self.exchange)
+        ours, why = self.lender.exchanged(wait=self.patient)
+        self._holds = self.lender.holds
+        if ours:
+            return ours
+        remedy = hub.remedy(why)
+        if why:
+            raise NotSignedIn(f"You are not signed in to {self.url}: {why}; {remedy}.")
+        if has_expired:
+            raise NotSignedIn(f"Your access token has expired; {remedy}.")
+        raise NotSignedIn(f"You are not signed in to {self.url}; {remedy}.")
+
+    def borrow(self) -> None:
+        """Take a new token in exchange for one that a hub has lent; NotSignedIn when nothing is lent."""
+        self._token = self._borrowed(has_expired=False)
+
+    def take(self, answer: TokenAnswer) -> None:
+        """Use these tokens from now on, and keep them in memory only."""
+        self._token, self._holds = answer.access_token, lambda: True
+        self.server = msgspec.structs.replace(self.server, refresh_token=answer.refresh_token)
+        self.lender, self.keeps = None, False
+
+    def forget(self) -> None:
+        """Be nobody from now on, whatever token lies around."""
+        from spinor import hub
+
+        self._token, self.server = None, msgspec.structs.replace(self.server, refresh_token=None)
+        self.lender = hub.Lender(self.url, self.exchange, "")
+
+    def exchange(self, token: str) -> str:
+        """A token of ours in exchange for one of a provider that the service trusts (RFC 8693)."""
+        from spinor import hub
+
+        return self.token_request(hub.exchange_form(token, self.server)).access_token
+
+    def _replace_token(self) -> bool:
+        """After a refusal of the token that was sent: whether another may be had."""
+        self._refused, self._token = self._token, None
+        if self.server.refresh_token:
+            self.renew()
+            return True
+        try:
+            self._token = self._borrowed(has_expired=False)
+        except NotSignedIn:
+            return False  # The refusal itself says more.
+        return True
+
     def renew(self) -> None:
         """Turn the refresh token into a new access token; processes take turns: one rotation serves them all."""
+        if not self.keeps:
+            self.take(self._refreshed(self.server.refresh_token or ""))
+            return
         with credentials.changed_book() as book:
             kept = book.servers.setdefault(self.url, self.server)
             found = credentials.read_token()
             if self._token is None and kept.refresh_token != self.server.refresh_token and found:
                 self.server.refresh_token, self._token = kept.refresh_token, found
                 return
-            form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token or ""}
-            try:
-                answer = self.token_request(form)
-            except RemoteError as error:
-                if error.status != 400:
-                    raise
-                raise NotSignedIn(f"Your session at {self.url} has ended; run `spinor login`.") from None
+            answer = self._refreshed(kept.refresh_token or "")
             kept.refresh_token = self.server.refresh_token = answer.refresh_token
             credentials.write_token(answer.access_token)
             self._token = answer.access_token
+
+    def _refreshed(self, refresh_token: str) -> TokenAnswer:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        try:
+            return self.token_request(form)
+        except RemoteError as error:
+            if error.status != 400:
+                raise
+            raise NotSignedIn(f"Your session at {self.url} has ended; run `spinor login`.") from None
 
     def token_request(self, form: Mapping[str, str]) -> TokenAnswer:
         """Ask the token endpoint (RFC 6749)."""
@@ -270,7 +300,7 @@ class Client:
             headers={"content-type": "application/x-www-form-urlencoded"},
             signed=False,
         )
-        return _decoded(data, TokenAnswer)
+        return decoded(data, TokenAnswer)
 
     def pages(self, path: str, body: dict[str, Any], model: type[T], limit: int | None = None) -> Iterator[T]:
         """Every row of a search, page by page; at most `limit` rows."""
@@ -365,24 +395,3 @@ def one_connection() -> Iterator[Client]:
 class _Page(msgspec.Struct):
     rows: msgspec.Raw
     next: str | None = None
-
-
-def _error(status: int, data: bytes) -> RemoteError:
-    try:
-        problem = msgspec.json.decode(data, type=Problem)
-    except msgspec.MsgspecError:
-        problem = Problem(detail=f"The server answered {status}, and not in Spinor's way; is the address right?")
-    return RemoteError(status, problem, data)
-
-
-@overload
-def _decoded(data: bytes, answer: type[T]) -> T: ...
-@overload
-def _decoded(data: bytes, answer: type[T] | None) -> T | bytes: ...
-def _decoded(data: bytes, answer: type[T] | None) -> T | bytes:
-    if answer is None:
-        return data
-    try:
-        return msgspec.json.decode(data, type=answer)
-    except msgspec.MsgspecError as error:
-        raise UnexpectedAnswer(f"The server's answer is not understood ({error}); is it of another version?") from None

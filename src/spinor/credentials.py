@@ -2,6 +2,7 @@
 
 Access token: $BEARER_TOKEN, the file $BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_u<uid>, /tmp/bt_u<uid>. The server's
 address, its CA file and the refresh token are in $SPINOR_CONFIG_DIR/client.json (default ~/.config/spinor), mode 0600.
+Whoever runs a machine for many users, such as a notebook hub, names the server for all in /etc/spinor/client.json.
 """
 
 import base64
@@ -18,6 +19,8 @@ from pathlib import Path
 import msgspec
 
 from spinor.errors import SpinorError
+
+DEFAULTS_FILE = Path("/etc/spinor/client.json")
 
 
 class NoServer(SpinorError):
@@ -38,6 +41,9 @@ class Server(msgspec.Struct, kw_only=True, omit_defaults=True):
     ca_file: str | None = None
     refresh_token: str | None = None
     development_secret_file: str | None = None  # Readable by the person who ran `spinor up`.
+    vo: str = ""  # The role to ask for in exchange for a token that a hub has lent.
+    group: str = ""
+    lent_by: str = ""  # The issuer of what the hub lends; needed where its tokens are no JWTs.
 
 
 class Book(msgspec.Struct, kw_only=True):
@@ -56,13 +62,16 @@ def config_dir() -> Path:
 
 def read_book() -> Book:
     """client.json, or an empty book."""
-    path = config_dir() / "client.json"
+    return _read_book(config_dir() / "client.json", "remove it and run `spinor login` again")
+
+
+def _read_book(path: Path, remedy: str) -> Book:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Book)
     except FileNotFoundError:
         return Book()
     except msgspec.MsgspecError as error:
-        raise SpinorError(f"{path} is not understood ({error}); remove it and run `spinor login` again.") from None
+        raise SpinorError(f"{path} is not understood ({error}); {remedy}.") from None
 
 
 @contextmanager
@@ -90,12 +99,20 @@ def remember_server(
 
 
 def current_server() -> tuple[str, Server]:
-    """The address from $SPINOR_URL or client.json, and what is known about it; $SPINOR_CA_FILE names another CA."""
+    """The address from $SPINOR_URL, client.json or that for all users, and what is known about it."""
+    return known_server()
+
+
+def known_server(url: str = "") -> tuple[str, Server]:
+    """An address (the current server's if empty), and what is known about it; $SPINOR_CA_FILE names its CA."""
     book = read_book()
-    url = (os.environ.get("SPINOR_URL") or book.current or "").rstrip("/")
+    defaults = _read_book(DEFAULTS_FILE, "tell whoever runs this machine")
+    url = (url or os.environ.get("SPINOR_URL") or book.current or defaults.current or "").rstrip("/")
     if not url:
         raise NoServer()
-    known = book.servers.get(url, Server())
+    default = defaults.servers.get(url, Server())
+    known = book.servers.get(url, default)
+    known.ca_file, known.lent_by = known.ca_file or default.ca_file, known.lent_by or default.lent_by
     if ca_file := os.environ.get("SPINOR_CA_FILE"):
         known.ca_file = ca_file
     return url, known

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -212,18 +212,20 @@ def jupyterhub(
     scope: tuple[str, ...] = SCOPE,
     refresh_age_s: int = 1,
     environment: Mapping[str, str] | None = None,
+    roles: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[JupyterHub]:
     """A hub until the end of the block, with all servers of its users.
 
     A visit looks after the tokens when they were looked after refresh_age_s ago or earlier; it refreshes those that the
-    provider takes no longer. The environment is that of the users' servers, besides what `set_environment` adds.
+    provider takes no longer. The environment is that of the users' servers, besides what `set_environment` adds; roles
+    are as JupyterHub has them, besides those of the tests.
     """
     with workplace("jupyterhub") as place:
         api_token = secrets.token_urlsafe(32)
         hub = JupyterHub(place, provider, api_token)
         settings = _settings(authority, hub, place) | {
             "client_id": hub.client.client_id, "client_secret": hub.client.client_secret, "api_token": api_token,
-            "scope": list(scope), "refresh_age_s": refresh_age_s,
+            "scope": list(scope), "refresh_age_s": refresh_age_s, "roles": list(roles),
         }  # fmt: skip
         settings["environment"] |= environment or {}
         file = place / "settings.json"

@@ -66,9 +66,28 @@ def register_directory(
     return code if isinstance(code, int) else 0
 
 
+@click.command("dirac-notebook-proxy-init", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--voms", multiple=True, metavar="VO:/VO/Role=…", help="With attributes of this VO, and this role.")
+@click.option("--hours", default="12", show_default=True, help="How long it is good for.")
+def notebook_proxy_init(voms: tuple[str, ...], hours: str) -> int:
+    """Exchange the notebook's token for a limited proxy in $X509_USER_PROXY or /tmp/x509up_u<uid>.
+
+    It is `spinor notebook proxy-init`, which see.
+    """
+    from spinor.notebook.cli import proxy_init
+
+    words = [word for role in voms for word in ("--voms", role)]
+    code = proxy_init.main([*words, "--hours", hours], standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
 def run_console() -> NoReturn:
     _main(console)
 
 
 def run_register_directory() -> NoReturn:
     _main(register_directory)
+
+
+def run_notebook_proxy_init() -> NoReturn:
+    _main(notebook_proxy_init)

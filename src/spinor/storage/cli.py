@@ -11,8 +11,7 @@ import click
 from spinor.terminal import output_options
 
 if TYPE_CHECKING:
-    from spinor.client import Client
-    from spinor.storage.models import FileReplicas, Place
+    from spinor.storage.models import FileReplicas
 
 
 @click.command()
@@ -27,8 +26,8 @@ def put(locals_: tuple[str, ...], target: str, se: str | None, guid: str | None,
     Each file is registered with the checksums of the bytes that went, or leaves nothing behind.
     """
     from spinor.client import Client
-    from spinor.storage.models import Place
-    from spinor.terminal import Progress, read_words, show
+    from spinor.storage.putting import put_files
+    from spinor.terminal import Progress, printable, read_words, say, show
 
     files = [Path(word) for word in read_words(locals_)]
     for file in files:
@@ -40,48 +39,13 @@ def put(locals_: tuple[str, ...], target: str, se: str | None, guid: str | None,
         raise click.UsageError("--guid is one file's; put one file.")
     total = sum(file.stat().st_size for file in files)
     with Client.from_environment() as client:
-        body = {"se": se or _only_element(client), "lfns": lfns}
-        places = client.post("/api/files/places", body, list[Place])
         with Progress("put", total, "B") as progress:
-            done = [_put(client, file, place, guid, progress) for file, place in zip(files, places, strict=True)]
+            done = put_files(client, list(zip(files, lfns, strict=True)), se, guid=guid, progress=progress.add)
+    for registered in done:
+        if registered.outcome == "already":
+            say(f"{printable(registered.lfn)} is on that storage element already, with the same content")
     if as_json or quiet:
         show(done, [], id_field="lfn", as_json=as_json, quiet=quiet)
-
-
-def _only_element(client: Client) -> str:
-    from spinor.resources.models import PublicStorageElement
-
-    found = client.get("/api/storage-elements", list[PublicStorageElement])
-    names = [element.name for element in found if not element.read_only]
-    if len(names) != 1:
-        raise click.UsageError(f"Say which storage element with --se: {', '.join(names) or 'your VO has none yet'}.")
-    return names[0]
-
-
-def _put(client: Client, local: Path, place: Place, guid: str | None, progress: object) -> object:
-    """Copy, then register; what cannot be registered is deleted again."""
-    from spinor.catalog.models import Registered, RegisterOutcome
-    from spinor.client import RemoteError
-    from spinor.storage.transfer import discard, store
-    from spinor.terminal import Progress, printable, say
-
-    assert isinstance(progress, Progress)
-    sums = store(local, place.url, progress.add)
-    new = {
-        "lfn": place.lfn, "se": place.se, "pfn": place.pfn,
-        "size_bytes": sums.size_bytes, "adler32": sums.adler32, "sha256": sums.sha256,
-    } | ({"guid": guid} if guid is not None else {})  # fmt: skip
-    try:
-        (registered,) = client.post("/api/files/register", [new], list[Registered])
-    except RemoteError as error:
-        # Only a refusal is certain. When the server did not answer, the file may be registered: its bytes must stay.
-        if error.status < 500:
-            discard(place.url)
-        raise
-    if registered.outcome is RegisterOutcome.ALREADY:
-        discard(place.url)
-        say(f"{printable(place.lfn)} is on {place.se} already, with the same content")
-    return registered
 
 
 @click.command()

@@ -61,7 +61,8 @@ c.JupyterHub.load_roles = [
         "name": "tests",
         "scopes": ["admin:users", "admin:servers", "access:servers", "admin:auth_state", "tokens"],
         "services": ["tests"],
-    }
+    },
+    *SETTINGS["roles"],
 ]
 c.ConfigurableHTTPProxy.command = SETTINGS["proxy"]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{SETTINGS['proxy_port']}"

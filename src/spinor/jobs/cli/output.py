@@ -109,6 +109,7 @@ def output(ids: tuple[str, ...], target: Path | None, as_json: bool, quiet: bool
     import msgspec
 
     from spinor.client import Client
+    from spinor.jobs.cli.packing import unpack
     from spinor.terminal import printable, read_ids
 
     numbers = read_ids(ids)
@@ -117,7 +118,7 @@ def output(ids: tuple[str, ...], target: Path | None, as_json: bool, quiet: bool
             folder = target or Path(f"job-{job_id}")
             if target and len(numbers) > 1:
                 folder = target / str(job_id)
-            names = _unpack(client.get(f"/api/jobs/{job_id}/output"), folder)
+            names = unpack(client.get(f"/api/jobs/{job_id}/output"), folder)
             if as_json:
                 click.echo(msgspec.json.encode({"job_id": job_id, "directory": str(folder), "files": names}).decode())
             elif quiet:
@@ -125,21 +126,3 @@ def output(ids: tuple[str, ...], target: Path | None, as_json: bool, quiet: bool
             else:
                 for name in names:
                     click.echo(printable(str(folder / name)))
-
-
-def _unpack(archive: bytes, folder: Path) -> list[str]:
-    """The files of the archive, unpacked so that none of them lands outside of the folder or is anything but data."""
-    import io
-    import tarfile
-
-    from spinor.errors import SpinorError
-
-    if not hasattr(tarfile, "data_filter"):
-        raise SpinorError("This Python cannot unpack safely; take Python 3.11.4 or newer.")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            tar.extractall(folder, filter="data")
-            return [member.name for member in tar if member.isfile()]
-    except tarfile.TarError as error:
-        raise SpinorError(f"The output sandbox cannot be unpacked safely: {error}") from error

@@ -1,4 +1,4 @@
-"""Input sandboxes: local files packed so that equal contents give equal archives, and uploaded once."""
+"""Sandboxes: local files packed so that equal contents give equal archives, uploaded once, and unpacked safely."""
 
 import io
 import tarfile
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from spinor.errors import BadInput, BodyTooLarge
+from spinor.errors import BadInput, BodyTooLarge, SpinorError
 from spinor.jobs.cli.descriptions import NoSuchFile
 from spinor.jobs.models import JobSpec, SandboxRef
 
@@ -76,3 +76,16 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
             tar.addfile(info, file)
     else:
         tar.addfile(info)
+
+
+def unpack(archive: bytes, folder: Path) -> list[str]:
+    """The files of the archive, unpacked so that none of them lands outside of the folder or is anything but data."""
+    if not hasattr(tarfile, "data_filter"):
+        raise SpinorError("This Python cannot unpack safely; take Python 3.11.4 or newer.")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            tar.extractall(folder, filter="data")
+            return [member.name for member in tar if member.isfile()]
+    except tarfile.TarError as error:
+        raise SpinorError(f"The output sandbox cannot be unpacked safely: {error}") from error

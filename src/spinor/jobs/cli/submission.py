@@ -1,19 +1,48 @@
 """`spinor job submit`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from spinor.terminal import output_options, say
 
 if TYPE_CHECKING:
-    from spinor.jobs.models import JobSpec, SubmittedArray
+    from spinor.client import Client
+    from spinor.jobs.models import JobSpec, Submitted, SubmittedArray
 
+F = TypeVar("F", bound=Callable[..., Any])
 _SINGLE = {"name", "cores", "priority", "max_reschedules"}
 _SIZES = {"memory": "memory_bytes", "disk": "disk_bytes", "wall": "wall_s"}
 _LISTS = {"sites", "tags", "input_sandbox", "output_sandbox"}
+
+
+_DESCRIPTION_OPTIONS = (
+    click.option("--name", help="What lists call it."),
+    click.option("--cores", type=int, help="Cores of one job."),
+    click.option("--memory", metavar="SIZE", help="Memory of one job, such as 2GB."),
+    click.option("--disk", metavar="SIZE", help="Disk of one job."),
+    click.option("--wall", metavar="DURATION", help="The longest it may run, such as 90m."),
+    click.option("--site", "sites", multiple=True, help="Only at this site; may be given many times."),
+    click.option("--tag", "tags", multiple=True, help="Only where this tag is offered."),
+    click.option("--priority", type=int, help="0 to 9; 9 goes first."),
+    click.option("--max-reschedules", type=int, help="How often it starts again when its pilot is lost."),
+    click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of its environment."),
+    click.option("--input-sandbox", multiple=True, metavar="PATH", help="A local file or directory that goes with it."),
+    click.option("--input-data", multiple=True, metavar="LFN", help="A file that it reads; - reads LFNs from stdin."),
+    click.option("--output-sandbox", multiple=True, metavar="PATTERN", help="Files that come back with `job output`."),
+    click.option(
+        "--output-data", multiple=True, metavar="PATH=LFN@SE", help="A file that it leaves on a storage element."
+    ),
+)
+
+
+def description_options(command: F) -> F:
+    """The options that stand for fields of a job description; `changes` reads them."""
+    for option in reversed(_DESCRIPTION_OPTIONS):
+        command = option(command)
+    return command
 
 
 class WithCommand(click.Command):
@@ -29,20 +58,7 @@ class WithCommand(click.Command):
 
 @click.command(cls=WithCommand)
 @click.argument("files", nargs=-1, metavar="[FILE]... | -- COMMAND [ARGUMENT]...")
-@click.option("--name", help="What lists call it.")
-@click.option("--cores", type=int, help="Cores of one job.")
-@click.option("--memory", metavar="SIZE", help="Memory of one job, such as 2GB.")
-@click.option("--disk", metavar="SIZE", help="Disk of one job.")
-@click.option("--wall", metavar="DURATION", help="The longest it may run, such as 90m.")
-@click.option("--site", "sites", multiple=True, help="Only at this site; may be given many times.")
-@click.option("--tag", "tags", multiple=True, help="Only where this tag is offered.")
-@click.option("--priority", type=int, help="0 to 9; 9 goes first.")
-@click.option("--max-reschedules", type=int, help="How often it starts again when its pilot is lost.")
-@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of its environment.")
-@click.option("--input-sandbox", multiple=True, metavar="PATH", help="A local file or directory that goes with it.")
-@click.option("--input-data", multiple=True, metavar="LFN", help="A file that it reads; - reads LFNs from stdin.")
-@click.option("--output-sandbox", multiple=True, metavar="PATTERN", help="Files that come back with `job output`.")
-@click.option("--output-data", multiple=True, metavar="PATH=LFN@SE", help="A file that it leaves on a storage element.")
+@description_options
 @output_options
 @click.pass_context
 def submit(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
@@ -50,49 +66,55 @@ def submit(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, quiet: 
 
     Options replace what the descriptions say. All jobs are accepted, or none.
     """
-    import uuid
-
     from spinor.client import Client
     from spinor.jobs.cli.descriptions import read_descriptions
-    from spinor.jobs.cli.packing import with_sandboxes
-    from spinor.jobs.models import SubmitJobs, Submitted
 
     payload: list[str] | None = ctx.meta.get("spinor.payload")
     if payload is not None and (files or not payload):
         raise click.UsageError("Give description files, or one command line after `--`.")
     if payload is None and not files:
         raise click.UsageError("Give a description file, - for stdin, or a command line after `--`.")
-    changes = _changes(options)
+    wanted = changes(options)
     if payload is not None:
-        described = read_descriptions([({"executable": payload[0], "arguments": payload[1:]}, "", Path())], changes)
+        described = read_descriptions([({"executable": payload[0], "arguments": payload[1:]}, "", Path())], wanted)
     else:
         from spinor.jobs.cli.descriptions import documents
 
-        described = read_descriptions(documents(files), changes)
+        described = read_descriptions(documents(files), wanted)
     with Client.from_environment() as client:
-        specs: list[JobSpec] = with_sandboxes(client, described)
-        # The client repeats a call that got no answer; the key makes the repeat harmless.
-        key = {"Idempotency-Key": uuid.uuid4().hex}
-        answer = client.post("/api/jobs", SubmitJobs(specs=specs), Submitted, key)
+        answer = send(client, described)
     _report(answer.arrays, as_json, quiet)
     for warning in answer.warnings:
         say(f"warning: {warning}")
 
 
-def _changes(options: dict[str, Any]) -> dict[str, Any]:
+def send(client: "Client", described: "Sequence[tuple[JobSpec, Path]]") -> "Submitted":
+    """Submit descriptions, with the local files that they name."""
+    import uuid
+
+    from spinor.jobs.cli.packing import with_sandboxes
+    from spinor.jobs.models import SubmitJobs, Submitted
+
+    specs: list[JobSpec] = with_sandboxes(client, described)
+    # The client repeats a call that got no answer; the key makes the repeat harmless.
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    return client.post("/api/jobs", SubmitJobs(specs=specs), Submitted, key)
+
+
+def changes(options: dict[str, Any]) -> dict[str, Any]:
     """The fields that the options set."""
     from spinor.terminal import read_words
 
-    changes: dict[str, Any] = {name: options[name] for name in _SINGLE if options[name] is not None}
-    changes |= {field: options[name] for name, field in _SIZES.items() if options[name] is not None}
-    changes |= {name: list(options[name]) for name in _LISTS if options[name]}
+    found: dict[str, Any] = {name: options[name] for name in _SINGLE if options[name] is not None}
+    found |= {field: options[name] for name, field in _SIZES.items() if options[name] is not None}
+    found |= {name: list(options[name]) for name in _LISTS if options[name]}
     if options["input_data"]:
-        changes["input_data"] = read_words(options["input_data"])
+        found["input_data"] = read_words(options["input_data"])
     if options["environment"]:
-        changes["environment"] = dict(_pair(word, "=", "--env", "NAME=VALUE") for word in options["environment"])
+        found["environment"] = dict(_pair(word, "=", "--env", "NAME=VALUE") for word in options["environment"])
     if options["output_data"]:
-        changes["output_data"] = [_output(word) for word in options["output_data"]]
-    return changes
+        found["output_data"] = [_output(word) for word in options["output_data"]]
+    return found
 
 
 def _output(word: str) -> dict[str, str]:
