@@ -34,6 +34,8 @@ Verb = Callable[..., Awaitable[Any]]
 _PATH_NAME = re.compile(r"{(\w+)}")
 _NAMES = frozenset({"tx", "reads", "caller", "body", "query", "db", "request", "state"})
 _KEY = re.compile(r"[\w-]{8,128}")
+# What a caller may see is for that caller, and some of it is a key: nobody on the way keeps it.
+_NOT_KEPT = {"cache-control": "no-store"}
 MAX_BODY_BYTES = 512 * 1024 * 1024
 
 
@@ -182,7 +184,7 @@ class Endpoint:
             if body is None:
                 body = self.encode(await route.verb(tx=tx, **given))
                 await repeats.keep_answer(tx, caller, key, route.path, body)
-        return Response(body, status_code=route.status, media_type="application/json")
+        return Response(body, route.status, _NOT_KEPT, media_type="application/json")
 
     def _body(self, raw: bytes) -> Any:
         if self.decode_body is None:
@@ -199,7 +201,7 @@ class Endpoint:
             return answer
         if answer is None:
             return Response(status_code=204)
-        return Response(self.encode(answer), status_code=self.route.status, media_type="application/json")
+        return Response(self.encode(answer), self.route.status, _NOT_KEPT, media_type="application/json")
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:

@@ -139,7 +139,6 @@ def list_issued(whose: str, where: str, limit: int, as_json: bool, quiet: bool) 
         "user",
         "vo",
         "client_id",
-        "scopes",
         "audience",
         "expires_at",
         "address",
