@@ -148,10 +148,11 @@ def _database_url() -> str:
 
 
 def _in_use(files: list[KeyFile], now: float) -> set[str]:
-    """The key that signs, and the one that seals."""
+    """The keys that sign access tokens and ID tokens, and the one that seals."""
     from spinor.identity.keys import newest
 
-    return {each.kid for each in (newest(files, kind, now) for kind in ("signs", "seals")) if each is not None}
+    found = (newest(files, kind, now) for kind in ("signs", "signs ID tokens", "seals"))
+    return {each.kid for each in found if each is not None}
 
 
 def _state(key: KeyFile, in_use: set[str], now: float) -> str:

@@ -29,11 +29,12 @@ async def person_at(tx: Tx, request: Request) -> Person | None:
     return await store.find_browser_session(tx, _hash(cookie)) if cookie else None
 
 
-async def remember(tx: Tx, response: Response, proven: Proven) -> None:
-    """Let the browser that gets this response be this user's for 12 hours, by a new cookie each time."""
+async def remember(tx: Tx, response: Response, proven: Proven, lifetime_s: int = BROWSER_SESSION_S) -> None:
+    """Let the browser that gets this response be this user's for 12 hours at most, by a new cookie each time."""
+    lifetime_s = min(lifetime_s, BROWSER_SESSION_S)
     cookie = secrets.token_urlsafe(32)
-    await store.insert_browser_session(tx, _hash(cookie), proven.user, proven.signed_in_by, BROWSER_SESSION_S)
-    response.set_cookie(COOKIE, cookie, max_age=BROWSER_SESSION_S, path="/", secure=True, httponly=True, samesite="lax")
+    await store.insert_browser_session(tx, _hash(cookie), proven.user, proven.signed_in_by, lifetime_s)
+    response.set_cookie(COOKIE, cookie, max_age=lifetime_s, path="/", secure=True, httponly=True, samesite="lax")
 
 
 async def forget(tx: Tx, request: Request, response: Response) -> None:

@@ -133,7 +133,7 @@ def add_key(directory: Path, algorithm: str, *, now: float, at_once: bool = Fals
 
 
 def retire_key(directory: Path, kid: str, *, now: float) -> KeyFile:
-    """Let a signing key sign no more. KeyNeeded while no other key of the directory is ready to sign."""
+    """Let a signing key sign no more. KeyNeeded while no other one of its kind is ready to sign."""
     files = read_key_files(directory)
     found = find_key(files, kid)
     kid = found.kid
@@ -141,9 +141,11 @@ def retire_key(directory: Path, kid: str, *, now: float) -> KeyFile:
         raise KeyNeeded(f"The key {kid} does not sign; sealing keys go by `spinor keys reseal --remove`.")
     if found.retired_at is not None:
         raise KeyNeeded(f"The key {kid} is retired already; its file goes when what it signed has run out.")
-    others = [each for each in files if each.kid != kid and each.algorithm in SIGNING_ALGORITHMS]
+    # Access tokens are signed with one algorithm and ID tokens with another, so that each needs a successor.
+    others = [each for each in files if each.kid != kid and each.algorithm == found.algorithm]
     if not any(each.is_active(now) for each in others):
-        raise KeyNeeded(f"No other key signs yet; run `spinor keys add` and wait, or `spinor keys add --now`. ({kid})")
+        add = f"spinor keys add --algorithm {found.algorithm}"
+        raise KeyNeeded(f"No other {found.algorithm} key signs yet; run `{add}` and wait, or `{add} --now`.")
     content = {**found.key.as_dict(private=True), _SIGNS_FROM: int(found.signs_from), _RETIRED_AT: int(now)}
     write_private(found.path, msgspec.json.encode(content))
     return found._replace(retired_at=now)

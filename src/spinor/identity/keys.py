@@ -53,6 +53,7 @@ class _View(NamedTuple):
 
     by_kid: Mapping[str, SigningKey]
     signer: SigningKey
+    signers: Mapping[str, SigningKey]
     refresh_secret: bytes
     seal: Seal
 
@@ -92,6 +93,11 @@ class KeyRing:
     def signer(self) -> SigningKey:
         """The key that signs: the ES256 key that came last into use."""
         return self._fresh().signer
+
+    def signer_with(self, algorithm: str) -> SigningKey:
+        """The key that signs with this algorithm; the usual one when there is none for it."""
+        view = self._fresh()
+        return view.signers.get(algorithm, view.signer)
 
     @property
     def seal(self) -> Seal:
@@ -161,6 +167,11 @@ class KeyRing:
         return _View(
             by_kid=signing,
             signer=signing[signer.kid],
+            signers={
+                algorithm: signing[found.kid]
+                for algorithm in SIGNING_ALGORITHMS
+                if (found := _newest_of(files, algorithm, now)) is not None
+            },
             refresh_secret=shared[successor.kid].raw_value,
             seal=Seal({seal_name(shared[kid]): shared[kid].raw_value for kid in [*seals, sealer.kid]}),
         )
@@ -168,6 +179,7 @@ class KeyRing:
 
 _KINDS = {
     "signs": SIGNING_ALGORITHMS,  # The first that there is a key for.
+    "signs ID tokens": SIGNING_ALGORITHMS[::-1],
     "seals": (SEALING_ALGORITHM,),
     "succeeds": (SUCCESSOR_ALGORITHM,),
 }
@@ -175,12 +187,16 @@ _KINDS = {
 
 def newest(files: list[KeyFile], kind: str, now: float) -> KeyFile | None:
     """The key that signs (or seals …): the one that came last into use; if none is in use, one that could be."""
-    for is_usable in (KeyFile.is_active, lambda each, now: not each.is_over(now)):
-        for algorithm in _KINDS[kind]:
-            fitting = [each for each in files if each.algorithm == algorithm and is_usable(each, now)]
-            if fitting:
-                return max(fitting, key=lambda each: (each.signs_from, each.path.name))
-    return None
+    for algorithm in _KINDS[kind]:
+        found = _newest_of([each for each in files if each.is_active(now)], algorithm, now)
+        if found is not None:
+            return found
+    return next(filter(None, (_newest_of(files, algorithm, now) for algorithm in _KINDS[kind])), None)
+
+
+def _newest_of(files: list[KeyFile], algorithm: str, now: float) -> KeyFile | None:
+    fitting = [each for each in files if each.algorithm == algorithm and not each.is_over(now)]
+    return max(fitting, key=lambda each: (each.is_active(now), each.signs_from, each.path.name), default=None)
 
 
 def seal_name(key: OctKey) -> bytes:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from psycopg import sql
 
 from spinor.db import Tx, execute, fetch_rows, fetch_value
+from spinor.identity.delegation import rules as delegation
+from spinor.identity.federation.service.people import sealed_about as sealed_refresh_token
 from spinor.identity.sealing import Seal
 
 _BATCH = 500
@@ -30,7 +32,11 @@ class SealedColumn(NamedTuple):
         }
 
 
-SEALED: Sequence[SealedColumn] = ()
+SEALED: Sequence[SealedColumn] = (
+    SealedColumn(("identity", "provider_account"), "refresh_sealed", ("issuer", "subject"), sealed_refresh_token),
+    SealedColumn(("identity", "proxy"), "sealed_key", ("key_id", "user_id"), delegation.sealed_about),
+    SealedColumn(("identity", "proxy_request"), "sealed_key", ("key_id", "user_id"), delegation.sealed_about),
+)
 
 
 async def reseal(tx: Tx, seal: Seal, what: SealedColumn) -> int:

@@ -18,6 +18,7 @@ from spinor.http import State
 from spinor.identity import service as identity
 from spinor.identity.delegation.certificates import Certificates
 from spinor.identity.keys import KeyRing
+from spinor.identity.oauth.authentication import Guesses
 from spinor.identity.routes import routes
 from spinor.identity.tokens import Verifier
 from spinor.settings import Settings
@@ -33,6 +34,7 @@ CA = "/DC=test/CN=Test Issuing CA"
 ADA, ALAN = "/DC=test/DC=grid/CN=Ada Lovelace", "/DC=test/DC=grid/CN=Alan Turing"
 TOKEN = "/api/auth/token"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+FORM = {"grant_type": GRANT, "client_id": "spinor-cli"}
 DOCUMENT = """
 vos:
   astro:
@@ -83,7 +85,7 @@ class Desk:
 
     async def sign_in(self, credential: Credential, *, audience: str = ISSUER, **form: str) -> httpx.Response:
         assertion = make_assertion(credential, audience=audience, now=datetime.now(UTC))
-        return await self.http.post(TOKEN, data={"grant_type": GRANT, "assertion": assertion, **form})
+        return await self.http.post(TOKEN, data={**FORM, "assertion": assertion, **form})
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         async with self.world.db.transaction() as tx:
@@ -101,7 +103,7 @@ async def open_desk(
     keys = KeyRing.create(folder / "keys")
     verifier = Verifier(keys, ISSUER, world.db)
     service, parts = Service(), Certificates(settings)
-    service.open(routes.all, world.db, State(settings, keys, verifier, parts), verifier.caller_of)
+    service.open(routes.all, world.db, State(settings, keys, verifier, parts, Guesses()), verifier.caller_of)
     transport = httpx.ASGITransport(app=service)
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
         desk = Desk(world, keys, settings, parts, http)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -64,8 +64,9 @@ def watched(folder: Path) -> Iterator[list[int]]:
                 name, data = data[16 : 16 + length].rstrip(b"\0"), data[16 + length :]
                 if name == b"end":
                     return
-                for each in folder.iterdir():
-                    modes.append(stat.S_IMODE(each.lstat().st_mode))
+                for each in (path for path in folder.iterdir() if path.name != "end"):
+                    with suppress(FileNotFoundError):  # It has its name by now.
+                        modes.append(stat.S_IMODE(each.lstat().st_mode))
 
     thread = threading.Thread(target=watch)
     thread.start()

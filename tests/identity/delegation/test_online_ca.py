@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from spinor.chores import ChoreContext
 from spinor.errors import SpinorError
 from spinor.identity.delegation import service
 from spinor.identity.delegation.certificates import Certificates
+from spinor.identity.delegation.chores import CHORES
 from spinor.identity.delegation.online_ca import OnlineCA, proposed_name
 from spinor.x509.chain import verify_chain
 from spinor.x509.proxy import Credential, make_request, parse_chain, parse_credential
@@ -204,3 +207,19 @@ async def test_an_elliptic_key_does_as_well(desk: Desk, ada_full: str, tmp_path:
     certificate = parse_chain(given["pem"].encode())[0]
     Credential((certificate,), key)
     verify_chain([certificate], await install(desk, tmp_path / "site"), datetime.now(UTC))
+
+
+async def test_the_chores_do_their_work(desk: Desk, ada: str, alan: str) -> None:
+    context = ChoreContext(db=desk.world.db, settings=desk.settings, log=logging.getLogger("tests"))
+    for each in CHORES:
+        await each.run(context, {})
+    assert not desk.settings.online_ca_dir.exists()  # Nobody has needed it yet.
+    await new(desk, alan)
+    await desk.rows(
+        "INSERT INTO identity.suspension (user_id, reason, suspended_by)"
+        " SELECT user_id, 'x', 'x' FROM identity.user_account WHERE name = 'alan' RETURNING 1"
+    )
+    for each in CHORES:
+        await each.run(context, {})
+    crl = x509.load_der_x509_crl((await desk.http.get("/api/x509/crl")).content)
+    assert len(list(crl)) == 1

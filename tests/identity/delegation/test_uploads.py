@@ -6,12 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import OctKey
 
 from spinor.errors import SpinorError
 from spinor.identity.delegation.models import REQUESTS_AT_MOST, STORED_AT_MOST
+from spinor.identity.keys import KeyRing, write_private
+from spinor.identity.sealed_columns import reseal_all
 from spinor.identity.sealing import SealBroken
 from spinor.x509.proxy import issue_proxy, make_proxy, sign_request
 from spinor.x509.voms import make_attributes, with_attributes
@@ -54,6 +58,23 @@ async def test_the_key_is_sealed_for_its_row(desk: Desk, pki: Pki, ada: str) -> 
     for about in (f"identity.proxy {uuid4()} of user {user_id}", f"identity.proxy {key_id} of user {user_id + 1}"):
         with pytest.raises(SealBroken):
             desk.keys.seal.open(sealed, about)
+
+
+async def test_a_key_is_sealed_again_with_a_newer_one(desk: Desk, pki: Pki, ada: str) -> None:
+    proxy_id = await stored(desk, ada, pki.ada)
+    await begin(desk, ada)
+    newer = OctKey.generate_key(256, {"alg": "A256GCM", "use": "enc"}, auto_kid=True)
+    path = desk.settings.keys_dir / f"99991231T000000Z-a256gcm-{'0' * 8}.jwk"
+    write_private(path, msgspec.json.encode(newer.as_dict(private=True)))
+    renewed = KeyRing.load(desk.settings.keys_dir)
+    async with desk.world.db.transaction() as tx:
+        done = await reseal_all(tx, renewed.seal)
+    assert done["identity.proxy.sealed_key"] == done["identity.proxy_request.sealed_key"] == 1
+    ((sealed, key_id, user_id),) = await desk.rows("SELECT sealed_key, key_id, user_id FROM identity.proxy")
+    assert renewed.seal.open(sealed, f"identity.proxy {key_id} of user {user_id}")[:1] == b"\x30"
+    with pytest.raises(SealBroken):
+        desk.keys.seal.open(sealed, f"identity.proxy {key_id} of user {user_id}")
+    assert proxy_id
 
 
 async def test_a_renewal_takes_the_place_of_the_former(desk: Desk, pki: Pki, ada: str) -> None:

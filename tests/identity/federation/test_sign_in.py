@@ -34,7 +34,9 @@ async def test_a_member_of_a_group_comes_in_at_once(
         assert answer.headers["referrer-policy"] == "no-referrer"
         cookies = [header for name, header in answer.headers.multi_items() if name == "set-cookie"]
         session = next(cookie for cookie in cookies if cookie.startswith("__Host-spinor="))
-        assert all(word in session.lower() for word in ("secure", "httponly", "samesite=lax", "path=/"))
+        assert all(
+            word in session.lower() for word in ("secure", "httponly", "samesite=lax", "path=/", "max-age=3600;")
+        )
         assert await grace.user() == "grace"
     assert await spinor.memberships("grace") == {"astro_users": ["provider:one"]}
     ((user, email, origin, issuer, subject),) = await spinor.rows(

@@ -40,6 +40,17 @@ async def proven(spinor: Spinor, state: State, issuer: str, token: str) -> Prove
     return await service.proven_by_token(spinor.db, state, issuer, token)
 
 
+async def exchanged(spinor: Spinor, issuer: str, token: str) -> httpx.Response:
+    """What the token endpoint says to a notebook that has this token."""
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "client_id": "spinor-notebook",
+        "subject_token": token, "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "subject_issuer": issuer,
+    }  # fmt: skip
+    async with httpx.AsyncClient(base_url=spinor.url, verify=spinor.authority.context(), timeout=60) as http:
+        return await http.post("/api/auth/token", data=form)
+
+
 @pytest.mark.acceptance
 @pytest.mark.peer("oidc-provider")
 async def test_an_opaque_token_of_an_allowed_client_is_its_person(
@@ -56,6 +67,8 @@ async def test_an_opaque_token_of_an_allowed_client_is_its_person(
         user="grace", signed_in_by=f"exchange:{oidc_server.issuer}"
     )
     assert await spinor.memberships("grace") == {"astro_users": ["provider:one"]}
+    given = await exchanged(spinor, oidc_server.issuer, token)
+    assert (given.status_code, "refresh_token" in given.json()) == (200, False), given.text
     wrong = [
         oidc_server.sign_in(stranger, sub, scope)["access_token"],
         oidc_server.sign_in(notebook, sub, scope)["id_token"],
@@ -64,6 +77,8 @@ async def test_an_opaque_token_of_an_allowed_client_is_its_person(
     for each in wrong:
         with pytest.raises(service.ExchangeRefused):
             await proven(spinor, state, oidc_server.issuer, each)
+    refused = await exchanged(spinor, oidc_server.issuer, wrong[0])
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
     with pytest.raises(service.ExchangeRefused):
         await proven(spinor, state, "https://other.example.org", token)
     # Remembered for ten minutes at most; then the provider is asked again, and the membership ends that ended there.

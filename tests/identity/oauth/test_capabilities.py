@@ -148,6 +148,9 @@ async def test_without_rules_users_read(server: Server) -> None:
 def test_minting_for_the_server_itself(keys: KeyRing) -> None:
     minted = capabilities.mint(keys, URL, "astro", "robot", ["storage.create:/jobs/7"], STORAGE, 600)
     claims = claims_in(minted.token)
+    for scope in ("storage.read", "storage.read:/a/../b", "jobs:read", "storage.read:/a b"):
+        with pytest.raises(ValueError, match=r"has|is none"):
+            capabilities.mint(keys, URL, "astro", "robot", [scope], STORAGE)
     assert (claims["jti"], claims["exp"]) == (minted.jti, minted.expires_at.timestamp())
 
 

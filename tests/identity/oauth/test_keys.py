@@ -21,7 +21,7 @@ from spinor.identity.key_files import KeyNeeded, UnknownKey, add_key, read_key_f
 from spinor.identity.keys import LOOK_S, KeyRing
 from spinor.identity.models import ACCESS_TOKEN_LIFETIME_S
 from spinor.identity.oauth.capabilities import LONGEST_LIFETIME_S
-from spinor.identity.sealed_columns import SealedColumn, reseal_all, sealed_by
+from spinor.identity.sealed_columns import SEALED, SealedColumn, reseal_all, sealed_by
 from spinor.identity.sealing import SealBroken
 from spinor.pilots.service.life import TOKEN_LIFETIME_S as PILOT_LIFETIME_S
 from tests.identity.oauth.server import EXCHANGE, REVOKE, TOKEN, TOKENS, URL, Server
@@ -113,17 +113,21 @@ def test_a_token_of_a_key_that_came_this_second_holds(directory: Path, clock: Cl
     assert holds(other, token, clock)
 
 
-def test_the_last_key_cannot_be_retired(directory: Path, clock: Clock) -> None:
-    signing = [each for each in read_key_files(directory) if each.algorithm in ("ES256", "RS256")]
-    retire_key(directory, signing[0].kid, now=clock.now)
-    with pytest.raises(KeyNeeded, match="keys add"):
-        retire_key(directory, signing[1].kid, now=clock.now)
-    add_key(directory, "ES256", now=clock.now)
-    with pytest.raises(KeyNeeded, match="No other key signs yet"):
-        retire_key(directory, signing[1].kid, now=clock.now)
-    retire_key(directory, signing[1].kid, now=clock.now + key_files.SIGNS_AFTER_S)
-    with pytest.raises(KeyNeeded, match="already"):
-        retire_key(directory, signing[0].kid, now=clock.now)
+def test_the_last_key_of_its_kind_cannot_be_retired(directory: Path, clock: Clock) -> None:
+    """Access tokens are ES256, ID tokens RS256: neither has a key to spare at first."""
+    for algorithm in ("ES256", "RS256"):
+        (old,) = (each.kid for each in read_key_files(directory) if each.algorithm == algorithm)
+        with pytest.raises(KeyNeeded, match=f"keys add --algorithm {algorithm}"):
+            retire_key(directory, old, now=clock.now)
+        made = add_key(directory, algorithm, now=clock.now)
+        with pytest.raises(KeyNeeded, match=f"No other {algorithm} key signs yet"):
+            retire_key(directory, old, now=clock.now)
+        assert KeyRing.load(directory, clock=clock).signer_with(algorithm).kid == old
+        clock.now += key_files.SIGNS_AFTER_S
+        retire_key(directory, old, now=clock.now)
+        assert KeyRing.load(directory, clock=clock).signer_with(algorithm).kid == made.kid
+        with pytest.raises(KeyNeeded, match="already"):
+            retire_key(directory, old, now=clock.now)
     for kid in ("nobody", "", "../../etc/passwd"):
         with pytest.raises(UnknownKey):
             retire_key(directory, kid, now=clock.now)
@@ -217,6 +221,17 @@ async def test_what_an_older_key_sealed_is_sealed_again(world: World, directory:
             ring.seal.open(sealed, f"thing {number + 1} of ada")
 
 
+async def test_every_sealed_column_is_known(world: World) -> None:
+    async with world.db.transaction() as tx:
+        found = await fetch_rows(
+            tx,
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
+            "WHERE data_type = 'bytea' AND column_name LIKE '%seal%'",
+        )
+        assert await reseal_all(tx, KeyRing.create(world.storage_root / "keys").seal)
+    assert set(found) == {(*what.table, what.column) for what in SEALED}
+
+
 # -------------------------------------------------------------------------------------------------------- by command
 
 
@@ -234,8 +249,8 @@ def test_the_commands(directory: Path) -> None:
         return {each["kid"]: each for each in map(json.loads, lines)}
 
     before = listed()
-    assert {each["state"] for each in before.values()} == {"signs", "verifies", "seals", "in use"}
-    (signer,) = (kid for kid, each in before.items() if each["state"] == "signs")
+    assert {each["state"] for each in before.values()} == {"signs", "seals", "in use"}
+    signer = KeyRing.load(directory).signer.kid
     run(directory, "add")
     (added,) = listed().keys() - before.keys()
     assert "signs from" in listed()[added]["state"]

@@ -67,7 +67,7 @@ def bad_tokens(server: Server, good: str) -> dict[str, str]:
         "of another issuer": tokens.mint(keys, "https://other.example.org", {**said, "aud": URL}),
         "of the VO's issuer": tokens.mint(keys, f"{URL}/vo/astro", {**said, "aud": URL}),
         "for a storage": capabilities.mint(keys, URL, "astro", claims["sub"], ["storage.read:/"], STORAGE).token,
-        "for us, of a VO": capabilities.mint(keys, URL, "astro", claims["sub"], ["jobs:read"], URL).token,
+        "for us, of a VO": capabilities.mint(keys, URL, "astro", claims["sub"], ["storage.read:/"], URL).token,
         "an ID token": typed("JWT"),
         "a token without a type": typed(None),
         "a logout token": typed("logout+jwt"),

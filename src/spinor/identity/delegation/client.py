@@ -73,10 +73,10 @@ def assertion_login(
         raise
 
 
-def link_certificate(client: Client, proxy: Path | None) -> LinkedCertificate:
-    """Let whoever is signed in sign in with this certificate from now on."""
+def link_certificate(client: Client, own: Credential) -> LinkedCertificate:
+    """Let whoever is signed in sign in with this certificate, and proxies of it, from now on. No proxy will do here."""
     audience = f"{client.url}/api/x509/link"
-    assertion = make_assertion(find_credential(proxy), audience=audience, now=datetime.now(UTC))
+    assertion = make_assertion(own, audience=audience, now=datetime.now(UTC))
     return client.post("/api/x509/link", LinkCertificate(assertion=assertion), LinkedCertificate)
 
 

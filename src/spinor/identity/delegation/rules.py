@@ -1,6 +1,7 @@
 """Pure decisions: who gets a full proxy, which attributes a group may have, which groups attributes stand for."""
 
 from collections.abc import Collection, Iterable, Sequence
+from uuid import UUID
 
 from spinor.access import Scope
 from spinor.errors import BadInput, Denied
@@ -33,6 +34,11 @@ class NoAttributes(BadInput):
     """The operations data name no VOMS server for this VO."""
 
     code = "no-voms"
+
+
+def sealed_about(key_id: UUID, user_id: int) -> str:
+    """What a proxy's key is sealed for: in another row, or for another user, it does not open."""
+    return f"identity.proxy {key_id} of user {user_id}"
 
 
 def is_limited(properties: Collection[str], group: str, *, asked: bool, stored: bool) -> bool:

@@ -125,7 +125,8 @@ async def _signed_in(
             await newcomers.remember(tx, response, visitor)
         else:
             response = pages.redirect(rules.next_path(under_way.next))
-            await browser.remember(tx, response, proven)
+            # New programs are let in by the browser without asking the provider, so not for longer than that may be.
+            await browser.remember(tx, response, proven, provider.recheck_s)
             newcomers.forget(response)
     return response
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from joserfc import jws
 
-from spinor.identity.keys import KeyRing, SigningKey
+from spinor.identity.keys import KeyRing
 
 LIFETIME_S = 300
 ALGORITHM = "RS256"  # What every OpenID client must understand.
@@ -18,11 +18,6 @@ def make_id_token(
     """Sign an ID token for one client. Its type is another than an access token's, so that neither passes for both."""
     issued_at = int(time.time() if now is None else now)
     every = {"iss": issuer, "aud": client_id, "iat": issued_at, "exp": issued_at + LIFETIME_S}
-    key = _signer(keys)
+    key = keys.signer_with(ALGORITHM)
     header = {"alg": key.algorithm, "typ": "JWT", "kid": key.kid}
     return jws.serialize_compact(header, msgspec.json.encode({**claims, **every}), key.key, algorithms=[key.algorithm])
-
-
-def _signer(keys: KeyRing) -> SigningKey:
-    fitting = [key for key in keys.by_kid.values() if key.algorithm == ALGORITHM]
-    return fitting[-1] if fitting else keys.signer

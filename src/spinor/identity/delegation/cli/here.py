@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spinor.x509.trust import TrustStore
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+cert_option = click.option("--cert", type=FILE, help="Your certificate (PEM or PKCS#12); else ~/.globus/usercert.pem.")
+key_option = click.option("--key", type=FILE, help="Your key; else ~/.globus/userkey.pem.")
 out_option = click.option("--out", type=FILE, help="Where to write it, instead of the usual place.")
 hours_option = click.option("--hours", type=click.FloatRange(1 / 60, 24 * 366), default=12.0, show_default=True)
 voms_option = click.option(
@@ -28,8 +30,8 @@ voms_option = click.option(
 @hours_option
 @click.option("--limited", is_flag=True, help="Make one that reads and writes data, and starts nothing.")
 @voms_option
-@click.option("--cert", type=FILE, help="Your certificate (PEM or PKCS#12); else ~/.globus/usercert.pem.")
-@click.option("--key", type=FILE, help="Your key; else ~/.globus/userkey.pem.")
+@cert_option
+@key_option
 @click.option(
     "--vomses", type=click.Path(path_type=Path), help="The vomses file; else $X509_VOMSES, ~/.voms/vomses, /etc/vomses."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spinor.identity.delegation.cli.here import FILE, hours_option, out_option, voms_option
+from spinor.identity.delegation.cli.here import FILE, cert_option, hours_option, key_option, out_option, voms_option
 from spinor.terminal import output_options
 
 proxy_option = click.option("--proxy", type=FILE, help="Sign with the proxy in this file, not with your certificate.")
@@ -18,8 +18,8 @@ full_option = click.option("--full", is_flag=True, help="A full one, where your 
 @click.option("--limited", is_flag=True, help="Store a limited proxy: only limited ones can be had from it.")
 @click.option("--only-this-vo", is_flag=True, help="Let it be used in the VO that you act in, and in no other.")
 @proxy_option
-@click.option("--cert", type=FILE, help="Your certificate (PEM or PKCS#12); else ~/.globus/usercert.pem.")
-@click.option("--key", type=FILE, help="Your key; else ~/.globus/userkey.pem.")
+@cert_option
+@key_option
 def upload(
     days: float, limited: bool, only_this_vo: bool, proxy: Path | None, cert: Path | None, key: Path | None
 ) -> None:
@@ -137,13 +137,15 @@ def remove(proxy_ids: tuple[str, ...]) -> None:
 
 
 @click.command()
-@proxy_option
-def link(proxy: Path | None) -> None:
-    """Link your certificate to the account that you are signed in to; from then on it signs you in."""
+@cert_option
+@key_option
+def link(cert: Path | None, key: Path | None) -> None:
+    """Link your certificate to the account that you are signed in to; from then on it and its proxies sign you in."""
     from spinor import terminal
     from spinor.client import Client
     from spinor.identity.delegation import client as delegation
 
+    own = delegation.find_certificate(cert, key)
     with Client.from_environment() as client:
-        found = delegation.link_certificate(client, proxy)
+        found = delegation.link_certificate(client, own)
     terminal.say(f"{terminal.printable(found.subject)} is linked to {found.user}.")

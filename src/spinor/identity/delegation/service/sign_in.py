@@ -103,8 +103,9 @@ async def link_certificate(
         # Whoever sends it is signed in, so it is the body that is refused and not the caller.
         raise AssertionRejected(error.message, rule=error.code) from None
     chain = assertion.chain
-    if chain.is_limited:
-        raise rules.FullProxyDenied("A limited proxy links no certificate; use the certificate itself or a full proxy.")
+    if chain.proxy_depth:
+        # A stolen proxy would otherwise tie its owner, and their groups, to the thief's account beyond its own end.
+        raise AssertionRejected("A proxy links no certificate; sign with the certificate's own key.")
     async with db.transaction() as tx:
         await _spend(tx, assertion)
         if not await store.link_identity(tx, chain.issuer_dn, chain.subject_dn, caller.user_id):

@@ -12,7 +12,7 @@ from spinor.access import Caller
 from spinor.db import Tx
 from spinor.errors import BadInput, Conflict, Denied, NotFound, SpinorError
 from spinor.identity import store as identity_store
-from spinor.identity.delegation import store
+from spinor.identity.delegation import rules, store
 from spinor.identity.delegation.certificates import Call, Certificates
 from spinor.identity.delegation.models import (
     LEAST_LEFT_S,
@@ -78,7 +78,7 @@ async def request_proxy(call: Call, wanted: RequestProxy) -> ProxyRequest:
     csr = make_request(key).public_bytes(Encoding.PEM).decode()
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     user_id = call.caller.user_id
-    sealed = call.keys.seal.close(der, _about(key_id, user_id))
+    sealed = call.keys.seal.close(der, rules.sealed_about(key_id, user_id))
     async with call.db.transaction() as tx:
         expires_at = await store.insert_proxy_request(tx, key_id, user_id, sealed)
     if expires_at is None:
@@ -146,15 +146,10 @@ def opened(keys: KeyRing, proxy: SealedProxy) -> Credential:
 
 
 def _open_key(keys: KeyRing, sealed: bytes, key_id: UUID, user_id: int) -> PrivateKey:
-    der = keys.seal.open(sealed, _about(key_id, user_id))
+    der = keys.seal.open(sealed, rules.sealed_about(key_id, user_id))
     key = serialization.load_der_private_key(der, password=None)
     assert isinstance(key, PrivateKey)
     return key
-
-
-def _about(key_id: UUID, user_id: int) -> str:
-    """What a key is sealed for: in another row, or for another user, it does not open."""
-    return f"identity.proxy {key_id} of user {user_id}"
 
 
 def _verified(parts: Certificates, key: PrivateKey, signed: SignedChain) -> VerifiedChain:

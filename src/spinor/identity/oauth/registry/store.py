@@ -14,10 +14,10 @@ async def find_client(tx: Tx, client_id: str) -> RegisteredClient | None:
     return await fetch_one(tx, RegisteredClient, Q.find_client, {"client_id": client_id})
 
 
-async def sync_clients(tx: Tx, clients: Sequence[RegisteredClient]) -> None:
-    """Bring the clients in line with the operations data. The sessions of one that is gone end."""
+async def sync_clients(tx: Tx, clients: Sequence[RegisteredClient]) -> int:
+    """Bring the clients in line with the operations data; how many sessions ended with one that is gone."""
     await execute(tx, Q.merge_clients, {"clients": Jsonb(list(clients))})
-    await execute(tx, Q.retire_clients, {"client_ids": [client.client_id for client in clients]})
+    return await execute(tx, Q.retire_clients, {"client_ids": [client.client_id for client in clients]})
 
 
 async def sync_capabilities(tx: Tx, capabilities: Sequence[VOCapabilities]) -> None:
