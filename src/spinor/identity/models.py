@@ -59,25 +59,6 @@ class SessionKind(StrEnum):
     SERVICE = "service"
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sign-in as its owner sees it."""
-
-    session_id: UUID
-    kind: SessionKind
-    vo: str
-    user: str
-    group: str
-    client_id: str
-    signed_in_by: str
-    address: str
-    user_agent: str
-    opened_at: datetime
-    used_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None = None
-    ended_by: str | None = None
-
-
 class IssuedKind(StrEnum):
     """What the audit log knows."""
 

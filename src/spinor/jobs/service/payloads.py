@@ -33,7 +33,10 @@ async def caller_of_payload(tx: Tx, claims: Claims) -> Caller:
     found = await store.find_payload(tx, claims.vo, int(subject[1]), int(subject[2])) if subject else None
     if found is None:
         raise AttemptEnded
-    owner = await identity.caller_of_member(tx, found.vo_id, found.owner_id, found.group_id)
+    try:
+        owner = await identity.caller_of_member(tx, found.vo_id, found.owner_id, found.group_id)
+    except identity.UnknownMember:
+        raise AttemptEnded("The owner of this job is no longer a member of its group.") from None
     said = frozenset(claims.scope.split())
     return Caller(
         vo_id=owner.vo_id,
