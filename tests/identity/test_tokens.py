@@ -118,8 +118,8 @@ def test_a_missing_claim_is_named(keys: KeyRing) -> None:
     assert "'exp'" in refusal(keys, signed(keys, exp=None)).message
 
 
-@pytest.mark.parametrize("changes", [{"exp": NOW - 29}, {"iat": NOW + 29}, {"nbf": NOW + 29}])
-def test_clocks_may_differ_by_half_a_minute(keys: KeyRing, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"exp": NOW - 59}, {"iat": NOW + 59}, {"nbf": NOW + 59}])
+def test_clocks_may_differ_by_a_minute(keys: KeyRing, changes: dict[str, Any]) -> None:
     assert read_token(keys, ISSUER, signed(keys, **changes), NOW)
 
 
