@@ -16,14 +16,14 @@ def logout() -> None:
     from urllib.parse import urlencode
 
     from spinor import credentials, terminal
-    from spinor.client import Client
+    from spinor.client import CLIENT_ID, Client
     from spinor.errors import SpinorError
 
     url, server = credentials.current_server()
     token = credentials.read_token()
     if server.refresh_token:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        form = urlencode({"token": server.refresh_token}).encode()
+        form = urlencode({"client_id": CLIENT_ID, "token": server.refresh_token}).encode()
         try:
             with Client(url, server) as client:
                 client.request("POST", "/api/auth/revoke", form, headers=headers, signed=False)
