@@ -125,10 +125,15 @@ def info(file: Path | None, as_json: bool) -> None:
     from datetime import UTC, datetime
 
     from spinor import terminal
+    from spinor.errors import NotFound
     from spinor.identity.delegation.describing import described
     from spinor.x509.proxy import proxy_path, read_credential
 
     path = file or proxy_path()
+    if not path.exists():
+        raise NotFound(
+            f"There is no proxy at {path}; make one with `spinor proxy init`, or get one with `spinor proxy new`."
+        )
     found = described(read_credential(path), path, _certificates_dir(), datetime.now(UTC))
     terminal.show_one(found, as_json=as_json)
     if found.timeleft_s == 0:
