@@ -32,6 +32,7 @@ class Scope(StrEnum):
     PILOTS_READ = "pilots:read"  # See pilots of the VO and their logs.
     PILOTS_MANAGE = "pilots:manage"  # Cancel pilots of the VO.
     PAYLOAD_ACT = "payload:act"  # Be the payload of one job. In no property: only its pilot is given it.
+    PAYLOAD_PROXY = "payload:proxy"  # Get a limited proxy of its owner: a payload whose job asks for that.
     PILOT_ACT = "pilot:act"  # Be a pilot: match jobs, report on them. In no property: only enrolment gives it.
 
 

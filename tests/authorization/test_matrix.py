@@ -166,7 +166,7 @@ async def test_every_route_answers_every_caller_as_the_table_of_scopes_says(call
 
 def test_nobody_is_let_in_by_a_scope_that_no_property_gives() -> None:
     given = frozenset().union(*(scopes_of([name]) for name in _properties()))
-    assert {Scope.PILOT_ACT, Scope.PAYLOAD_ACT} == set(Scope) - given
+    assert {Scope.PILOT_ACT, Scope.PAYLOAD_ACT, Scope.PAYLOAD_PROXY} == set(Scope) - given
 
 
 def _properties() -> list[str]:

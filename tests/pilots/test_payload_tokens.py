@@ -6,11 +6,13 @@ import pytest
 
 from spinor import credentials
 from spinor.client import Client, RemoteError
+from spinor.configuration import service as configuration
 from spinor.identity import service as identity
 from spinor.identity.people import service as people
 from spinor.identity.people.models import Reinstate, Suspend
 from spinor.jobs.models import Demand, Job, JobSpec, JobStatus, TokenScope
 from spinor.pilots.chores import submit_pilots
+from tests.conftest import WORLD
 from tests.pilots.conftest import Site, until
 from tests.pilots.test_running import ENDED, pilots, script
 
@@ -143,3 +145,21 @@ async def test_a_pilot_that_has_ended_is_nobody(pilots: Site) -> None:
         with pytest.raises(RemoteError) as refused:
             await asyncio.to_thread(client.post, "/api/pilot/heartbeat", {"held": [], "wait_s": 0})
     assert (refused.value.status, refused.value.code) == (410, "pilot-ended")
+
+
+async def test_a_payload_gets_a_limited_proxy_when_its_job_asks_for_that(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    document = WORLD.format(root=site.world.storage_root.parent) + "\nonline_ca: {enabled: true}\n"
+    async with site.context.db.transaction() as tx:
+        await configuration.apply(tx, document, author="tests")
+    text = """
+status, answer = ask("/api/payload/proxy", {"limited": False, "lifetime_s": 3600})
+print(status, answer if status >= 400 else json.loads(answer)["is_limited"])
+print(ask("/api/proxies/new", {})[1])
+"""
+    wanted = speaking(text, token_scopes=[TokenScope.PAYLOAD_PROXY])
+    for spec, said in ((wanted, ["200 True", "denied"]), (speaking(text), ["403 denied", "denied"])):
+        (job_id,) = await site.submit(ada, spec)
+        await submit_pilots(site.context, {})
+        await site.until_job(ada, job_id, *ENDED)
+        assert (await site.log(job_id)).splitlines() == said

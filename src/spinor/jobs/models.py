@@ -51,6 +51,7 @@ class TokenScope(StrEnum):
     JOBS_SUBMIT = "jobs:submit"
     RESOURCES_READ = "resources:read"
     TOKENS_CREATE = "tokens:create"
+    PAYLOAD_PROXY = "payload:proxy"
 
 
 class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -77,6 +78,12 @@ async def delegate_proxy(
 async def new_proxy(db: Database, state: State, caller: Caller, request: Request, body: NewProxy) -> GivenProxy:
     """Get a proxy with its key in one step, from a stored one of yours or from the online CA."""
     return await service.new_proxy(_call(db, state, caller, request), body)
+
+
+@routes.post("/api/payload/proxy", scope=Scope.PAYLOAD_PROXY)
+async def new_payload_proxy(db: Database, state: State, caller: Caller, request: Request, body: NewProxy) -> GivenProxy:
+    """Get a limited proxy of the job's owner, for its payload."""
+    return await service.new_proxy(_call(db, state, caller, request), msgspec.structs.replace(body, limited=True))
 
 
 @routes.post("/api/x509/certificates", scope=Scope.PROXIES_USE)

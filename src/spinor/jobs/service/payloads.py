@@ -38,6 +38,7 @@ async def caller_of_payload(tx: Tx, claims: Claims) -> Caller:
     except identity.UnknownMember:
         raise AttemptEnded("The owner of this job is no longer a member of its group.") from None
     said = frozenset(claims.scope.split())
+    own = {Scope.PAYLOAD_ACT.value, *([Scope.PAYLOAD_PROXY.value] if owner.may(Scope.PROXIES_USE) else [])}
     return Caller(
         vo_id=owner.vo_id,
         vo=owner.vo,
@@ -45,7 +46,7 @@ async def caller_of_payload(tx: Tx, claims: Claims) -> Caller:
         user=owner.user,
         group_id=owner.group_id,
         group=owner.group,
-        scopes=(said & owner.scopes) | (said & {Scope.PAYLOAD_ACT.value}),
+        scopes=said & (owner.scopes | own),
         job_id=found.job_id,
         attempt=found.attempt,
     )

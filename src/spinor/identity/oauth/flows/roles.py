@@ -30,6 +30,7 @@ WORDS: dict[str, str] = {
     Scope.PILOTS_READ: "see pilots of the VO and their logs",
     Scope.PILOTS_MANAGE: "cancel pilots of the VO",
     Scope.PAYLOAD_ACT: "act as the payload of one job",
+    Scope.PAYLOAD_PROXY: "get a limited grid proxy for the payload of one job",
     Scope.PILOT_ACT: "act as a pilot",
 }
 
