@@ -235,6 +235,10 @@ DELETE FROM identity.membership m USING ended e
 WITH sessions AS (DELETE FROM identity.session WHERE expires_at < now() - interval '30 days' RETURNING 1),
      tokens AS (DELETE FROM identity.refresh_token t WHERE t.expires_at < now() - interval '1 day' RETURNING 1),
      browsers AS (DELETE FROM identity.browser_session WHERE expires_at < now() RETURNING 1),
-     spent AS (DELETE FROM identity.spent WHERE expires_at < now() - interval '1 hour' RETURNING 1)
+     spent AS (DELETE FROM identity.spent WHERE expires_at < now() - interval '1 hour' RETURNING 1),
+     -- The record is kept for thirteen months. It grows in the order of its key, so the oldest lines are looked at only.
+     oldest AS (SELECT issued_id, issued_at FROM identity.issued ORDER BY issued_id LIMIT 100000),
+     issued AS (DELETE FROM identity.issued WHERE issued_id IN (
+                    SELECT issued_id FROM oldest WHERE issued_at < now() - interval '400 days') RETURNING 1)
 SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM tokens) + (SELECT count(*) FROM browsers)
-       + (SELECT count(*) FROM spent);
+       + (SELECT count(*) FROM spent) + (SELECT count(*) FROM issued);

@@ -177,3 +177,17 @@ async def test_members_of_the_vo(council: Council) -> None:
     assert [row["user"] for row in rows] == ["ada", "alan", "cleo", "otto"]
     assert next(row["groups"] for row in rows if row["user"] == "ada") == "astro_admins astro_users"
     assert (await asked(council, council.ada, "/api/members/search")).status == 403
+
+
+async def test_the_record_is_kept_for_thirteen_months(council: Council) -> None:
+    for _ in range(3):
+        await sign_in(council, "alan")
+    async with council.service.world.db.transaction() as tx:
+        await tx.execute(b"UPDATE identity.issued SET issued_at = now() - interval '399 days'")
+        await tx.execute(
+            b"UPDATE identity.issued SET issued_at = now() - interval '401 days'"
+            b" WHERE issued_id = (SELECT min(issued_id) FROM identity.issued)"
+        )
+        assert await identity.delete_expired(tx) == 1
+        (left,) = await (await tx.execute(b"SELECT count(*) FROM identity.issued")).fetchone() or (0,)
+    assert left == 2
