@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from spinor.embedded.layout import Layout
 from spinor.embedded.postgres import Cluster
 from spinor.identity import service as identity
 from spinor.migrations import migrate
+
+# Who starts us in the background may have made us deaf to Ctrl-C, and the commands that we start would be deaf too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.peers", "tests.secrets", "tests.servers.fixtures"]
 
