@@ -1,5 +1,6 @@
 """The peers give figures of everything that is compared with them, and leave nothing behind."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,4 +68,4 @@ def test_a_server_that_does_not_start_says_why(work: Workplace) -> None:
 def test_every_peer_has_its_line_in_the_script() -> None:
     script = (peers.ROOT / "scripts" / "peers").read_text()
     for name in peers.PEERS:
-        assert f"\n    {name}) " in script
+        assert re.search(rf"^    ([\w -]+\| )?{name}( \|[\w -|]+)?\)", script, re.MULTILINE), name
