@@ -1,0 +1,178 @@
+"""What people ask of jobs, and what they are told."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from spinor.jobs.models.description import IdRange, JobSpec
+from spinor.jobs.models.states import JobStatus, LogStream
+from spinor.jobs.models.work import NonNegative
+
+
+class JobIds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their own ids and by their arrays'."""
+
+    job_ids: list[int] = []
+    array_ids: list[int] = []
+
+
+class ChosenJobs(JobIds, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by id, by array, by set and by a query (docs/reference/search.md): all that any of them names."""
+
+    job_groups: list[str] = []
+    where: str = ""
+
+
+class CommandJobs(ChosenJobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class PrioritiseJobs(CommandJobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    priority: Annotated[int, Meta(ge=0, le=9)]
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """Jobs that a command did not change, and why: one line for each reason."""
+
+    job_ids: list[IdRange]
+    code: str
+    detail: str
+
+    @property
+    def ids(self) -> list[int]:
+        return [job_id for ids in self.job_ids for job_id in range(ids.first, ids.last + 1)]
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a command did to each of many jobs."""
+
+    done: list[IdRange]
+    refused: list[Refused]
+
+    @property
+    def done_ids(self) -> list[int]:
+        return [job_id for ids in self.done for job_id in range(ids.first, ids.last + 1)]
+
+
+class WaitForJobs(JobIds, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait_s: Annotated[float, Meta(ge=0, le=60)] = 20.0
+    seen: dict[str, int] | None = None  # The counts of the answer before: this one comes as soon as they have changed.
+
+
+class Waited(Struct, frozen=True, kw_only=True):
+    counts: dict[str, int]  # Jobs by status.
+    total: int
+    ended: int
+    all_ended: bool
+
+
+class SummariseJobs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    where: str = ""
+    by: list[str] = msgspec.field(default_factory=lambda: ["status"])
+
+
+class JobPage(Struct, frozen=True, kw_only=True):
+    rows: list[dict[str, Any]]
+    next: str | None  # `after` of the next page; None on the last.
+
+
+class JobSummary(Struct, frozen=True, kw_only=True):
+    groups: list[dict[str, Any]]
+    total: int
+
+
+class OutputSandbox(Struct, frozen=True, kw_only=True):
+    sandbox_id: int
+    attempt: int
+    size_bytes: int
+    missing: list[str]
+
+
+class JobRow(Struct, frozen=True, kw_only=True):
+    """One line of a list."""
+
+    job_id: int
+    array_id: int
+    array_index: int
+    name: str
+    job_group: str
+    job_type: str
+    status: JobStatus
+    minor_status: str
+    application_status: str
+    owner: str
+    group: str
+    site: str | None
+    computing_element: str | None
+    priority: int
+    attempt: int
+    pilot_id: int | None
+    exit_code: int | None
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    cpu_s: float | None
+    wall_s: float | None
+    max_rss_bytes: int | None
+
+
+class Job(JobRow, frozen=True, kw_only=True):
+    """One job in full."""
+
+    array_size: int
+    vo: str
+    reschedules: int
+    description: JobSpec  # With this job's parameter values put in.
+    output_sandbox: OutputSandbox | None
+    output_files: list[str]  # LFNs.
+
+
+class HistoryEntry(Struct, frozen=True, kw_only=True):
+    at: datetime
+    attempt: int
+    status: JobStatus
+    minor_status: str
+    source: str
+    reason: str
+
+
+class LogPart(Struct, frozen=True, kw_only=True):
+    data: bytes
+    position: int  # Where the next part starts.
+    attempt: int
+    ended: bool  # Nothing will be added to this attempt's log.
+
+
+class LogQuery(Struct, frozen=True, kw_only=True):
+    stream: LogStream = LogStream.STDOUT
+    attempt: Annotated[int, Meta(ge=0)] | None = None  # None: the newest.
+    position: NonNegative = 0
+    wait_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+
+
+class Sandbox(Struct, frozen=True, kw_only=True):
+    sandbox_id: int
+    vo_id: int
+    owner_id: int
+    sha256: str
+    size_bytes: int
+
+
+class ElementVerdict(Struct, frozen=True, kw_only=True):
+    """Whether a computing element could run a job, and each constraint that excludes it."""
+
+    computing_element: str
+    site: str
+    excluded_by: list[str]
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    job_id: int
+    status: JobStatus
+    since: datetime
+    sentences: list[str]
+    facts: dict[str, Any]
+    elements: list[ElementVerdict] = []
