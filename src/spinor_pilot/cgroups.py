@@ -11,12 +11,21 @@ import os
 import secrets
 import signal
 import time
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 PERIOD_US = 100_000
 _UNLIMITED = 1 << 60
 _V1 = ("memory", "pids", "cpu", "cpuacct")
 _V2 = ("memory", "pids", "cpu")
+
+
+class Limits(NamedTuple):
+    """Of one payload."""
+
+    memory_bytes: int
+    disk_bytes: int
+    processes: int
+    cores: int
 
 
 class Controllers:
@@ -31,28 +40,29 @@ class Controllers:
     def versions(self) -> dict[str, int]:
         return {name: version for name, (version, _) in self.parents.items()}
 
-    def wanted(self, name: str, memory_bytes: int, processes: int, cores: int) -> list[dict[str, Any]]:
+    def wanted(self, name: str, limits: Limits) -> list[dict[str, Any]]:
         """The groups of one payload: directories with the values of their files, in the order in which to write."""
         mark = f"spinor-{name}-{secrets.token_hex(4)}"
         by_directory: dict[str, dict[str, str]] = {}
         for controller, (version, parent) in self.parents.items():
             files = by_directory.setdefault(os.path.join(parent, mark), {})
-            files.update(_limits(controller, version, memory_bytes, processes, cores))
+            files.update(_limits(controller, version, limits))
         return [{"directory": directory, "files": files} for directory, files in by_directory.items()]
 
 
-def _limits(controller: str, version: int, memory_bytes: int, processes: int, cores: int) -> dict[str, str]:
+def _limits(controller: str, version: int, limits: Limits) -> dict[str, str]:
+    quota_us = PERIOD_US * limits.cores
     if controller == "memory" and version == 1:
         # Memory and swap together may not be less than memory, so it comes second; without swap it is not there.
-        return {"memory.limit_in_bytes": str(memory_bytes), "memory.memsw.limit_in_bytes?": str(memory_bytes)}
+        return {"memory.limit_in_bytes": str(limits.memory_bytes), "memory.memsw.limit_in_bytes?": str(limits.memory_bytes)}
     if controller == "memory":
-        return {"memory.max": str(memory_bytes), "memory.swap.max?": "0", "memory.oom.group?": "1"}
+        return {"memory.max": str(limits.memory_bytes), "memory.swap.max?": "0", "memory.oom.group?": "1"}
     if controller == "pids":
-        return {"pids.max": str(processes)}
+        return {"pids.max": str(limits.processes)}
     if controller == "cpu" and version == 1:
-        return {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(PERIOD_US * cores)}
+        return {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}
     if controller == "cpu":
-        return {"cpu.max": f"{PERIOD_US * cores} {PERIOD_US}"}
+        return {"cpu.max": f"{quota_us} {PERIOD_US}"}
     return {}
 
 

@@ -14,6 +14,7 @@ import time
 from typing import NamedTuple, Optional
 
 from spinor_pilot import beneath, cgroups, system
+from spinor_pilot.cgroups import Limits
 from spinor_pilot.children import Child
 
 PROCESSES_PER_CORE = 512
@@ -21,15 +22,6 @@ OPEN_FILES = 65_536
 RESERVE_BYTES = 256 << 20  # With less than this left on the disk, the largest payload goes before the node fails.
 DISK_PERIOD_S = 2.0
 _PIDS_PER_NAMESPACE = (5, 14)  # Since this Linux, RLIMIT_NPROC counts per user namespace.
-
-
-class Limits(NamedTuple):
-    """Of one payload."""
-
-    memory_bytes: int
-    disk_bytes: int
-    processes: int
-    cores: int
 
 
 class Excess(NamedTuple):
