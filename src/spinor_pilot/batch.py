@@ -10,10 +10,11 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, Optional
+from typing import Callable, Mapping, NamedTuple, Optional, TypeVar
 
 _ASK_S = 15.0
 Ask = Callable[[list[str]], str]
+Number = TypeVar("Number", int, float)
 
 
 class Told(NamedTuple):
@@ -40,9 +41,12 @@ def told(environ: Mapping[str, str], ask: Ask = ask) -> Told:
     found = next((read(environ, ask) for name, read in _SYSTEMS.items() if name in environ), Told())
     features = _features(environ)
     return Told(
-        found.system or features.system, *(_least(*pair) for pair in zip(found[1:4], features[1:4])),
+        found.system or features.system,
+        _least(found.cores, features.cores),
+        _least(found.memory_bytes, features.memory_bytes),
+        _least(found.disk_bytes, features.disk_bytes),
         _least(found.ends_at, features.ends_at),
-    )  # fmt: skip
+    )
 
 
 def _slurm(environ: Mapping[str, str], ask: Ask) -> Told:
@@ -61,7 +65,9 @@ def _slurm(environ: Mapping[str, str], ask: Ask) -> Told:
 
 
 def _slurm_end(job: str, ask: Ask) -> Optional[float]:
-    shown = re.search(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", ask(["scontrol", "--oneliner", "show", "job", job]))
+    shown = re.search(
+        r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", ask(["scontrol", "--oneliner", "show", "job", job])
+    )
     if shown:
         return time.mktime(time.strptime(shown[1], "%Y-%m-%dT%H:%M:%S"))
     left = _clock(ask(["squeue", "--noheader", "--jobs", job, "--format", "%L"]).strip())
@@ -161,6 +167,6 @@ def _clock(text: Optional[str]) -> Optional[int]:
     return days * 86_400 + hours * 3600 + minutes * 60 + seconds
 
 
-def _least(*values: Optional[float]) -> Optional[float]:
+def _least(*values: Optional[Number]) -> Optional[Number]:
     known = [value for value in values if value is not None]
     return min(known) if known else None

@@ -56,7 +56,7 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
             os.dup2(stream, number)
         stage = "start"
         os.chdir(asked["cwd"])
-        os.execvpe(asked["argv"][0], asked["argv"], asked["env"])
+        os.execvpe(asked["argv"][0], asked["argv"], asked["env"])  # noqa: S606 - a payload is a program
     except BaseException as error:
         errno = getattr(error, "errno", None)
         told = [errno, error.strerror, _name(error)] if isinstance(error, OSError) and errno else [22, str(error), None]
@@ -92,7 +92,7 @@ def _confine(asked: dict[str, Any], doors: list[int]) -> None:
         _write("/proc/self/oom_score_adj", "1000")
     if asked["cpus"]:
         os.sched_setaffinity(0, asked["cpus"])
-    for name, (soft, hard) in asked["limits"].items():
+    for name, (soft, hard) in (asked["limits"] or {}).items():
         _limit(getattr(resource, name), soft, hard)
     if asked["uid"] is not None:
         os.setgroups([])

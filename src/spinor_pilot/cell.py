@@ -1,7 +1,7 @@
 """A root directory of a payload's own, where it sees the node's programs but neither the pilot nor its neighbours.
 
-What is built here lives in a mount namespace and ends with it. Inside, `/job` is the job's directory, `/tmp` is its own,
-and `/spinor` holds what the pilot gives to it: its token, the list of its inputs. The rest is read-only.
+What is built here lives in a mount namespace and ends with it. Inside, `/job` is the job's directory, `/tmp` is the
+payload's own, and `/spinor` holds what the pilot gives to it: its token, the list of its inputs. The rest is read-only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from spinor_pilot import kernel
 
 JOB, PAPERS = "/job", "/spinor"
+OWN_TMP = ("/tmp", "/var/tmp")  # noqa: S108 - these are mounted anew
 _OWN = {"proc", "dev", "tmp", "run", "job", "spinor", "lost+found"}  # Never taken over from outside.
 # What name resolution needs of /run; sockets of other services stay outside.
 _RUN = ("/run/systemd/resolve", "/run/nscd", "/run/resolvconf", "/run/NetworkManager")
@@ -39,9 +40,9 @@ def build(plan: dict[str, Any]) -> None:
     kernel.bind(plan["papers"], root + PAPERS)
     kernel.lock_down(root)
     kernel.bind(plan["work"], root + JOB)
-    kernel.bind(plan["tmp"], f"{root}/tmp")
-    if os.path.isdir(f"{root}/var/tmp") and not os.path.islink(f"{root}/var"):
-        kernel.bind(plan["tmp"], f"{root}/var/tmp")
+    for path in OWN_TMP:
+        if os.path.isdir(root + path) and not os.path.islink(root + os.path.dirname(path)):
+            kernel.bind(plan["tmp"], root + path)
     _make_devices(root, plan)
     kernel.mount("proc", f"{root}/proc", "proc", kernel.NO_SUID | kernel.NO_DEV | kernel.NO_EXEC)
     kernel.enter_root(root)

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 PERIOD_US = 100_000
@@ -40,21 +41,24 @@ class Controllers:
     def versions(self) -> dict[str, int]:
         return {name: version for name, (version, _) in self.parents.items()}
 
-    def wanted(self, name: str, limits: Limits) -> list[dict[str, Any]]:
+    def wanted(self, name: str, limits: Limits) -> tuple[dict[str, Any], ...]:
         """The groups of one payload: directories with the values of their files, in the order in which to write."""
         mark = f"spinor-{name}-{secrets.token_hex(4)}"
         by_directory: dict[str, dict[str, str]] = {}
         for controller, (version, parent) in self.parents.items():
             files = by_directory.setdefault(os.path.join(parent, mark), {})
             files.update(_limits(controller, version, limits))
-        return [{"directory": directory, "files": files} for directory, files in by_directory.items()]
+        return tuple({"directory": directory, "files": files} for directory, files in by_directory.items())
 
 
 def _limits(controller: str, version: int, limits: Limits) -> dict[str, str]:
     quota_us = PERIOD_US * limits.cores
     if controller == "memory" and version == 1:
         # Memory and swap together may not be less than memory, so it comes second; without swap it is not there.
-        return {"memory.limit_in_bytes": str(limits.memory_bytes), "memory.memsw.limit_in_bytes?": str(limits.memory_bytes)}
+        return {
+            "memory.limit_in_bytes": str(limits.memory_bytes),
+            "memory.memsw.limit_in_bytes?": str(limits.memory_bytes),
+        }
     if controller == "memory":
         return {"memory.max": str(limits.memory_bytes), "memory.swap.max?": "0", "memory.oom.group?": "1"}
     if controller == "pids":
@@ -104,7 +108,7 @@ def _own_paths(root: str) -> dict[str, str]:
     with contextlib.suppress(OSError), open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8") as lines:
         for line in lines:
             _, names, path = line.rstrip("\n").split(":", 2)
-            own.update({name: path for name in names.split(",")})
+            own.update(dict.fromkeys(names.split(","), path))
     return own
 
 
@@ -144,7 +148,7 @@ def _delegated(mount: str, own: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------- for one payload's groups
 
 
-def make(groups: list[dict[str, Any]]) -> list[int]:
+def make(groups: Sequence[dict[str, Any]]) -> list[int]:
     """Make them; one open file for each, into which a process writes "0" to join."""
     doors: list[int] = []
     try:
@@ -167,7 +171,7 @@ def make(groups: list[dict[str, Any]]) -> list[int]:
     return doors
 
 
-def usage(groups: list[dict[str, Any]]) -> dict[str, float]:
+def usage(groups: Iterable[dict[str, Any]]) -> dict[str, float]:
     """What they counted: cpu_s, rss_bytes (without what the kernel would drop), peak_bytes, oom_kills, where known."""
     counted: dict[str, float] = {}
     for group in groups:
@@ -198,11 +202,11 @@ def _memory(directory: str, current: str, peak: str, events: str, prefix: str) -
     return counted
 
 
-def members(groups: list[dict[str, Any]]) -> set[int]:
+def members(groups: Iterable[dict[str, Any]]) -> set[int]:
     return {int(pid) for group in groups for pid in _read(os.path.join(group["directory"], "cgroup.procs")).split()}
 
 
-def remove(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def remove(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Kill who is left in them and remove them; those that would not go yet."""
     left = []
     for group in groups:

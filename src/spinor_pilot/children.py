@@ -47,9 +47,9 @@ class Start(NamedTuple):
     mark: str  # NAME=value in its environment, by which processes that left its session are found.
     cell: Optional[dict[str, Any]] = None  # Of `isolation.Cells.plan`; None: no namespaces.
     uid: Optional[int] = None  # An account of its own; None: the pilot's.
-    limits: dict[str, tuple[int, int]] = {}  # RLIMIT_… -> soft and hard.
-    cpus: list[int] = []
-    cgroups: list[dict[str, Any]] = []  # Of `cgroups.Controllers.wanted`.
+    limits: Optional[dict[str, tuple[int, int]]] = None  # RLIMIT_… -> soft and hard.
+    cpus: tuple[int, ...] = ()
+    cgroups: tuple[dict[str, Any], ...] = ()  # Of `cgroups.Controllers.wanted`.
 
 
 class Guardian:

@@ -71,7 +71,7 @@ def runtime_for(image: str, runtimes: list[str]) -> str:
 
 def directory_of(image: str) -> str:
     """The path of an image that is a file or directory; empty for one of a registry."""
-    path = image[7:] if image.startswith("file://") else image
+    path = image.removeprefix("file://")
     return path if path.startswith("/") else ""
 
 

@@ -98,7 +98,8 @@ class Watch:
         if "rss_bytes" in counted:
             self.rss_bytes = int(counted["rss_bytes"])
             self.peak_bytes = max(self.peak_bytes, self.rss_bytes)
-            return memory_excess(self.peak_bytes, limit) if counted.get("oom_kills") else None
+            needed = int(counted.get("peak_bytes", self.peak_bytes))
+            return memory_excess(needed, limit) if counted.get("oom_kills") else None
         self.rss_bytes = sum(member.rss_bytes for member in members)
         if self.rss_bytes > limit:  # Memory that processes share was counted for each; look closer before a kill.
             self.rss_bytes = sum(system.pss_of(member.pid, member.rss_bytes) for member in members)

@@ -137,7 +137,7 @@ def deliver(
     told_of = []
     for name in names:
         refusals: list[str] = []
-        kept = []
+        kept: list[dict[str, Any]] = []
         # All the places; and only when none of them takes the file, the first other one that does.
         for place in (*output["places"], *output["failover"]):
             if kept and place in output["failover"]:

@@ -28,7 +28,9 @@ _log = logging.getLogger("pilot")
 class Pilot:
     """Works until there is nothing to do, it is told to stop, or its slot ends. `work` returns the exit code."""
 
-    def __init__(self, server: Server, workshop: Workshop, slot: Slot, heartbeat_s: float, wanted: dict[str, Any]) -> None:
+    def __init__(
+        self, server: Server, workshop: Workshop, slot: Slot, heartbeat_s: float, wanted: dict[str, Any]
+    ) -> None:
         self.server = server
         self.workshop = workshop
         self.slot = slot

@@ -211,10 +211,8 @@ class Server:
         if connection is None:
             host, port = self._parts.hostname or "", self._parts.port
             if self._tls is not None:
-                fresh = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
-            else:
-                fresh = http.client.HTTPConnection(host, port, timeout=timeout_s)
-            return fresh, False
+                return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls), False
+            return http.client.HTTPConnection(host, port, timeout=timeout_s), False
         connection.timeout = timeout_s
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s)

@@ -80,7 +80,7 @@ class Slot:
             self._free_gpus = [gpu for gpu in self._free_gpus if gpu not in given]
             cpus, self._free_cpus = self._free_cpus[: wanted.cores], self._free_cpus[wanted.cores :]
             # Fewer than it has cores happen when the end of another was not heard of yet: then it is bound to none.
-            bound = cpus if len(cpus) == wanted.cores else []
+            bound = tuple(cpus) if len(cpus) == wanted.cores else ()
             self._free_cpus += [] if bound else cpus
             share = Share(wanted, bound, given)
             self._shares.append(share)
@@ -95,5 +95,3 @@ class Slot:
                     self._free_gpus += share.gpus
                     self._free_cpus += share.cpus
                     return
-
-

@@ -27,7 +27,7 @@ class Share(NamedTuple):
     """What one payload has of the slot."""
 
     limits: Limits
-    cpus: list[int]  # To which it is bound; empty: to none.
+    cpus: tuple[int, ...]  # To which it is bound; empty: to none.
     gpus: list[Gpu]
 
     @property
@@ -88,9 +88,7 @@ class Workshop:
             report["error_class"] = "site"
         return text
 
-    def _environment(
-        self, assignment: dict[str, Any], share: Share, inside: Inside, server: Server
-    ) -> dict[str, str]:
+    def _environment(self, assignment: dict[str, Any], share: Share, inside: Inside, server: Server) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith((*_HIDDEN, *_BATCH))}
         for name in ("LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "XDG_RUNTIME_DIR", "X509_USER_PROXY"):
             kept.pop(name, None)
