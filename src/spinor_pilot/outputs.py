@@ -187,12 +187,13 @@ def _upload(place: dict[str, Any], top: str, name: str, check: Check) -> dict[st
     plain = os.path.relpath(os.path.realpath(os.path.join(top, name)), os.path.realpath(top))
     target = source_of(place["url"])
     hidden = target.with_name(f".{uuid.uuid4().hex}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with beneath.open_file(top, plain) as file, open(hidden, "xb") as out:
-            facts = _copy(file, out, check)
-            out.flush()
-            os.fsync(out.fileno())
+        with beneath.open_file(top, plain) as file:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(hidden, "xb") as out:
+                facts = _copy(file, out, check)
+                out.flush()
+                os.fsync(out.fileno())
         os.rename(hidden, target)
         _sync_directory(target.parent)
     except BaseException:

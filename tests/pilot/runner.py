@@ -28,7 +28,7 @@ def main() -> None:
     # What stands for the pilot's secrets: a file beside the payloads' directories, and a word in its memory.
     (base / "launch.json").write_text("the pilot's secret")
     (base / "pilot.log").touch()
-    os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"  # noqa: S105
+    os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"
     chosen = isolation.chosen(guardian, base, site)
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
     workshop = Workshop(base, guardian, chosen, controllers, containers.found(chosen) if asked.get("images") else [])
@@ -49,7 +49,7 @@ def main() -> None:
             "level": chosen.level, "own_account": chosen.own_account, "why": chosen.why,
             "cgroups": controllers.versions(), "runtimes": workshop.runtimes, "reports": server.reports,
             "logs": {name: bytes(text).decode(errors="replace") for name, text in server.logs.items()},
-            "lost": [payload.lost_because for payload in payloads], "left": sorted(os.listdir(base)),
+            "sandboxes": [sandbox.hex() for sandbox in server.sandboxes], "lost": [payload.lost_because for payload in payloads], "left": sorted(path.name for path in base.iterdir()),
         })
     )  # fmt: skip
 
