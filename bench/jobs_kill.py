@@ -87,7 +87,7 @@ def _death(wire: Any) -> float:
 
 def _attempt_over(wire: Any, job_id: int) -> bool:
     job = msgspec.json.decode(wire.get(f"/api/jobs/{job_id}"))
-    return job["status"] != "running" or job["attempt"] > 1
+    return bool(job["status"] != "running" or job["attempt"] > 1)
 
 
 def _parent(pid: int) -> int:
