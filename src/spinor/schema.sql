@@ -447,6 +447,12 @@ CREATE TABLE configuration.revision (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
+-- Shares and limits of the newest revision, as the matcher reads them.
+CREATE TABLE configuration.work_rules (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    rules       jsonb NOT NULL                  -- configuration.work.WorkRules
+);
+
 ---------------------------------------------------------------------------------------------------- catalog
 -- Every writer of a directory's names first locks that directory's row (FOR NO KEY UPDATE, in directory_id order), so
 -- that bulk COPY need not probe, counters stay exact, and no two writers deadlock. The rows of files carry no foreign
