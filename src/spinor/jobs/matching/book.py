@@ -109,7 +109,9 @@ class Book:
             found = self._numbers[key] = len(self.keys)
             self.keys.append(key)
             self.limit_of.append(limit)
-            self.rooms = np.append(self.rooms, room(limit, 0, refilled(limit.burst, None, 0.0) if limit.burst else None))
+            self.rooms = np.append(
+                self.rooms, room(limit, 0, refilled(limit.burst, None, 0.0) if limit.burst else None)
+            )
             self.base = np.append(self.base, 0)
         return found
 

@@ -1,6 +1,6 @@
 """The task queues of one VO as columns: whether a slot suits them is decided for all of them at once.
 
-What `fit.exclusions` says of one queue, these masks say of ten thousand; a test holds them to each other. Constraints
+What `jobs.fit.exclusions` says of one queue, these masks say of ten thousand; a test holds them to each other. Constraints
 that are no numbers (tags, sites, platform …) come in few combinations, the *kinds*: each is judged once per *nature* of
 a slot (its place, tags, GPUs and so on), and remembered.
 """
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from spinor.jobs.matching.fit import WITHOUT_LIMIT, Capacity, exclusions, most_cores
+from spinor.jobs.fit import WITHOUT_LIMIT, Capacity, exclusions, most_cores
 from spinor.jobs.models import Requirements, Slot
 
 Ints = NDArray[np.int64]
@@ -93,7 +93,7 @@ class Columns:
                 self._natures.clear()
             judged = self._natures[nature] = []
         if len(judged) < len(self._examples):
-            capacity = Capacity.of(slot.offer, slot.site, slot.ce)
+            capacity = Capacity.of(slot)
             judged += [not exclusions(each, capacity) for each in self._examples[len(judged) :]]
         return np.array(judged, np.bool_)
 
@@ -112,7 +112,9 @@ class Columns:
         """The least number of cores with which jobs of these queues can do their work here in time."""
         work = self.work[which]
         per_core = slot.offer.wall_s * slot.offer.hs23_per_core
-        if per_core > 0:
+        if not slot.offer.hs23_per_core:  # Nobody measured it.
+            by_work = np.zeros_like(work, np.int64)
+        elif per_core > 0:
             by_work = np.minimum(np.ceil(work / per_core), float(WITHOUT_LIMIT)).astype(np.int64)
         else:
             by_work = np.where(work > 0, WITHOUT_LIMIT, 0)

@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from spinor.jobs.fit import WITHOUT_LIMIT, gpu_fits
 from spinor.jobs.matching.board import Board
 from spinor.jobs.matching.columns import Ints
-from spinor.jobs.matching.fit import WITHOUT_LIMIT, gpu_fits
 from spinor.jobs.models import Gpu, Requirements, Slot
 
 # So many jobs of one queue are given before the shares are compared again.
