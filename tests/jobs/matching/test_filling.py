@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ def board_of(*queues: tuple[Requirements, int], now: float = 1000.0) -> Board:
     board.add(
         [(n, wants, Owner("astro", f"g{wants.group_id}", f"u{wants.owner_id}")) for n, (wants, _) in enumerate(queues)]
     )
-    board.count({n: count for n, (_, count) in enumerate(queues)})
+    board.count(np.arange(len(queues)), np.array([count for _, count in queues], np.int64))
     for n in range(len(queues)):
         board.head[n], board.head_at[n] = head_of(4, 100 + n), 0.0
     return board
@@ -61,11 +62,10 @@ def test_the_first_job_of_all_goes_first() -> None:
 
 def test_whoever_has_used_less_goes_first() -> None:
     board = board_of((wanting(owner_id=1), 9), (wanting(owner_id=2), 9), (wanting(owner_id=3, group_id=2), 9))
-    leaves = [int(leaf) for leaf in board.leaf]
-    board.standing.tell({leaves[0]: (50.0, 0), leaves[1]: (20.0, 0), leaves[2]: (60.0, 0)})
+    board.standing.tell(np.array([50.0, 20.0, 60.0]), np.zeros(3))
     # The groups first: 70 stand against 60; then the users.
     assert fill(board, slot(), 1)[0].place == 2
-    board.standing.tell({leaves[0]: (50.0, 0), leaves[1]: (20.0, 0), leaves[2]: (80.0, 0)})
+    board.standing.tell(np.array([50.0, 20.0, 80.0]), np.zeros(3))
     assert fill(board, slot(), 1)[0].place == 1
 
 

@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from spinor.configuration.work import VOShares
@@ -43,9 +44,7 @@ class Farm:
         before, until = dict(self.core_s), self.now + hours * HOUR
         while self.now < until:
             self._advance(10.0)
-            self.board.standing.tell(
-                {int(self.board.leaf[n]): (self.use[n], self.running[n]) for n in range(len(self.use))}
-            )
+            self.board.standing.tell(np.array(self.use), np.array(self.running))
             self.board.in_flight[:] = 0
             self.board.waiting[:] = [1000 if wants(who, self.now) else 0 for who in self.people]
             offer = Offer(cores=self.free, memory_bytes=10**6, disk_bytes=10**6, wall_s=10**6)

@@ -8,26 +8,15 @@ exceeded, however old the view is, and a place that became free is seen at the n
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 import numpy as np
 
 from spinor.configuration.work import Limit
 from spinor.jobs.matching.board import Board
 from spinor.jobs.matching.columns import Ints
 from spinor.jobs.matching.limits import Bucket, Key, keys_of, refilled, room
+from spinor.jobs.matching.rows import KeyState
 
 _UNLIMITED = 1 << 40
-
-
-class KeyState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database keeps of a key; `at` is the database's clock, in seconds."""
-
-    limit: str
-    key: str
-    started: int
-    tokens: float | None
-    refilled_at: float
-    at: float
 
 
 class SlotRooms:
@@ -115,8 +104,8 @@ class Book:
             self.base = np.append(self.base, 0)
         return found
 
-    def number(self, key: Key) -> int | None:
-        return self._numbers.get(key)
+    def number_of(self, state: KeyState) -> int:
+        return self._numbers[Key(state.limit, state.key)]
 
     def tell(self, running: Ints, states: Iterable[KeyState]) -> None:
         """What runs, by key number, and what the database keeps of keys: both as of one snapshot."""
@@ -138,7 +127,7 @@ class Book:
         return refilled(burst, kept, state.at) if burst else Bucket(0.0, state.at)
 
     def exact(self, number: int, state: KeyState) -> tuple[int, Bucket | None]:
-        """How many jobs may start under a key whose row is locked, and its tokens now."""
+        """How many jobs may start under a key whose row is locked, and its tokens as they are now."""
         limit = self.limit_of[number]
         bucket = self._bucket(number, state) if limit.burst else None
         return room(limit, int(self.base[number]) + state.started, bucket), bucket

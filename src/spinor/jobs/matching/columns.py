@@ -1,8 +1,8 @@
 """The task queues of one VO as columns: whether a slot suits them is decided for all of them at once.
 
-What `jobs.fit.exclusions` says of one queue, these masks say of ten thousand; a test holds them to each other. Constraints
-that are no numbers (tags, sites, platform …) come in few combinations, the *kinds*: each is judged once per *nature* of
-a slot (its place, tags, GPUs and so on), and remembered.
+What `jobs.fit.exclusions` says of one queue, these masks say of ten thousand; a test holds them to each other.
+Constraints that are no numbers (tags, sites, platform …) come in few combinations, the *kinds*: each is judged once per
+*nature* of a slot (its place, tags, GPUs and so on), and remembered.
 """
 
 from collections.abc import Sequence
@@ -34,6 +34,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.queue_ids: Ints = np.empty(0, np.int64)
+        self.owner_ids: Ints = np.empty(0, np.int64)
         self.wants: list[Requirements] = []
         self.cores: Ints = np.empty(0, np.int64)
         self.most_cores: Ints = np.empty(0, np.int64)
@@ -55,6 +56,7 @@ class Columns:
         new = [wants for _, wants in queues]
         self.wants.extend(new)
         self.queue_ids = _longer(self.queue_ids, [queue_id for queue_id, _ in queues])
+        self.owner_ids = _longer(self.owner_ids, [each.owner_id for each in new])
         self.cores = _longer(self.cores, [each.cores for each in new])
         self.most_cores = _longer(self.most_cores, [most_cores(each) for each in new])
         self.memory = _longer(self.memory, [each.memory_bytes for each in new])

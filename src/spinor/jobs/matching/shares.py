@@ -4,11 +4,10 @@ Whoever has used least, compared with its share, goes first. Use is forgotten wi
 where nobody else waits: only those who wait are compared, and what one leaves idle is divided among the others.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
+from spinor.configuration.work import HALF_LIFE_S as HALF_LIFE_S
 from spinor.configuration.work import VOShares
 
 SHARE = 1.0  # Of whoever the operations data do not name.
@@ -69,13 +68,16 @@ class Standing:
         self._leaf_share = np.array([shares.users.get(user, SHARE) for _, user in self._leaves], np.float64)
         self._rank()
 
-    def tell(self, use: Mapping[int, tuple[float, float]]) -> None:
-        """The use of leaves: core-seconds as forgotten until now, and cores that run now. Of others it is 0."""
-        self._leaf_use[:] = 0.0
-        for leaf, (core_s, cores) in use.items():
-            self._leaf_use[leaf] = core_s + cores * LOOK_AHEAD_S
+    def tell(self, core_s: NDArray[np.float64], cores: NDArray[np.float64]) -> None:
+        """The use of each leaf: core-seconds as forgotten until now, and cores that run now."""
+        self._leaf_use = core_s + cores * LOOK_AHEAD_S
         self._group_use = np.bincount(self.group_of, self._leaf_use, len(self._groups)).astype(np.float64)
         self._rank()
+
+    @property
+    def leaves(self) -> dict[tuple[str, str], int]:
+        """The places by group and user."""
+        return self._leaves
 
     def grant(self, leaf: int, cores: float) -> None:
         """So many cores more run for this leaf (less, when negative)."""
