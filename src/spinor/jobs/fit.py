@@ -56,7 +56,7 @@ def exclusions(wants: Requirements, has: Capacity, waited_s: float = math.inf) -
 
 def _about_place(wants: Requirements, has: Capacity, waited_s: float) -> Iterator[str]:
     if wants.sites and has.site not in wants.sites:
-        yield f"sites: the job asks for {listed(wants.sites)}, this is {has.site}"
+        yield f"site: the job asks for {listed(wants.sites)}, this is {has.site}"
     if has.site in wants.banned_sites:
         yield f"banned_sites: the job may not run at {has.site}"
     if wants.computing_elements and has.ce not in wants.computing_elements:
@@ -83,9 +83,6 @@ def _about_size(wants: Requirements, has: Capacity) -> Iterator[str]:
 
 
 def _about_kind(wants: Requirements, has: Capacity) -> Iterator[str]:
-    absent = sorted(set(wants.tags) - has.tags)
-    if absent:
-        yield f"tags: {listed(absent, 'and')} not offered here"
     if wants.whole_node and has.whole_node is False:
         yield "whole_node: the job asks for a node of its own, and this slot shares one"
     if wants.platform and has.platform is not None and wants.platform != has.platform:
@@ -96,6 +93,9 @@ def _about_kind(wants: Requirements, has: Capacity) -> Iterator[str]:
         able = sum(1 for gpu in has.gpus if gpu_fits(wants, gpu))
         if able < wants.gpus:
             yield f"gpus: the job asks for {_gpus(wants)}, of {len(has.gpus)} here {able} would do"
+    absent = sorted(set(wants.tags) - has.tags)
+    if absent:
+        yield f"tags: {listed(absent, 'and')} not offered here"
 
 
 def gpu_fits(wants: Requirements, gpu: Gpu) -> bool:

@@ -34,7 +34,7 @@ def wanting(**fields: object) -> Requirements:
         ({"wall_s": 3601}, "wall_s"),
         ({"cpu_work_hs23_s": 36_001}, "cpu_work_hs23_s"),
         ({"cpu_work_hs23_s": 300_000, "max_cores": 64}, "cpu_work_hs23_s"),
-        ({"sites": ["PIC"]}, "sites"),
+        ({"sites": ["PIC"]}, "site"),
         ({"banned_sites": ["LYON"]}, "banned_sites"),
         ({"computing_elements": ["lyon-2"]}, "computing_elements"),
         ({"near_sites": ["PIC"], "near_wait_s": 600}, "placement"),
