@@ -33,6 +33,7 @@ GrantName: TypeAlias = Literal[
 ]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Share: TypeAlias = Annotated[float, Meta(gt=0, le=1_000_000_000)]
 SizeText: TypeAlias = Annotated[str, Meta(description="Bytes, with a unit: 500MB, 4GB (10⁹), 4GiB (2³⁰).")]
 DurationText: TypeAlias = Annotated[str, Meta(description="Time, with units: 90m, 12h, 1h30m, 2d.")]
 
@@ -86,12 +87,22 @@ class VOMSSection(Section, frozen=True):
     groups: dict[str, str] = {}
 
 
+class SharesSection(Section, frozen=True):
+    """How the computing time of a VO is divided among its groups, and that of a group among its users: by numbers, of
+    which only the ratios count. Whoever is not named has 1. Use is forgotten with the half-life."""
+
+    half_life: DurationText | Positive = "7d"
+    groups: dict[Name, Share] = {}
+    users: dict[Name, Share] = {}
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
     capabilities: CapabilitiesSection = CapabilitiesSection()
     voms: VOMSSection = VOMSSection()
+    shares: SharesSection = SharesSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -202,6 +213,23 @@ class SiteSection(Section, frozen=True):
     storage_elements: dict[Name, StorageElementSection] = {}
 
 
+class BurstSection(Section, frozen=True):
+    """At most so many starts at once; they are allowed again evenly over `per_s` seconds."""
+
+    starts: Positive
+    per_s: Annotated[float, Meta(gt=0, le=31_536_000)]
+
+
+class LimitSection(Section, frozen=True):
+    """How many jobs may run at once, or start in a time. `per` says of whom and where, each by name or `*`: a count of
+    its own for each. Without it, all jobs are counted."""
+
+    name: Name
+    per: dict[Literal["user", "group", "vo", "site", "ce", "label"], Line] = {}
+    running: Natural | None = None
+    burst: BurstSection | None = None
+
+
 class OnlineCASection(Section, frozen=True):
     """The authority of this service that gives short certificates to people who have none. The lifetime is the longest
     that one may have, up to 11 days."""
@@ -219,6 +247,10 @@ class Document(Section, frozen=True):
     clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
     online_ca: OnlineCASection = OnlineCASection()
+    shares: Annotated[
+        dict[VOName, Share], Meta(description="How the VOs divide the pilots; who is not named has 1.")
+    ] = {}
+    limits: list[LimitSection] = []
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

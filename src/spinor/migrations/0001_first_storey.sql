@@ -447,6 +447,12 @@ CREATE TABLE configuration.revision (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
+-- Shares and limits of the newest revision, as the matcher reads them.
+CREATE TABLE configuration.work_rules (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    rules       jsonb NOT NULL                  -- configuration.work.WorkRules
+);
+
 ---------------------------------------------------------------------------------------------------- catalog
 -- Every writer of a directory's names first locks that directory's row (FOR NO KEY UPDATE, in directory_id order), so
 -- that bulk COPY need not probe, counters stay exact, and no two writers deadlock. The rows of files carry no foreign
@@ -1016,6 +1022,38 @@ CREATE TABLE jobs.service_mark (
 );
 
 -- jobs: matching
+-- The counts that the matcher reads several times a second, without those of ended jobs. No index holds a count: a fold
+-- stays a HOT update.
+CREATE INDEX tally_waiting ON jobs.tally (task_queue_id) WHERE status = 'waiting';
+CREATE INDEX tally_occupied ON jobs.tally (task_queue_id) WHERE status IN ('matched', 'running', 'completing');
+
+-- What users have used in their groups, in core-seconds that are forgotten with their VO's half-life.
+CREATE TABLE jobs.share_usage (
+    vo_id       integer NOT NULL,
+    group_id    integer NOT NULL,
+    user_id     integer NOT NULL,
+    core_s      double precision NOT NULL,                      -- As of counted_at.
+    total_core_s double precision NOT NULL,                     -- Nothing forgotten.
+    counted_at  timestamptz NOT NULL,
+    PRIMARY KEY (vo_id, group_id, user_id)
+) WITH (fillfactor = 50);
+
+-- Until when what runs has been charged.
+CREATE TABLE jobs.share_clock (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    charged_at  timestamptz NOT NULL
+);
+
+-- How many jobs have ever been started under a limit, by what it counts (user=ada,site=LYON). Whoever starts some locks
+-- the row first.
+CREATE TABLE jobs.limit_state (
+    limit_name  text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    started     bigint NOT NULL DEFAULT 0,
+    tokens      double precision,                               -- Of a burst; NULL: as many as it has.
+    refilled_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (limit_name, key)
+) WITH (fillfactor = 50);
 
 -- jobs: logs, sandboxes and usage
 

@@ -60,6 +60,7 @@ from spinor.jobs.models.work import (
     OutputPlace,
     Requirements,
     SandboxRef,
+    ShareOfVO,
     Slot,
 )
 
@@ -110,6 +111,7 @@ __all__ = [
     "Sandbox",
     "SandboxRef",
     "Scalar",
+    "ShareOfVO",
     "Slot",
     "SubmitJobs",
     "Submitted",
