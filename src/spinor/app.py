@@ -41,6 +41,7 @@ from spinor.pilots import service as pilots
 from spinor.pilots.routes import routes as pilots_routes
 from spinor.pilots.store import ERRORS as PILOTS_ERRORS
 from spinor.resources.routes import routes as resources_routes
+from spinor.resources.service import StatusBoard
 from spinor.resources.store import ERRORS as RESOURCES_ERRORS
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -118,7 +119,8 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
+            parts = (Matcher(), StatusBoard(), upstreams, Guesses(), Certificates(settings))
+            state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)

@@ -398,7 +398,9 @@ CREATE INDEX certificate_expiry ON identity.certificate (expires_at);
 CREATE TABLE resources.site (
     site_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text COLLATE "C" NOT NULL CONSTRAINT site_name_unique UNIQUE,
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_pilots  integer CHECK (max_pilots >= 0),                -- Of all its elements and VOs together; NULL: no limit.
+    administrators text[] NOT NULL DEFAULT '{}'                 -- Users who may change its status.
 );
 
 CREATE TABLE resources.computing_element (
@@ -411,7 +413,9 @@ CREATE TABLE resources.computing_element (
     wall_s      integer NOT NULL CHECK (wall_s > 0),
     max_pilots  integer NOT NULL CHECK (max_pilots >= 0),       -- Waiting and running together, all VOs.
     options     jsonb NOT NULL DEFAULT '{}',
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_waiting integer CHECK (max_waiting >= 0),               -- Not yet enrolled, all VOs; NULL: no limit.
+    max_pilots_of_vos jsonb NOT NULL DEFAULT '{}'               -- VO -> the same limit for it alone.
 );
 
 CREATE TABLE resources.computing_access (
@@ -436,6 +440,43 @@ CREATE TABLE resources.storage_access (
     vo_id       integer NOT NULL REFERENCES identity.vo,
     PRIMARY KEY (se_id, vo_id)
 );
+
+-- An element without a row is active. Names, and not ids: what comes back into the operations data keeps its status.
+CREATE TYPE resources.element_kind AS ENUM ('site', 'ce');
+CREATE TYPE resources.status AS ENUM (          -- From the best to the worst: the order is used.
+    'active',       -- degraded|probing|draining -> active
+    'degraded',     -- active|probing|draining -> degraded: in use, but after the others
+    'probing',      -- any other -> probing: nothing but a probe goes there
+    'draining',     -- active|degraded|probing -> draining: no new pilots, and those that are there leave
+    'banned'        -- active|degraded|probing|draining -> banned: the same, and back by a successful probe only
+);
+
+CREATE TABLE resources.element_status (
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    status      resources.status NOT NULL DEFAULT 'active',
+    reason      text NOT NULL DEFAULT '',
+    actor       text NOT NULL DEFAULT '',
+    since       timestamptz,
+    until       timestamptz,                                    -- Then it ends by itself.
+    failed_probes integer NOT NULL DEFAULT 0,                   -- In a row.
+    probe_at    timestamptz,                                    -- When the next probe is due.
+    PRIMARY KEY (kind, name)
+);
+CREATE INDEX element_status_until ON resources.element_status (until) WHERE until IS NOT NULL;
+
+CREATE TABLE resources.status_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    old         resources.status NOT NULL,
+    status      resources.status NOT NULL,
+    reason      text NOT NULL,
+    actor       text NOT NULL,
+    until       timestamptz
+);
+CREATE INDEX status_change_of ON resources.status_change (kind, name, change_id);
 
 ---------------------------------------------------------------------------------------------------- configuration
 

@@ -174,7 +174,8 @@ class ClientSection(Section, frozen=True):
 
 
 class ComputingElementSection(Section, frozen=True):
-    """A way to machines. Cores, memory and wall time are what one pilot gets there."""
+    """A way to machines. Cores, memory and wall time are what one pilot gets there. `max_pilots` counts the pilots of
+    all VOs, `max_waiting` those of them that have not started yet, `max_pilots_of_vos` those of one VO."""
 
     plugin: str
     cores: Positive
@@ -183,6 +184,8 @@ class ComputingElementSection(Section, frozen=True):
     max_pilots: Natural
     vos: list[str] = []
     options: dict[str, Any] = {}
+    max_waiting: Natural | None = None
+    max_pilots_of_vos: dict[str, Natural] = {}
 
 
 class StorageElementSection(Section, frozen=True):
@@ -196,10 +199,13 @@ class StorageElementSection(Section, frozen=True):
 
 
 class SiteSection(Section, frozen=True):
-    """A place that has machines, storage, or both."""
+    """A place that has machines, storage, or both. `max_pilots` is for all its computing elements together; its
+    administrators may ban, drain and test it when their group has the property site_administrator."""
 
     computing_elements: dict[Name, ComputingElementSection] = {}
     storage_elements: dict[Name, StorageElementSection] = {}
+    max_pilots: Natural | None = None
+    administrators: list[str] = []
 
 
 class OnlineCASection(Section, frozen=True):

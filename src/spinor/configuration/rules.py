@@ -11,7 +11,7 @@ from spinor.configuration.models import Change, ChangeKind, Document
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
-from spinor.resources.models import WantedComputingElement, WantedStorageElement
+from spinor.resources.models import WantedComputingElement, WantedSite, WantedStorageElement
 
 _LONGEST_S = 2**31 - 1
 
@@ -118,6 +118,13 @@ def wanted_providers(document: Document) -> list[Provider]:
     ]
 
 
+def wanted_sites(document: Document) -> list[WantedSite]:
+    return [
+        WantedSite(name=name, max_pilots=section.max_pilots, administrators=section.administrators)
+        for name, section in document.sites.items()
+    ]
+
+
 def wanted_computing(document: Document) -> list[WantedComputingElement]:
     return [
         WantedComputingElement(
@@ -130,6 +137,8 @@ def wanted_computing(document: Document) -> list[WantedComputingElement]:
             max_pilots=ce.max_pilots,
             options=ce.options,
             vos=ce.vos,
+            max_waiting=ce.max_waiting,
+            max_pilots_of_vos=ce.max_pilots_of_vos,
         )
         for site, section in document.sites.items()
         for name, ce in section.computing_elements.items()

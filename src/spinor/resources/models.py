@@ -31,6 +31,9 @@ class ComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     vos: list[str]
     vo_ids: list[int]
     retired_at: datetime | None = None
+    max_waiting: int | None = None  # Pilots that have not enrolled yet, of all VOs.
+    max_pilots_of_vos: dict[str, int] = {}
+    site_max_pilots: int | None = None  # Of all elements of its site together.
 
 
 class StorageElement(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,14 @@ class PublicStorageElement(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
 
 
+class WantedSite(msgspec.Struct, frozen=True, kw_only=True):
+    """A site as the operations data want it."""
+
+    name: str
+    max_pilots: int | None = None
+    administrators: list[str] = []
+
+
 class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     """A computing element as the operations data want it."""
 
@@ -79,6 +90,8 @@ class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     max_pilots: int
     options: dict[str, Any]
     vos: list[str]
+    max_waiting: int | None = None
+    max_pilots_of_vos: dict[str, int] = {}
 
 
 class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):

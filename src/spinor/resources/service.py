@@ -12,8 +12,23 @@ from spinor.resources.models import (
     Site,
     StorageElement,
     WantedComputingElement,
+    WantedSite,
     WantedStorageElement,
 )
+from spinor.resources.status.service import StatusBoard, status_of
+
+__all__ = [
+    "StatusBoard",
+    "UnknownStorageElement",
+    "all_storage_elements",
+    "computing_elements",
+    "computing_elements_of_vo",
+    "sites",
+    "status_of",
+    "storage_element",
+    "storage_elements",
+    "sync_elements",
+]
 
 
 class UnknownStorageElement(NotFound):
@@ -61,7 +76,10 @@ async def all_storage_elements(tx: Tx) -> list[StorageElement]:
 
 
 async def sync_elements(
-    tx: Tx, sites: Sequence[str], computing: Sequence[WantedComputingElement], storage: Sequence[WantedStorageElement]
+    tx: Tx,
+    sites: Sequence[WantedSite],
+    computing: Sequence[WantedComputingElement],
+    storage: Sequence[WantedStorageElement],
 ) -> None:
     """Bring sites and elements in line with the operations data. What is no longer there is retired, not deleted."""
     await store.sync_sites(tx, sites)

@@ -13,6 +13,7 @@ from spinor.resources.models import (
     Site,
     StorageElement,
     WantedComputingElement,
+    WantedSite,
     WantedStorageElement,
 )
 
@@ -56,9 +57,9 @@ async def list_all_storage_elements(tx: Tx) -> list[StorageElement]:
     return await fetch(tx, StorageElement, Q.list_all_storage_elements)
 
 
-async def sync_sites(tx: Tx, names: Sequence[str]) -> None:
-    await execute(tx, Q.merge_sites, {"names": list(names)})
-    await execute(tx, Q.retire_sites, {"names": list(names)})
+async def sync_sites(tx: Tx, sites: Sequence[WantedSite]) -> None:
+    await execute(tx, Q.merge_sites, {"sites": Jsonb(list(sites))})
+    await execute(tx, Q.retire_sites, {"names": [site.name for site in sites]})
 
 
 async def sync_computing_elements(tx: Tx, elements: Sequence[WantedComputingElement]) -> None:
