@@ -186,6 +186,7 @@ class ComputingElementSection(Section, frozen=True):
     options: dict[str, Any] = {}
     max_waiting: Natural | None = None
     max_pilots_of_vos: dict[str, Natural] = {}
+    max_submissions_per_minute: Positive | None = None
 
 
 class StorageElementSection(Section, frozen=True):

@@ -139,6 +139,7 @@ def wanted_computing(document: Document) -> list[WantedComputingElement]:
             vos=ce.vos,
             max_waiting=ce.max_waiting,
             max_pilots_of_vos=ce.max_pilots_of_vos,
+            max_submissions_per_minute=ce.max_submissions_per_minute,
         )
         for site, section in document.sites.items()
         for name, ce in section.computing_elements.items()

@@ -165,14 +165,23 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
 # --------------------------------------------------------------------------------------------------- for the factory
 
 
-class AlivePilot(msgspec.Struct, frozen=True, kw_only=True):
-    """A pilot that is on its way or works. `fresh` when its offer was told within the last half minute."""
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How many pilots of a VO a computing element has, exactly."""
 
     ce_id: int
     vo_id: int
-    status: PilotStatus
-    offer: Offer | None = None
-    fresh: bool = False
+    alive: int
+    on_the_way: int = 0  # Of these, not enrolled yet, and going to take jobs.
+    submitted_lately: int = 0  # Within the last minute.
+
+
+class IdlePilots(msgspec.Struct, frozen=True, kw_only=True):
+    """Pilots that have asked for jobs within the last half minute and got none, and what each of them has left."""
+
+    ce_id: int
+    vo_id: int
+    offer: Offer
+    count: int = 1
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class ComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     retired_at: datetime | None = None
     max_waiting: int | None = None  # Pilots that have not enrolled yet, of all VOs.
     max_pilots_of_vos: dict[str, int] = {}
+    max_submissions_per_minute: int | None = None
     site_max_pilots: int | None = None  # Of all elements of its site together.
 
 
@@ -92,6 +93,7 @@ class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     vos: list[str]
     max_waiting: int | None = None
     max_pilots_of_vos: dict[str, int] = {}
+    max_submissions_per_minute: int | None = None
 
 
 class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):
