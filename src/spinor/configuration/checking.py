@@ -18,6 +18,7 @@ from spinor.configuration.models import (
     ClientSection,
     ComputingElementSection,
     Document,
+    FitnessSection,
     GroupSection,
     IdentityProviderSection,
     MembershipSection,
@@ -198,6 +199,11 @@ def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
             source.fault((*path, "max_pilots_of_vos", vo), f"VO {vo!r} is not among the VOs of this element")
 
 
+def _check_fitness(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("window", "mask", "black_hole_job", "black_hole_window"):
+        _check_quantity(source, rules.duration_s, found, (*path, name))
+
+
 def _check_site(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("administrators", []), (*path, "administrators"), "user", source.keys(("users",)))
 
@@ -315,6 +321,7 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     OnlineCASection: _check_online_ca,
     ComputingElementSection: _check_computing,
     SiteSection: _check_site,
+    FitnessSection: _check_fitness,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,
     IdentityProviderSection: _check_provider,

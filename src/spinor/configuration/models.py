@@ -217,6 +217,21 @@ class OnlineCASection(Section, frozen=True):
     lifetime: DurationText | Positive = "12h"
 
 
+class FitnessSection(Section, frozen=True):
+    """When nodes and computing elements are taken out of use by themselves. Within `window`, as many pilots as
+    `pilots_of_node` that find their node unfit let it be masked for `mask`, and as many `nodes` as that, unfit or
+    masked, let their element be probed. A node is masked as well when `black_hole_jobs` jobs failed there for reasons
+    of the site, each within `black_hole_job`, all within `black_hole_window`."""
+
+    window: DurationText | Positive = "30m"
+    pilots_of_node: Positive = 2
+    nodes: Positive = 3
+    mask: DurationText | Positive = "6h"
+    black_hole_jobs: Positive = 5
+    black_hole_job: DurationText | Positive = "30s"
+    black_hole_window: DurationText | Positive = "5m"
+
+
 class Document(Section, frozen=True):
     """The operations data of a Spinor service."""
 
@@ -226,6 +241,7 @@ class Document(Section, frozen=True):
     clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
     online_ca: OnlineCASection = OnlineCASection()
+    fitness: FitnessSection = FitnessSection()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

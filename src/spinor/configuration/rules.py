@@ -11,7 +11,7 @@ from spinor.configuration.models import Change, ChangeKind, Document
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
-from spinor.resources.models import WantedComputingElement, WantedSite, WantedStorageElement
+from spinor.resources.models import FitnessPolicy, WantedComputingElement, WantedSite, WantedStorageElement
 
 _LONGEST_S = 2**31 - 1
 
@@ -94,6 +94,19 @@ def wanted_voms(document: Document) -> list[Voms]:
 
 def wanted_online_ca(document: Document) -> OnlineCASetting:
     return OnlineCASetting(is_enabled=document.online_ca.enabled, longest_s=duration_s(document.online_ca.lifetime))
+
+
+def fitness_policy(document: Document) -> FitnessPolicy:
+    section = document.fitness
+    return FitnessPolicy(
+        window_s=duration_s(section.window),
+        pilots_of_node=section.pilots_of_node,
+        nodes=section.nodes,
+        mask_s=duration_s(section.mask),
+        black_hole_jobs=section.black_hole_jobs,
+        black_hole_job_s=duration_s(section.black_hole_job),
+        black_hole_window_s=duration_s(section.black_hole_window),
+    )
 
 
 _ALIKE = (

@@ -90,6 +90,7 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     await registry.sync_clients(tx, clients.wanted_clients(new))
     await registry.sync_capabilities(tx, clients.wanted_capabilities(new))
     await resources.sync_elements(tx, rules.wanted_sites(new), rules.wanted_computing(new), rules.wanted_storage(new))
+    await resources.set_fitness_policy(tx, rules.fitness_policy(new))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
 
 

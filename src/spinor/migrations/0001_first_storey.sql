@@ -466,6 +466,11 @@ CREATE TABLE resources.element_status (
 );
 CREATE INDEX element_status_until ON resources.element_status (until) WHERE until IS NOT NULL;
 
+CREATE TABLE resources.fitness_policy (         -- One row: when nodes and elements are taken out of use by themselves.
+    is_only     boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    policy      jsonb NOT NULL
+);
+
 CREATE TABLE resources.status_change (
     change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at          timestamptz NOT NULL DEFAULT now(),
@@ -1053,7 +1058,7 @@ CREATE INDEX notification_of_array ON jobs.notification (array_id);
 
 -- When a server last answered pilots: no lease ends while nobody can renew it.
 CREATE TABLE jobs.service_mark (
-    only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+    is_only     boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     marked_at   timestamptz NOT NULL
 );
 

@@ -34,19 +34,21 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     statuses: Mapping[str, Status] = {}  # Of computing elements by name; the others are active.
     paused: frozenset[tuple[int, int]] = frozenset()  # (element, VO): no pilots now.
     shares: Mapping[int, float] = {}  # Of VOs; equal without.
+    seen: Mapping[int, Offer] = {}  # By element, what the last pilot that enrolled there had to offer.
 
 
 def plan(now: Situation, largest: int = LARGEST_ROUND) -> list[Wanted]:
     """The pilots to submit. Where room is scarce, the VO goes first that has least for its share."""
     usable = [each for each in now.elements if now.statuses.get(each.name, Status.ACTIVE) in USABLE]
     by_id = {element.ce_id: element for element in usable}
-    supply = _supply(now, by_id)
+    promises = {element.ce_id: _promise(element, now.seen.get(element.ce_id)) for element in usable}
+    supply = _supply(now, by_id, promises)
     pools = _pools(now.demand)
     for vo_id, queues in pools.items():
         for pool in queues:
             _serve(pool, supply[vo_id])
         pools[vo_id] = deque(pool for pool in queues if pool.left > 0)
-    rooms = _Rooms(usable, now)
+    rooms = _Rooms(usable, now, promises)
     used = _cores_in_use(now.census, by_id)
     wanted: dict[tuple[int, int], int] = defaultdict(int)
     while sum(wanted.values()) < largest:
@@ -62,7 +64,7 @@ def plan(now: Situation, largest: int = LARGEST_ROUND) -> list[Wanted]:
         rooms.take(element, vo_id)
         wanted[element.ce_id, vo_id] += 1
         used[vo_id] += element.cores
-        fresh = [_Group(_promise(element), element, 1)]
+        fresh = [_Group(rooms.promises[element.ce_id], element, 1)]
         _serve(pool, fresh)
         supply[vo_id] += fresh
         if pool.left > 0:
@@ -143,18 +145,27 @@ def _pools(demand: Iterable[Demand]) -> dict[int, deque[_Pool]]:
 
 
 class _Have(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot offers, as far as it decides."""
+    """What a slot offers beside its place. None: not known beforehand."""
 
     cores: int
     memory_bytes: int
-    disk_bytes: int | None
     wall_s: int
-    tags: tuple[str, ...] = ()
-    gpus: tuple[tuple[str, int], ...] = ()
-    platform: str = ""
-    hs23_per_core: float = 0
-    container_runtimes: tuple[str, ...] = ()
-    whole_node: bool = False
+    tags: tuple[str, ...]
+    disk_bytes: int | None = None
+    gpus: tuple[Gpu, ...] | None = None
+    platform: str | None = None
+    hs23_per_core: float | None = None
+    containers: bool | None = None
+    whole_node: bool | None = None
+
+
+@lru_cache(maxsize=1 << 18)
+def _fits(needs: _Needs, have: _Have) -> bool:
+    """The same decision as the matcher's, where the place has been looked at already."""
+    values = {name: getattr(needs, name) for name in _NEEDS}
+    wants = Requirements(vo_id=0, owner_id=0, group_id=0, max_cores=needs.cores, tags=list(needs.tags), **values)
+    there = {name: getattr(have, name) for name in have.__struct_fields__ if name != "tags"}
+    return not exclusions(wants, Capacity(site="", ce="", tags=frozenset(have.tags), **there))
 
 
 class _Group:
@@ -166,7 +177,7 @@ class _Group:
         self.count = count
         self.cores = have.cores
         self.memory_bytes = have.memory_bytes
-        self.gpus = len(have.gpus)
+        self.gpus = len(have.gpus) if have.gpus is not None else 1 << 10
 
     def per_slot(self, wants: Requirements) -> int:
         """How many of these jobs one slot of the group has room for."""
@@ -213,26 +224,30 @@ def _serve(pool: _Pool, groups: list[_Group]) -> None:
     groups += [rest for rest in rests if rest.cores > 0]
 
 
-def _supply(now: Situation, by_id: Mapping[int, ComputingElement]) -> dict[int, list[_Group]]:
+def _supply(
+    now: Situation, by_id: Mapping[int, ComputingElement], promises: Mapping[int, _Have]
+) -> dict[int, list[_Group]]:
     found: dict[int, list[_Group]] = defaultdict(list)
-    for each in now.idle:
-        if each.ce_id in by_id and each.offer.cores > 0:
-            found[each.vo_id].append(_Group(_have(each.offer), by_id[each.ce_id], each.count))
+    for pilots in now.idle:
+        if pilots.ce_id in by_id and pilots.offer.cores > 0:
+            found[pilots.vo_id].append(_Group(_have(pilots.offer), by_id[pilots.ce_id], pilots.count))
     for each in now.census:
         if each.ce_id in by_id and each.on_the_way > 0:
-            element = by_id[each.ce_id]
-            found[each.vo_id].append(_Group(_promise(element), element, each.on_the_way))
+            found[each.vo_id].append(_Group(promises[each.ce_id], by_id[each.ce_id], each.on_the_way))
     return found
 
 
-def _promise(element: ComputingElement) -> _Have:
-    """What a pilot there will offer; of some things only the pilot will know."""
+def _promise(element: ComputingElement, seen: Offer | None) -> _Have:
+    """What a pilot there will offer. What only pilots know is as the last one that enrolled there said."""
     return _Have(
         cores=element.cores,
         memory_bytes=element.memory_bytes,
-        disk_bytes=None,
         wall_s=max(0, element.wall_s - MARGIN_S),
         tags=tuple(sorted(tags_of(element))),
+        gpus=tuple(seen.gpus) if seen else None,
+        platform=(seen.platform or None) if seen else None,
+        hs23_per_core=(seen.hs23_per_core or None) if seen else None,
+        containers=bool(seen.container_runtimes) if seen and seen.platform else None,
     )
 
 
@@ -248,11 +263,11 @@ def _have(offer: Offer) -> _Have:
         memory_bytes=offer.memory_bytes // _MEMORY_STEP * _MEMORY_STEP,
         disk_bytes=offer.disk_bytes // _DISK_STEP * _DISK_STEP,
         wall_s=offer.wall_s // _WALL_STEP_S * _WALL_STEP_S,
-        tags=tuple(offer.tags),
-        gpus=tuple((gpu.model, gpu.memory_bytes) for gpu in offer.gpus),
-        platform=offer.platform,
-        hs23_per_core=offer.hs23_per_core,
-        container_runtimes=tuple(offer.container_runtimes),
+        tags=tuple(sorted(offer.tags)),
+        gpus=tuple(offer.gpus),
+        platform=offer.platform or None,
+        hs23_per_core=offer.hs23_per_core or None,
+        containers=bool(offer.container_runtimes),
         whole_node=offer.whole_node,
     )
 
@@ -263,10 +278,10 @@ def _have(offer: Offer) -> _Have:
 class _Rooms:
     """How many more pilots each element, site and VO may have."""
 
-    def __init__(self, elements: Sequence[ComputingElement], now: Situation) -> None:
+    def __init__(self, elements: Sequence[ComputingElement], now: Situation, promises: Mapping[int, "_Have"]) -> None:
         self.elements = elements
         self.now = now
-        self.promises = {element.ce_id: _promise(element) for element in elements}
+        self.promises = promises
         self.of_element = {element.ce_id: element.max_pilots for element in elements}
         self.waiting = {e.ce_id: e.max_waiting for e in elements if e.max_waiting is not None}
         self.of_site = {e.site_id: e.site_max_pilots for e in elements if e.site_max_pilots is not None}

@@ -19,7 +19,7 @@ SELECT vo_id, ce_id, secret_hash, %(purpose)s::text
   FROM unnest(%(vo_ids)s::integer[], %(ce_ids)s::integer[], %(secret_hashes)s::bytea[])
        WITH ORDINALITY AS new (vo_id, ce_id, secret_hash, ordinal)
  ORDER BY ordinal
-RETURNING pilot_id, (SELECT name FROM identity.vo WHERE vo.vo_id = pilot.vo_id) AS vo, secret_hash;
+RETURNING pilot_id, vo_id, (SELECT name FROM identity.vo WHERE vo.vo_id = pilot.vo_id) AS vo, secret_hash;
 
 -- name: record_submissions
 -- every VO: the factory writes for all of them.
@@ -99,8 +99,10 @@ ON CONFLICT (ce_id, vo_id) DO UPDATE
 SELECT ce_id, vo_id, failures, reason, last_at, next_try_at, next_try_at > now() AS paused FROM pilots.trouble;
 
 -- name: list_trouble_of_vo
-SELECT ce.name AS computing_element, t.failures, t.reason, t.last_at, t.next_try_at
-  FROM pilots.trouble AS t JOIN resources.computing_element AS ce USING (ce_id)
+SELECT ce.name AS computing_element, site.name AS site, t.failures, t.reason, t.last_at, t.next_try_at
+  FROM pilots.trouble AS t
+  JOIN resources.computing_element AS ce USING (ce_id)
+  JOIN resources.site AS site USING (site_id)
  WHERE t.vo_id = %(vo_id)s::integer;
 
 -- name: forget_trouble
@@ -137,6 +139,13 @@ SELECT pilot_id, vo_id, ce_id, status::text, external_id,
  WHERE ended_at > now() - interval '1 day' AND NOT is_settled
    AND (status = 'deleted' OR ended_at < now() - interval '1 minute')
  ORDER BY pilot_id;
+
+-- name: withdraw_pilots
+-- every VO: an element that is out of use is so for all of them.
+UPDATE pilots.pilot SET status = 'deleted', reason = %(reason)s::text, ended_at = now()
+ WHERE ce_id = ANY (%(ce_ids)s::integer[]) AND ended_at IS NULL AND purpose = 'work'
+   AND status IN ('new', 'submitted', 'waiting')
+RETURNING pilot_id;
 
 -- name: settle_pilots
 -- every VO: the factory writes for all of them.
@@ -264,6 +273,15 @@ SELECT ce.name AS computing_element, mask.hostname, mask.reason, mask.actor, mas
 DELETE FROM pilots.node_mask AS mask USING resources.computing_element AS ce
  WHERE ce.ce_id = mask.ce_id AND ce.name = %(name)s::text AND mask.hostname = ANY (%(hostnames)s::text[])
 RETURNING mask.hostname;
+
+-- name: is_masked
+-- every VO: see above.
+SELECT EXISTS (SELECT FROM pilots.node_mask
+                WHERE ce_id = %(ce_id)s::integer AND hostname = %(hostname)s::text AND until > now());
+
+-- name: count_masks
+-- every VO: see above.
+SELECT count(*)::integer FROM pilots.node_mask WHERE ce_id = %(ce_id)s::integer AND until > now();
 
 -- name: list_hosts
 -- every VO: black holes are looked for everywhere.

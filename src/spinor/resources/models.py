@@ -106,3 +106,15 @@ class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     options: dict[str, Any]
     vos: list[str]
+
+
+class FitnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When nodes and computing elements are taken out of use by themselves. The operations data may say otherwise."""
+
+    window_s: int = 1800
+    pilots_of_node: int = 2  # So many pilots that find their node unfit within the window: the node is masked.
+    nodes: int = 3  # So many nodes of an element that are unfit within the window, or masked: the element is probed.
+    mask_s: int = 6 * 3600
+    black_hole_jobs: int = 5  # So many jobs that failed at once, for reasons of the site, on one node: it is masked.
+    black_hole_job_s: int = 30  # What counts as at once.
+    black_hole_window_s: int = 300

@@ -147,3 +147,12 @@ SELECT e.se_id, v.vo_id
   JOIN resources.storage_element e ON e.name = w.name
   JOIN identity.vo v ON v.name = ANY (w.vos)
     ON CONFLICT (se_id, vo_id) DO NOTHING;
+
+-- name: find_fitness_policy
+-- every VO: nodes and elements are the same for all of them.
+SELECT policy FROM resources.fitness_policy;
+
+-- name: set_fitness_policy
+-- every VO: see above.
+INSERT INTO resources.fitness_policy (policy) VALUES (%(policy)s::jsonb)
+ON CONFLICT (is_only) DO UPDATE SET policy = excluded.policy;

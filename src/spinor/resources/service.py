@@ -8,6 +8,7 @@ from spinor.errors import NotFound
 from spinor.resources import store
 from spinor.resources.models import (
     ComputingElement,
+    FitnessPolicy,
     PublicComputingElement,
     Site,
     StorageElement,
@@ -23,6 +24,8 @@ __all__ = [
     "all_storage_elements",
     "computing_elements",
     "computing_elements_of_vo",
+    "fitness_policy",
+    "set_fitness_policy",
     "sites",
     "status_of",
     "storage_element",
@@ -85,3 +88,13 @@ async def sync_elements(
     await store.sync_sites(tx, sites)
     await store.sync_computing_elements(tx, computing)
     await store.sync_storage_elements(tx, storage)
+
+
+async def fitness_policy(tx: Tx) -> FitnessPolicy:
+    """When nodes and elements are taken out of use by themselves."""
+    return await store.find_fitness_policy(tx)
+
+
+async def set_fitness_policy(tx: Tx, policy: FitnessPolicy) -> None:
+    """As the operations data say."""
+    await store.set_fitness_policy(tx, policy)

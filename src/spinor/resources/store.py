@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
-from spinor.db import Queries, Tx, execute, fetch, fetch_one
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
 from spinor.errors import Conflict, SpinorError
 from spinor.resources.models import (
     ComputingElement,
+    FitnessPolicy,
     PublicComputingElement,
     Site,
     StorageElement,
@@ -76,3 +78,12 @@ async def sync_storage_elements(tx: Tx, elements: Sequence[WantedStorageElement]
     await execute(tx, Q.retire_storage_elements, {"names": [element.name for element in elements]})
     await execute(tx, Q.delete_storage_access, wanted)
     await execute(tx, Q.insert_storage_access, wanted)
+
+
+async def find_fitness_policy(tx: Tx) -> FitnessPolicy:
+    found = await fetch_value(tx, Q.find_fitness_policy)
+    return msgspec.convert(found or {}, FitnessPolicy)
+
+
+async def set_fitness_policy(tx: Tx, policy: FitnessPolicy) -> None:
+    await execute(tx, Q.set_fitness_policy, {"policy": Jsonb(policy)})
