@@ -250,12 +250,33 @@ def test_demand_is_counted_once(now: Situation) -> None:
         assert sum(count for (_, vo), count in new.items() if vo == vo_id) <= waiting
 
 
+def unlimited(now: Situation) -> list[ComputingElement]:
+    return [
+        element(each.ce_id, site=each.site, cores=each.cores, options=each.options, max_pilots=1000)
+        for each in now.elements
+    ]
+
+
 @settings(deadline=None, max_examples=200)
 @given(situations)
 def test_what_is_on_its_way_is_not_asked_for_again(now: Situation) -> None:
-    """Planning again at once, with the pilots of the first plan on their way, asks for no more than was left."""
-    unlimited = [element(each.ce_id, site=each.site, max_pilots=1000) for each in now.elements]
-    first = Situation(demand=now.demand, elements=unlimited)
-    wanted = planned(first, largest=1000)
-    sent = [there(count, count, ce_id, vo_id) for (ce_id, vo_id), count in wanted.items()]
-    assert planned(Situation(demand=now.demand, elements=unlimited, census=sent), largest=1000) == {}
+    """Each queue for itself: planning again at once, with the pilots of the first plan on their way, asks for none."""
+    for queue in now.demand:
+        wanted = planned(Situation(demand=[queue], elements=unlimited(now)), largest=1000)
+        sent = [there(count, count, ce_id, vo_id) for (ce_id, vo_id), count in wanted.items()]
+        assert planned(Situation(demand=[queue], elements=unlimited(now), census=sent), largest=1000) == {}
+
+
+@settings(deadline=None, max_examples=200)
+@given(situations)
+def test_planning_again_and_again_comes_to_an_end(now: Situation) -> None:
+    """Together, queues may take slots that others were counting on; never are there more pilots than jobs."""
+    total = Counter[tuple[int, int]]()
+    waiting = sum(each.waiting for each in now.demand)
+    for _ in range(waiting + 1):
+        sent = [there(count, count, ce_id, vo_id) for (ce_id, vo_id), count in total.items()]
+        new = planned(Situation(demand=now.demand, elements=unlimited(now), census=sent), largest=1000)
+        if not new:
+            break
+        total.update(new)
+    assert sum(total.values()) <= waiting

@@ -45,7 +45,7 @@ def plan(now: Situation, largest: int = LARGEST_ROUND) -> list[Wanted]:
     supply = _supply(now, by_id, promises)
     pools = _pools(now.demand)
     for vo_id, queues in pools.items():
-        for pool in queues:
+        for pool in sorted(queues, key=_Pool.is_flexible):
             _serve(pool, supply[vo_id])
         pools[vo_id] = deque(pool for pool in queues if pool.left > 0)
     rooms = _Rooms(usable, now, promises)
@@ -87,6 +87,15 @@ class _Pool:
         self.near = frozenset(wants.near_sites)
         self.needs = _needs(wants)
         self.where: list[ComputingElement] | None = None  # Where a pilot could take one of them, once asked.
+
+    def is_flexible(self) -> tuple[bool, bool, int, int]:
+        """The choosy ones first: they have fewer slots to go to than the others."""
+        return (
+            not (self.sites or self.elements),
+            not self.wants.tags,
+            -self.wants.cores,
+            -self.wants.wall_s,
+        )
 
     def fits(self, offer: "_Have", element: ComputingElement) -> bool:
         return (
