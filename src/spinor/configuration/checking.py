@@ -18,12 +18,14 @@ from spinor.configuration.models import (
     ClientSection,
     ComputingElementSection,
     Document,
+    FitnessSection,
     GroupSection,
     IdentityProviderSection,
     MembershipSection,
     OnlineCASection,
     Section,
     SharesSection,
+    SiteSection,
     StorageElementSection,
     UserSection,
     VOMSSection,
@@ -205,6 +207,18 @@ def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.size_bytes, found, (*path, "memory_bytes"))
     _check_quantity(source, rules.duration_s, found, (*path, "wall_s"))
+    for vo in found.get("max_pilots_of_vos", {}):
+        if vo not in found.get("vos", []):
+            source.fault((*path, "max_pilots_of_vos", vo), f"VO {vo!r} is not among the VOs of this element")
+
+
+def _check_fitness(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("window", "mask", "black_hole_job", "black_hole_window"):
+        _check_quantity(source, rules.duration_s, found, (*path, name))
+
+
+def _check_site(source: Source, found: dict[str, Any], path: Path) -> None:
+    _check_names(source, found.get("administrators", []), (*path, "administrators"), "user", source.keys(("users",)))
 
 
 def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:
@@ -323,6 +337,8 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     OnlineCASection: _check_online_ca,
     SharesSection: _check_shares,
     ComputingElementSection: _check_computing,
+    SiteSection: _check_site,
+    FitnessSection: _check_fitness,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,
     IdentityProviderSection: _check_provider,

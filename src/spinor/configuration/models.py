@@ -185,7 +185,8 @@ class ClientSection(Section, frozen=True):
 
 
 class ComputingElementSection(Section, frozen=True):
-    """A way to machines. Cores, memory and wall time are what one pilot gets there."""
+    """A way to machines. Cores, memory and wall time are what one pilot gets there. `max_pilots` counts the pilots of
+    all VOs, `max_waiting` those of them that have not started yet, `max_pilots_of_vos` those of one VO."""
 
     plugin: str
     cores: Positive
@@ -194,6 +195,9 @@ class ComputingElementSection(Section, frozen=True):
     max_pilots: Natural
     vos: list[str] = []
     options: dict[str, Any] = {}
+    max_waiting: Natural | None = None
+    max_pilots_of_vos: dict[str, Natural] = {}
+    max_submissions_per_minute: Positive | None = None
 
 
 class StorageElementSection(Section, frozen=True):
@@ -207,10 +211,13 @@ class StorageElementSection(Section, frozen=True):
 
 
 class SiteSection(Section, frozen=True):
-    """A place that has machines, storage, or both."""
+    """A place that has machines, storage, or both. `max_pilots` is for all its computing elements together; its
+    administrators may ban, drain and test it when their group has the property site_administrator."""
 
     computing_elements: dict[Name, ComputingElementSection] = {}
     storage_elements: dict[Name, StorageElementSection] = {}
+    max_pilots: Natural | None = None
+    administrators: list[str] = []
 
 
 class BurstSection(Section, frozen=True):
@@ -238,6 +245,21 @@ class OnlineCASection(Section, frozen=True):
     lifetime: DurationText | Positive = "12h"
 
 
+class FitnessSection(Section, frozen=True):
+    """When nodes and computing elements are taken out of use by themselves. Within `window`, as many pilots as
+    `pilots_of_node` that find their node unfit let it be masked for `mask`, and as many `nodes` as that, unfit or
+    masked, let their element be probed. A node is masked as well when `black_hole_jobs` jobs failed there for reasons
+    of the site, each within `black_hole_job`, all within `black_hole_window`."""
+
+    window: DurationText | Positive = "30m"
+    pilots_of_node: Positive = 2
+    nodes: Positive = 3
+    mask: DurationText | Positive = "6h"
+    black_hole_jobs: Positive = 5
+    black_hole_job: DurationText | Positive = "30s"
+    black_hole_window: DurationText | Positive = "5m"
+
+
 class Document(Section, frozen=True):
     """The operations data of a Spinor service."""
 
@@ -251,6 +273,7 @@ class Document(Section, frozen=True):
         dict[VOName, Share], Meta(description="How the VOs divide the pilots; who is not named has 1.")
     ] = {}
     limits: list[LimitSection] = []
+    fitness: FitnessSection = FitnessSection()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,7 +90,8 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     await federation.sync_providers(tx, rules.wanted_providers(new))
     await registry.sync_clients(tx, clients.wanted_clients(new))
     await registry.sync_capabilities(tx, clients.wanted_capabilities(new))
-    await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
+    await resources.sync_elements(tx, rules.wanted_sites(new), rules.wanted_computing(new), rules.wanted_storage(new))
+    await resources.set_fitness_policy(tx, rules.fitness_policy(new))
     await store.store_work_rules(tx, work_rules(new, number))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
 
