@@ -9,9 +9,8 @@ import os
 import pwd
 import secrets
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,15 +98,15 @@ class Size(NamedTuple):
 class SlurmCluster:
     """Changes of one test stay for the next: jobs have names of their own."""
 
-    def __init__(self, place: Path, size: Size) -> None:
+    def __init__(self, place: Path, size: Size, root: Path | None) -> None:
         self.place = place
         self.size = size
-        self.accounts = Accounts(place, USER, ONLOOKER)
+        self.accounts = Accounts(place, USER, ONLOOKER, root=root)
         self.settings = place / "slurm.conf"
         self.ports = {name: free_port() for name in ("ctld", "dbd", "sql", "rest")}
         self.node_ports = [free_port() for _ in range(size.nodes)]
         self.ssh = SSHServers(place, self.accounts, {"SLURM_CONF": str(self.settings)})
-        self.login: SSHServer  # The login node.
+        self.login: SSHServer  # The login node; there is none in another root.
 
     @property
     def rest(self) -> str:
@@ -118,6 +117,13 @@ class SlurmCluster:
         """Of the account whose pilots run; the file system is the same on all nodes."""
         return self.accounts.of[USER].home
 
+    def shared(self, name: str) -> Path:
+        """A directory of that account for its jobs' outputs; it is made when it is not there."""
+        place = self.home / name
+        place.mkdir(mode=0o700, exist_ok=True)
+        os.chown(place, self.accounts.of[USER].uid, self.accounts.of[USER].uid)
+        return place
+
     def environ(self, **more: str) -> dict[str, str]:
         return environ(self.place, SLURM_CONF=str(self.settings), **more)
 
@@ -126,28 +132,38 @@ class SlurmCluster:
         argv = self.accounts.among([found(words[0]), *words[1:]], run_as)
         return run(argv, self.environ(), input=stdin)
 
+    def ask(self, *words: str) -> str:
+        """The same as root."""
+        return self.run(*words, run_as=None)
+
     def token(self, user: str = USER, lifetime_s: int = 3600) -> str:
         """A token for the REST service."""
-        said = self.run("scontrol", "token", f"username={user}", f"lifespan={lifetime_s}", run_as=None)
+        said = self.ask("scontrol", "token", f"username={user}", f"lifespan={lifetime_s}")
         return said.strip().partition("=")[2]
 
 
 @contextlib.contextmanager
-def slurm_cluster(size: Size = Size()) -> Iterator[SlurmCluster]:  # noqa: B008
-    """A cluster until the end of the block; it takes some seconds to start. Only root can start one."""
+def slurm_cluster(size: Size = Size(), root: Path | None = None) -> Iterator[SlurmCluster]:  # noqa: B008
+    """A cluster until the end of the block; it takes some seconds to start. Only root can start one.
+
+    With a root, Slurm's programs and its nodes' are those below it; munge and the database are this machine's.
+    """
     with workplace("slurm") as place, contextlib.ExitStack() as stack:
-        cluster = SlurmCluster(place, size)
+        cluster = SlurmCluster(place, size, root)
         password = secrets.token_hex(16)
         _write_settings(cluster, password)
+        if root is not None:  # Later releases want control groups as soon as they start, unless they are told not to.
+            (place / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         stack.enter_context(_munge(place))
         stack.enter_context(_database(cluster, password))
         stack.enter_context(_daemon(cluster, "slurmdbd", lambda: listens(cluster.ports["dbd"]), "-D", run_as="slurm"))
-        run([found("sacctmgr"), "-i", "add", "cluster", "test"], cluster.environ())
+        cluster.ask("sacctmgr", "-i", "add", "cluster", "test")
         stack.enter_context(_daemon(cluster, "slurmctld", lambda: _answers(cluster), "-D", "-i", run_as="slurm"))
         for number in range(1, size.nodes + 1):
             port = cluster.node_ports[number - 1]
             stack.enter_context(_node(cluster, number, port))
-        cluster.login = stack.enter_context(cluster.ssh.serving("login", users=(USER, ONLOOKER)))
+        if root is None:
+            cluster.login = stack.enter_context(cluster.ssh.serving("login", users=(USER, ONLOOKER)))
         stack.enter_context(_rest(cluster))
         _wait_for_nodes(cluster)
         yield cluster
@@ -230,21 +246,17 @@ def _rest(cluster: SlurmCluster) -> Iterator[None]:
 
 
 def _answers(cluster: SlurmCluster) -> bool:
-    asked = subprocess.run([found("scontrol"), "ping"], env=cluster.environ(), capture_output=True, check=False)
-    return b"is UP" in asked.stdout
+    with contextlib.suppress(ServerFailed):
+        return "is UP" in cluster.ask("scontrol", "ping")
+    return False
 
 
 def _wait_for_nodes(cluster: SlurmCluster, wait_s: float = 60) -> None:
     deadline = time.monotonic() + wait_s
     while True:
-        said = run([found("sinfo"), "-h", "-N", "-p", "short", "-o", "%t"], cluster.environ()).split()
+        said = cluster.ask("sinfo", "-h", "-N", "-p", "short", "-o", "%t").split()
         if said == ["idle"] * cluster.size.nodes:
             return
         if time.monotonic() > deadline:
             raise ServerFailed(f"the nodes of Slurm are {said} after {wait_s} s")
         time.sleep(0.1)
-
-
-def variables(cluster: SlurmCluster) -> Mapping[str, str]:
-    """With which Slurm's commands find the cluster."""
-    return {"SLURM_CONF": str(cluster.settings)}

@@ -19,15 +19,17 @@ from spinor.pilots.plugins.machines import Ran, run_script, said
 from spinor.pilots.plugins.options import options_of, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
-    OUTPUT_BYTES,
     Job,
     Names,
     Path,
     Wishes,
+    is_passing,
     mebibytes,
     minutes,
     notice_s,
     numbers,
+    output_file,
+    outputs,
     script_of,
     settle,
     state_of,
@@ -37,13 +39,12 @@ from spinor.pilots.plugins.ssh_machine import Access, HostName, machine_for
 FLAG = re.compile(r"--([a-z][a-z-]*)(=[^\0\n\r]*)?")
 # What the plugin says itself, and what would change which jobs there are or where their output goes.
 OURS = frozenset({
-    "array", "batch", "begin", "chdir", "comment", "dependency", "error", "export", "export-file", "gid", "help", "hold",
-    "input", "job-name", "kill-on-invalid-dep", "open-mode", "output", "parsable", "quiet", "requeue", "no-requeue",
-    "signal", "test-only", "time", "uid", "usage", "version", "wait", "wrap",
+    "array", "batch", "begin", "chdir", "comment", "dependency", "error", "export", "export-file", "gid", "help",
+    "hold", "input", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode", "output", "parsable", "quiet",
+    "requeue", "signal", "test-only", "time", "uid", "usage", "version", "wait", "wrap",
 })  # fmt: skip
 POLL_S = 0.5
 SINCE_DAYS = 2  # How far back accounting is asked for a pilot that a worker lost sight of.
-_ACCOUNTING_OFF = "accounting storage is disabled"
 
 _SUBMIT = """
 script=$(cat <<'{end}'
@@ -62,7 +63,6 @@ mkdir -p -m 700 {directory} || exit 74
 find {directory} -maxdepth 1 -name 'spinor-*.out' -mtime +7 -delete </dev/null 2>/dev/null
 {calls}
 """
-_OUTPUT = "printf '%s ' {number}; tail -c {most} -- {file} 2>/dev/null </dev/null | base64 | tr -d '\\n'; echo"
 
 
 class Options(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,11 +111,12 @@ class SlurmComputing:
             return {}
         wanted = set(pilot_ids)
         jobs = [job for job in await self._queued() if self._names.pilot(job.name) in wanted]
-        await self._settle(jobs)
-        found = {self._names.pilot(job.name): job for job in jobs}
+        chosen = await self._settle(jobs)
+        # Of several marks the newest counts: an earlier service of this address had a pilot of that number, too.
+        found = {self._names.pilot(job.name): job for job in sorted(chosen.values())}
         if wanted - found.keys():
             ended = await self._accounted([f"--starttime=now-{SINCE_DAYS}days"])
-            found = {self._names.pilot(job.name): job for job in ended or []} | found
+            found = {self._names.pilot(job.name): job for job in ended} | found
         return {pilot: str(job.job_id) for pilot, job in found.items() if pilot is not None and pilot in wanted}
 
     async def status(self, external_ids: Sequence[str]) -> Mapping[str, ElementState]:
@@ -128,12 +129,13 @@ class SlurmComputing:
         if hopeless:
             await self._run(_scancel(hopeless))
         lost = sorted(wanted - jobs.keys())
-        ended = await self._accounted([f"--jobs={','.join(map(str, lost))}"]) if lost else []
-        if ended is not None:
-            over = {str(job.job_id): state_of(job) for job in ended if job.job_id in lost}
+        if lost:
+            ended = await self._accounted([f"--jobs={','.join(map(str, lost))}"])
+            over = {job.job_id: state_of(job) for job in ended}
             # What the controller has no more is over, also when accounting has not heard of its end.
-            ends = {each: s if s in (ElementState.DONE, ElementState.FAILED) else None for each, s in over.items()}
-            states |= {str(number): ends.get(str(number)) or ElementState.VANISHED for number in lost}
+            for number in lost:
+                is_told = over.get(number) in (ElementState.DONE, ElementState.FAILED)
+                states[str(number)] = over[number] if is_told else ElementState.VANISHED
         return states
 
     async def cancel(self, external_ids: Sequence[str]) -> None:
@@ -156,19 +158,8 @@ class SlurmComputing:
         jobs = {job.job_id: job for job in await self._queued() if job.job_id in wanted}
         if wanted - jobs.keys():
             ended = await self._accounted([f"--jobs={','.join(map(str, sorted(wanted - jobs.keys())))}"])
-            jobs = {job.job_id: job for job in ended or [] if job.job_id in wanted} | jobs
-        lines = [
-            _OUTPUT.format(number=job.job_id, most=OUTPUT_BYTES, file=shlex.quote(self._output_file(job.name)))
-            for job in jobs.values()
-        ]
-        ran = await self._run("\n".join(lines)) if lines else Ran(0, b"", "")
-        texts = {}
-        for line in ran.lines:
-            number, _, packed = line.partition(" ")
-            text = base64.b64decode(packed).decode("utf-8", "replace")
-            job = jobs[int(number)]
-            texts[number] = text or f"Slurm says of job {number}: {' '.join(job.states)} {job.reason}\n"
-        return texts
+            jobs = {job.job_id: job for job in ended if job.job_id in wanted} | jobs
+        return await outputs(self._machine, self.options.directory, list(jobs.values()))
 
     # ---------------------------------------------------------------------------------------------------- submitting
 
@@ -191,7 +182,7 @@ class SlurmComputing:
             pilot_id, code, packed = line.split(" ", 2)
             if code != "0":
                 refused[int(pilot_id)] = " ".join(base64.b64decode(packed).decode("utf-8", "replace").split())
-        if refused and all(_is_passing(words) for words in refused.values()):
+        if refused and all(is_passing(words) for words in refused.values()):
             raise ElementUnavailable(f"Slurm on {self._machine.name} takes no jobs: {next(iter(refused.values()))}")
         return refused
 
@@ -199,9 +190,9 @@ class SlurmComputing:
         wishes = self.options
         words = [
             "--parsable", "--hold", "--no-requeue", f"--job-name={name}", f"--comment=a pilot for {launch.url}",
-            f"--export={LAUNCH}", "--input=/dev/null", f"--output={self._output_file(name)}", "--open-mode=append",
-            "--chdir=/", "--nodes=1", "--ntasks=1", f"--cpus-per-task={launch.cores}", f"--time={minutes(launch)}",
-            f"--signal=B:TERM@{notice_s(launch)}",
+            f"--export={LAUNCH}", "--chdir=/", "--input=/dev/null", "--open-mode=append",
+            f"--output={output_file(wishes.directory, name)}", "--nodes=1", "--ntasks=1",
+            f"--cpus-per-task={launch.cores}", f"--time={minutes(launch)}", f"--signal=B:TERM@{notice_s(launch)}",
         ]  # fmt: skip
         if wishes.memory:
             words.append(f"--mem={mebibytes(launch)}M")
@@ -222,9 +213,6 @@ class SlurmComputing:
                 raise ElementUnavailable(f"Slurm on {self._machine.name} does not release its jobs: {said(ran)}")
         return settled.chosen
 
-    def _output_file(self, name: str) -> str:
-        return f"{self.options.directory}/{name}.out"
-
     # -------------------------------------------------------------------------------------------------------- looking
 
     async def _queued(self) -> list[Job]:
@@ -236,12 +224,10 @@ class SlurmComputing:
             raise ElementUnavailable(f"squeue on {self._machine.name} fails: {said(ran)}")
         return self._jobs(line.split("|", 3) for line in ran.lines)
 
-    async def _accounted(self, which: Sequence[str]) -> list[Job] | None:
-        """Jobs that accounting knows of; None when it cannot be asked, none when there is no accounting."""
+    async def _accounted(self, which: Sequence[str]) -> list[Job]:
+        """Jobs that accounting knows of; none when there is no accounting, or it does not answer."""
         words = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobIDRaw,State,JobName%80", *which]
         ran = await self._run(f"{shlex.join(words)} </dev/null")
-        if ran.code != 0:
-            return [] if _ACCOUNTING_OFF in ran.err else None
         return self._jobs([*line.split("|", 2), ""] for line in ran.lines)
 
     def _jobs(self, rows: Iterable[Sequence[str]]) -> list[Job]:
@@ -272,12 +258,3 @@ class SlurmComputing:
 
 def _scancel(job_ids: Sequence[int], *words: str) -> str:
     return f"{shlex.join(['scancel', '--quiet', *words, *map(str, job_ids)])} </dev/null"
-
-
-def _is_passing(words: str) -> bool:
-    """Whether what sbatch says will pass by itself."""
-    passing = (
-        "Unable to contact", "timed out", "temporarily", "Zero Bytes", "Connection refused", "Connection reset",
-        "Transport endpoint", "Slurm backup controller", "Communication", "too many jobs", "Resource temporarily",
-    )  # fmt: skip
-    return any(part.lower() in words.lower() for part in passing)

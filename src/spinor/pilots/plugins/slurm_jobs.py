@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementSettings, PilotLaunch
+from spinor.pilots.plugins.machines import Machine, run_script
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:;&|*()\[\]@+/=-]{1,1000}$")]
 Path = Annotated[str, Meta(pattern=r"^/[^\0\n%\\]*$", max_length=1000)]
@@ -210,3 +211,39 @@ def mebibytes(launch: PilotLaunch) -> int:
 def notice_s(launch: PilotLaunch) -> int:
     """So long before its end a job hears of it by SIGTERM."""
     return max(LEAST_NOTICE_S, math.ceil(launch.grace_s) + 10)
+
+
+def is_passing(words: str) -> bool:
+    """Whether what Slurm says of a submission will pass by itself."""
+    passing = (
+        "unable to contact", "timed out", "temporarily", "zero bytes", "connection refused", "connection reset",
+        "transport endpoint", "communication", "too many jobs", "backup controller",
+    )  # fmt: skip
+    return any(part in words.lower() for part in passing)
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+
+_OUTPUT = "printf '%s ' {number}; tail -c {most} -- {file} 2>/dev/null </dev/null | base64 | tr -d '\\n'; echo"
+
+
+def output_file(directory: str, name: str) -> str:
+    return f"{directory}/{name}.out"
+
+
+async def outputs(machine: Machine, directory: str, jobs: Sequence[Job]) -> dict[str, str]:
+    """What jobs have said, from their files; of those that never began, what Slurm says of them."""
+    if not jobs:
+        return {}
+    by_number = {str(job.job_id): job for job in jobs}
+    lines = [
+        _OUTPUT.format(number=number, most=OUTPUT_BYTES, file=shlex.quote(output_file(directory, job.name)))
+        for number, job in by_number.items()
+    ]
+    texts = {}
+    for line in (await run_script(machine, "\n".join([*lines, ""]))).lines:
+        number, _, packed = line.partition(" ")
+        text = base64.b64decode(packed).decode("utf-8", "replace")
+        job = by_number[number]
+        texts[number] = text or f"Slurm says of job {number}: {' '.join([*job.states, job.reason])}\n"
+    return texts
