@@ -30,11 +30,23 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "xrootd": ("xrootd", "xrdcp", "xrdfs"),
     "keycloak": ("java",),
     "jupyterhub": (),
+    "sshd": ("sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
+    "slurm": (
+        "slurmctld",
+        "slurmd",
+        "slurmdbd",
+        "slurmrestd",
+        "munged",
+        "sbatch",
+        "sshd",
+        "mariadbd",
+        "mariadb-install-db",
+    ),
 }
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-_ROOT_ONLY = {"voms", "xrootd"}
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",
