@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers.authority import Authority, authority
 from tests.servers.chromium import Chromium, chromium, connected, new_context
+from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
 from tests.servers.oidc import OIDCServer, oidc_server
@@ -88,4 +89,11 @@ def fixture_xrootd_server(authority: Authority, voms_server: VOMSServer) -> Iter
     issuer.
     """
     with xrootd_server(authority, Admission(rules=["g /astro /store/astro a"]), vomsdir=voms_server.vomsdir) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="htcondor_server")
+def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
+    """A pool of eight cores, with a token of the account that its jobs run under."""
+    with htcondor_server(authority) as it:
         yield it

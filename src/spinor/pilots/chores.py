@@ -121,7 +121,12 @@ def plugin_for(element: ComputingElement, settings: Settings) -> ComputingPlugin
     """The plugin object of an element of the operations data."""
     return plugin_named(element.plugin)(
         ElementSettings(
-            name=element.name, site=element.site, options=element.options, directory=settings.ce_dir / element.name
+            name=element.name,
+            site=element.site,
+            options=element.options,
+            directory=settings.ce_dir / element.name,
+            url=settings.url,
+            secrets=settings.data_dir / "secrets" / "computing",
         )
     )
 
