@@ -8,6 +8,7 @@ the machine's /tmp is in it, where the pool keeps everything.
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ AUTH_SSL_SERVER_CERTFILE = {certificate}
 AUTH_SSL_SERVER_KEYFILE = {key}
 AUTH_SSL_SERVER_CAFILE = {ca}
 CERTIFICATE_MAPFILE = {place}/mapfile
+CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS = True
 SCITOKENS_SERVER_AUDIENCE = {audience}
 ALLOW_READ = *
 ALLOW_WRITE = *
@@ -117,7 +119,7 @@ def htcondor_server(
     with workplace("htcondor") as place:
         place.chmod(0o755)
         port = free_port()
-        host = authority.host()
+        host = authority.host("localhost", socket.gethostname())  # A schedd tells its host by its own name.
         for name in ("run", "log", "lock", "spool", "execute", "sockets", "passwords.d", "tokens.d"):
             (place / name).mkdir(mode=0o700 if name.endswith(".d") else 0o755)
         for name in ("run", "log", "lock", "spool", "execute", "sockets"):
