@@ -30,6 +30,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "xrootd": ("xrootd", "xrdcp", "xrdfs"),
     "keycloak": ("java",),
     "jupyterhub": (),
+    "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}

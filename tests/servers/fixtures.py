@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.authority import Authority, authority
+from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
@@ -88,4 +89,11 @@ def fixture_xrootd_server(authority: Authority, voms_server: VOMSServer) -> Iter
     issuer.
     """
     with xrootd_server(authority, Admission(rules=["g /astro /store/astro a"]), vomsdir=voms_server.vomsdir) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="ceph_server")
+def fixture_ceph_server() -> Iterator[S3Server]:
+    """Without buckets. It takes fifteen seconds to start."""
+    with ceph_server() as it:
         yield it
