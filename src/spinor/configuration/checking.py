@@ -22,6 +22,7 @@ from spinor.configuration.models import (
     IdentityProviderSection,
     MembershipSection,
     OnlineCASection,
+    SandboxesSection,
     Section,
     StorageElementSection,
     UserSection,
@@ -180,6 +181,12 @@ def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
 
 
+def _check_sandboxes(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("limit", "quota", "user_quota"):
+        if found.get(name) is not None:
+            _check_quantity(source, rules.size_bytes, found, (*path, name))
+
+
 def _certificate_s(value: int | str) -> int:
     seconds = rules.duration_s(value)
     if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
@@ -305,6 +312,7 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     ClientSection: check_client,
     VOMSSection: _check_voms,
     OnlineCASection: _check_online_ca,
+    SandboxesSection: _check_sandboxes,
     ComputingElementSection: _check_computing,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,

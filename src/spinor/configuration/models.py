@@ -86,12 +86,22 @@ class VOMSSection(Section, frozen=True):
     groups: dict[str, str] = {}
 
 
+class SandboxesSection(Section, frozen=True):
+    """How large one sandbox may be, and what all sandboxes of the VO and of one user may take. Without a quota there is
+    no bound."""
+
+    limit: SizeText | Annotated[int, Meta(ge=1)] = "100MiB"
+    quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+    user_quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
     capabilities: CapabilitiesSection = CapabilitiesSection()
     voms: VOMSSection = VOMSSection()
+    sandboxes: SandboxesSection = SandboxesSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -276,6 +286,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Validity(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     faults: list[Fault]
+
+
+class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one VO; None: no quota."""
+
+    limit_bytes: int = 100 * 1024 * 1024
+    quota_bytes: int | None = None
+    user_quota_bytes: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

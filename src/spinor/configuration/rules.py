@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from spinor import quantities
-from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.configuration.models import Change, ChangeKind, Document, SandboxLimits
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
@@ -94,6 +94,20 @@ def wanted_voms(document: Document) -> list[Voms]:
 
 def wanted_online_ca(document: Document) -> OnlineCASetting:
     return OnlineCASetting(is_enabled=document.online_ca.enabled, longest_s=duration_s(document.online_ca.lifetime))
+
+
+def wanted_sandbox_limits(document: Document) -> dict[str, SandboxLimits]:
+    def bytes_of(value: int | str | None) -> int | None:
+        return None if value is None else size_bytes(value)
+
+    return {
+        vo: SandboxLimits(
+            limit_bytes=size_bytes(section.sandboxes.limit),
+            quota_bytes=bytes_of(section.sandboxes.quota),
+            user_quota_bytes=bytes_of(section.sandboxes.user_quota),
+        )
+        for vo, section in document.vos.items()
+    }
 
 
 _ALIKE = (

@@ -1,7 +1,9 @@
 """The revisions of the operations data."""
 
-from spinor.configuration.models import FullRevision, Revision
-from spinor.db import Queries, Tx, fetch, fetch_one, fetch_value
+from collections.abc import Mapping
+
+from spinor.configuration.models import FullRevision, Revision, SandboxLimits
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
 from spinor.errors import SpinorError
 
 Q = Queries("spinor.configuration")
@@ -30,3 +32,20 @@ async def insert_revision(tx: Tx, document: str, author: str, comment: str) -> i
     parameters = {"document": document, "author": author, "comment": comment}
     revision: int = await fetch_value(tx, Q.insert_revision, parameters)
     return revision
+
+
+async def sync_sandbox_limits(tx: Tx, limits: Mapping[str, SandboxLimits]) -> None:
+    await execute(
+        tx,
+        Q.sync_sandbox_limits,
+        {
+            "vos": list(limits),
+            "limits": [each.limit_bytes for each in limits.values()],
+            "quotas": [each.quota_bytes for each in limits.values()],
+            "user_quotas": [each.user_quota_bytes for each in limits.values()],
+        },
+    )
+
+
+async def find_sandbox_limits(tx: Tx, vo_id: int) -> SandboxLimits | None:
+    return await fetch_one(tx, SandboxLimits, Q.find_sandbox_limits, {"vo_id": vo_id})
