@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spinor import __version__, logs, openapi
 from spinor.access import Caller
+from spinor.blobs import Blobs
 from spinor.catalog.routes import routes as catalog_routes
 from spinor.catalog.store import ERRORS as CATALOG_ERRORS
 from spinor.configuration.routes import routes as configuration_routes
@@ -118,7 +119,8 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
+            parts = (settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
+            state = State(*parts, Blobs.of(settings))
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals

@@ -1,4 +1,4 @@
-"""A real S3 service: Ceph's RADOS gateway over a small cluster in memory. It verifies signatures, as the emulators do not."""
+"""A real S3 service: Ceph's RADOS gateway over a small cluster in memory. It verifies signatures; emulators do not."""
 
 import contextlib
 import secrets
@@ -114,7 +114,7 @@ def write_credentials(path: Path, key: str, secret: str) -> Path:
 
 
 def new_bucket(server: S3Server) -> str:
-    """A bucket of its own for a test. The library makes none, but a bucket is a signed PUT of nothing under its name."""
+    """A bucket of its own for a test: a signed PUT of nothing under its name, as the library has no call for that."""
     name = f"test-{secrets.token_hex(6)}"
     store = S3Store(
         name, endpoint=server.endpoint, region="us-east-1", access_key_id=server.key, secret_access_key=server.secret,

@@ -9,20 +9,30 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from spinor.blobs.directory import Directory
-from spinor.blobs.models import BlobGone, BlobStoreFull, BlobsUnavailable, Found
+from spinor.blobs.models import BlobGone, BlobStoreFull, BlobsUnavailable, BlobTooLarge, Found
 from spinor.settings import Settings
 
-__all__ = ["BlobGone", "BlobStoreFull", "Blobs", "BlobsUnavailable", "Directory", "Found", "Place", "Spooled"]
+__all__ = [
+    "BlobGone",
+    "BlobStoreFull",
+    "BlobTooLarge",
+    "Blobs",
+    "BlobsUnavailable",
+    "Directory",
+    "Found",
+    "Place",
+    "Spooled",
+]
 
 _WRITE_BYTES = 1024 * 1024
-Check = Callable[[int, bytes], None]  # The size so far and the newest bytes; raises what the caller shall be told.
+_PATIENCE_BYTES = 2 * 1024**3  # Of a body that is too large so many are taken in and forgotten.
 
 
 class Place(Protocol):
@@ -75,13 +85,17 @@ class Blobs:
         return cls(Bucket.of(settings.blobs, settings.data_dir), settings.data_dir / "spool")
 
     @asynccontextmanager
-    async def spooled(self, body: AsyncIterable[bytes], check: Check) -> AsyncIterator[Spooled]:
-        """The whole body as a local file, which is gone after the block unless it was put. Raises BlobStoreFull."""
+    async def spooled(self, body: AsyncIterable[bytes], limit_bytes: int) -> AsyncIterator[Spooled]:
+        """The whole body as a local file, which is gone after the block unless it was put.
+
+        Raises BlobStoreFull, and BlobTooLarge only after all of a body was taken in: a client that is still sending
+        would not hear it.
+        """
         path = self.spool / secrets.token_hex(8)
         try:
             self.spool.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                spooling = _Spooling(file, check)
+                spooling = _Spooling(file, limit_bytes)
                 async for part in _in_larger_parts(body):
                     await asyncio.to_thread(spooling.write, part)
                 sha256 = await asyncio.to_thread(spooling.close)
@@ -105,21 +119,24 @@ class Blobs:
 
 
 class _Spooling:
-    def __init__(self, file: BinaryIO, check: Check) -> None:
+    def __init__(self, file: BinaryIO, limit_bytes: int) -> None:
         self._file = file
-        self._check = check
+        self._limit_bytes = limit_bytes
         self._digest = hashlib.sha256()
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
         self.size_bytes += len(data)
-        self._check(self.size_bytes, data)
-        self._digest.update(data)
-        self._file.write(data)
+        if self.size_bytes <= self._limit_bytes:
+            self._digest.update(data)
+            self._file.write(data)
+        elif self.size_bytes > self._limit_bytes + _PATIENCE_BYTES:
+            raise BlobTooLarge(size_bytes=self.size_bytes)
 
     def close(self) -> str:
         """Flush to the disk; the SHA-256 of what came."""
-        self._check(self.size_bytes, b"")
+        if self.size_bytes > self._limit_bytes:
+            raise BlobTooLarge(size_bytes=self.size_bytes)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from spinor.errors import SpinorError, Unavailable
+from spinor.errors import BodyTooLarge, SpinorError, Unavailable
 
 
 class BlobStoreFull(Unavailable):
@@ -22,6 +22,12 @@ class BlobGone(SpinorError):
     """These bytes are gone from the service's store; tell the operator."""
 
     status, code = 410, "blob-gone"
+
+
+class BlobTooLarge(BodyTooLarge):
+    """The body is larger than it may be here."""
+
+    code = "blob-too-large"
 
 
 class Found(NamedTuple):

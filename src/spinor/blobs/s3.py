@@ -48,7 +48,6 @@ class Bucket:
         client: dict[str, Any] = {"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http://")}
         if "ca_file" in given:
             client["root_certificate"] = Path(given["ca_file"]).read_bytes()
-        place = {"endpoint": endpoint} if endpoint else {}
         return cls(
             S3Store(
                 parts.netloc,
@@ -58,9 +57,9 @@ class Bucket:
                 secret_access_key=secret,
                 # Names of hosts below the endpoint's would ask for a certificate and a DNS entry for each bucket.
                 virtual_hosted_style_request=False,
-                client_options=client,  # type: ignore[arg-type]
+                client_options=client,
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
-                **place,
+                endpoint=endpoint or None,
             )
         )
 

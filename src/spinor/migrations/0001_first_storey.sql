@@ -927,6 +927,7 @@ CREATE TABLE jobs.job_history (
     reason      text NOT NULL DEFAULT ''
 );                                                              -- The first line, of the submission, is the array's row.
 CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
+CREATE INDEX job_history_time ON jobs.job_history USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 -- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
 -- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
@@ -1074,7 +1075,6 @@ CREATE TABLE jobs.output_file (
     PRIMARY KEY (job_id, lfn)
 );
 
--- jobs: data
 -- Sandboxes on their way: each is counted against the quotas from its beginning. Its parts are blobs below uploads/<id>/.
 CREATE TABLE jobs.upload (
     upload_id   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -1119,6 +1119,7 @@ CREATE TABLE jobs.kept_log (
     tail_position bigint NOT NULL,                              -- Where the rest of what is kept begins in the stream.
     end_position bigint NOT NULL,
     frames      bigint[] NOT NULL,                              -- Where each compressed frame ends.
+    last        bytea NOT NULL,                                 -- Its last 4 kB, for who explains.
     data        bytea,
     blob        text,
     PRIMARY KEY (job_id, attempt, stream),
@@ -1153,6 +1154,7 @@ CREATE UNLOGGED TABLE jobs.peek (
     position    bigint,                                         -- NULL: the end of the file.
     size_bytes  integer NOT NULL,
     asked_at    timestamptz NOT NULL DEFAULT now(),
+    told_at     timestamptz,                                    -- When its pilot was asked last.
     answer      jsonb                                           -- jobs.models.PeekAnswer
 );
 CREATE INDEX peek_waiting ON jobs.peek (pilot_id) WHERE answer IS NULL;

@@ -7,16 +7,18 @@ then waits; the signal is a hint, and looking again every second is what makes i
 import time
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from spinor import credentials
 from spinor.access import Caller, Scope
+from spinor.blobs import Blobs
 from spinor.db import Database, Tx
 from spinor.http import Public, Routes, State
 from spinor.identity import service as identity
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import FinishReport, LogChunk, LogStream
+from spinor.jobs.sandboxes.routes import sandbox_response
 from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
@@ -116,20 +118,22 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
-    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away."""
+    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away, files to show."""
     signals = state[Signals]
     end = time.monotonic() + body.wait_s
     async with signals.subscribed(f"pilot:{caller.pilot_id}") as event:
         while True:
             async with db.transaction() as tx:
                 lost = await service.beat(tx, caller, body.held)
+                peeks = await jobs.take_peeks(tx, caller)
             left_s = end - time.monotonic()
-            if lost or left_s <= 0 or await signals.wait(event, left_s):
+            if lost or peeks or left_s <= 0 or await signals.wait(event, left_s):
                 break
-    if not lost and left_s > 0:
+    if not lost and not peeks and left_s > 0:
         async with db.transaction() as tx:
             lost = await service.beat(tx, caller, body.held)
-    return Beaten(lost=lost, token=_renewed(state, request, caller))
+            peeks = await jobs.take_peeks(tx, caller)
+    return Beaten(lost=lost, peeks=peeks, token=_renewed(state, request, caller))
 
 
 @routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
@@ -152,17 +156,17 @@ async def store_sandbox(
     db: Database, state: State, request: Request, caller: Caller, query: AttemptQuery
 ) -> StoredSandbox:
     """Store the output sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    blobs = state[Settings].blob_dir
-    stored = await jobs.receive_sandbox_of_attempt(db, blobs, caller, (query.job_id, query.attempt), request.stream())
+    job = (query.job_id, query.attempt)
+    stored = await jobs.receive_sandbox_of_attempt(db, state[Blobs], caller, job, request.stream())
     return StoredSandbox(sandbox_id=stored.sandbox_id)
 
 
 @routes.get("/api/pilot/sandboxes/{sandbox_id}", scope=Scope.PILOT_ACT)
-async def fetch_sandbox(tx: Tx, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
+async def fetch_sandbox(db: Database, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
     """Fetch an input sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    job = (query.job_id, query.attempt)
-    _, path = await jobs.find_sandbox_of_attempt(tx, caller, state[Settings].blob_dir, job, sandbox_id)
-    return FileResponse(path, media_type="application/x-tar")
+    async with db.transaction() as tx:
+        sandbox = await jobs.find_sandbox_of_attempt(tx, caller, (query.job_id, query.attempt), sandbox_id)
+    return await sandbox_response(state[Blobs], sandbox)
 
 
 @routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)

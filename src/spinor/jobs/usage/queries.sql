@@ -39,13 +39,14 @@ SELECT r.vo_id, r.job_id, r.attempt, r.pilot_id, %(path)s::text, %(position)s::b
  WHERE r.job_id = %(job_id)s::bigint AND r.vo_id = %(vo_id)s::integer
 RETURNING peek_id, job_id, attempt, pilot_id;
 
--- name: list_peeks
--- What a pilot is asked and has not answered yet.
-SELECT p.peek_id, p.job_id, p.attempt, p.path, p.position, p.size_bytes
-  FROM jobs.peek p
- WHERE p.pilot_id = %(pilot_id)s::bigint AND p.vo_id = %(vo_id)s::integer AND p.answer IS NULL
-   AND p.asked_at > now() - %(lifetime_s)s::integer * interval '1 second'
- ORDER BY p.peek_id LIMIT 20;
+-- name: take_peeks
+-- What a pilot is asked and has not answered yet. It is asked again after some seconds, as the answer to its heartbeat may
+-- have been lost.
+UPDATE jobs.peek SET told_at = now()
+ WHERE pilot_id = %(pilot_id)s::bigint AND vo_id = %(vo_id)s::integer AND answer IS NULL
+   AND asked_at > now() - %(lifetime_s)s::integer * interval '1 second'
+   AND (told_at IS NULL OR told_at < now() - interval '5 seconds')
+RETURNING peek_id, job_id, attempt, path, position, size_bytes;
 
 -- name: answer_peek
 UPDATE jobs.peek SET answer = %(answer)s::text::jsonb
@@ -63,3 +64,47 @@ DELETE FROM jobs.peek WHERE peek_id = %(peek_id)s::bigint AND vo_id = %(vo_id)s:
 -- name: forget_peeks
 -- every VO: what servers that were killed have left behind.
 DELETE FROM jobs.peek WHERE asked_at < now() - interval '10 minutes';
+
+-- name: list_attempts
+-- Those that ended and the one that a pilot holds, with the node that its pilot named. Pilots know jobs and not the other
+-- way round: their table is only read here, to tell people.
+SELECT e.attempt, e.status::text AS status, e.error_class::text AS error_class, '' AS minor_status, s.name AS site,
+       c.name AS computing_element, e.pilot_id, coalesce(p.hostname, '') AS node, e.cores, e.started_at, e.ended_at,
+       e.exit_code, e.cpu_s, e.wall_s, e.max_rss_bytes, o.sandbox_id AS output_sandbox_id,
+       coalesce(f.detail, '') AS output_refused
+  FROM jobs.ended_attempt e
+  LEFT JOIN resources.computing_element c USING (ce_id)
+  LEFT JOIN resources.site s USING (site_id)
+  LEFT JOIN pilots.pilot p ON p.pilot_id = e.pilot_id AND p.vo_id = e.vo_id
+  LEFT JOIN jobs.output_sandbox o ON o.job_id = e.job_id AND o.attempt = e.attempt
+  LEFT JOIN jobs.refused_output f ON f.job_id = e.job_id AND f.attempt = e.attempt
+ WHERE e.job_id = %(job_id)s::bigint AND e.vo_id = %(vo_id)s::integer
+UNION ALL
+SELECT r.attempt, j.status::text, NULL, j.minor_status, s.name, c.name, r.pilot_id, coalesce(p.hostname, ''), r.cores,
+       j.started_at, NULL, NULL, j.cpu_s, j.wall_s, j.max_rss_bytes, NULL, coalesce(f.detail, '')
+  FROM jobs.running r
+  JOIN jobs.job j USING (job_id)
+  LEFT JOIN resources.computing_element c ON c.ce_id = r.ce_id
+  LEFT JOIN resources.site s ON s.site_id = c.site_id
+  LEFT JOIN pilots.pilot p ON p.pilot_id = r.pilot_id AND p.vo_id = r.vo_id
+  LEFT JOIN jobs.refused_output f ON f.job_id = r.job_id AND f.attempt = r.attempt
+ WHERE r.job_id = %(job_id)s::bigint AND r.vo_id = %(vo_id)s::integer
+ ORDER BY attempt;
+
+-- name: find_job_limits
+-- The newest attempt, and what the job was promised.
+SELECT j.attempt, coalesce((q.wants ->> 'memory_bytes')::bigint, 0) AS memory_bytes,
+       coalesce((q.wants ->> 'disk_bytes')::bigint, 0) AS disk_bytes,
+       coalesce(r.cores::integer, (q.wants ->> 'cores')::integer, 1) AS cores
+  FROM jobs.job j
+  JOIN jobs.task_queue q USING (task_queue_id)
+  LEFT JOIN jobs.running r ON r.job_id = j.job_id
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
+
+-- name: find_owner
+SELECT owner_id, status, minor_status FROM jobs.job WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer;
+
+-- name: is_held
+SELECT true FROM jobs.running
+ WHERE job_id = %(job_id)s::bigint AND attempt = %(attempt)s::integer AND pilot_id = %(pilot_id)s::bigint
+   AND vo_id = %(vo_id)s::integer;

@@ -8,7 +8,7 @@ import msgspec
 
 from spinor.access import Caller
 from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
-from spinor.jobs.models import Held, PeekAnswer, PeekAsked, PeekQuery, UsagePoint
+from spinor.jobs.models import Attempt, Held, JobStatus, PeekAnswer, PeekAsked, PeekQuery, UsagePoint
 
 Q = Queries("spinor.jobs.usage")
 
@@ -61,9 +61,9 @@ async def insert_peek(tx: Tx, vo_id: int, job_id: int, query: PeekQuery) -> Aske
     return await fetch_one(tx, Asked, Q.insert_peek, parameters)
 
 
-async def list_peeks(tx: Tx, pilot: Caller, lifetime_s: int) -> list[PeekAsked]:
+async def take_peeks(tx: Tx, pilot: Caller, lifetime_s: int) -> list[PeekAsked]:
     parameters = {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, "lifetime_s": lifetime_s}
-    return await fetch(tx, PeekAsked, Q.list_peeks, parameters)
+    return await fetch(tx, PeekAsked, Q.take_peeks, parameters)
 
 
 async def answer_peek(tx: Tx, pilot: Caller, job_id: int, answer: PeekAnswer, lifetime_s: int) -> bool:
@@ -90,3 +90,33 @@ async def delete_peek(tx: Tx, vo_id: int, peek_id: int) -> None:
 
 async def forget_peeks(tx: Tx) -> int:
     return await execute(tx, Q.forget_peeks)
+
+
+class JobLimits(msgspec.Struct, frozen=True, kw_only=True):
+    attempt: int
+    memory_bytes: int
+    disk_bytes: int
+    cores: int
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    owner_id: int
+    status: JobStatus
+    minor_status: str
+
+
+async def list_attempts(tx: Tx, vo_id: int, job_id: int) -> list[Attempt]:
+    return await fetch(tx, Attempt, Q.list_attempts, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def find_job_limits(tx: Tx, vo_id: int, job_id: int) -> JobLimits | None:
+    return await fetch_one(tx, JobLimits, Q.find_job_limits, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def find_owner(tx: Tx, vo_id: int, job_id: int) -> Owner | None:
+    return await fetch_one(tx, Owner, Q.find_owner, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def is_held(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> bool:
+    parameters = {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, "job_id": job_id, "attempt": attempt}
+    return bool(await fetch_value(tx, Q.is_held, parameters))
