@@ -45,7 +45,7 @@ class Bucket:
         if endpoint and not endpoint.startswith(("https://", "http://")):
             raise BadSettings("The endpoint in SPINOR_BLOBS must begin with https://.", setting="SPINOR_BLOBS")
         key, secret = _credentials(Path(given.get("credentials_file") or data_dir / "secrets" / "s3"))
-        client: dict[str, Any] = {"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http://")}
+        client: Any = {"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http://")}
         if "ca_file" in given:
             client["root_certificate"] = Path(given["ca_file"]).read_bytes()
         return cls(

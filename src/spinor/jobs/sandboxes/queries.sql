@@ -128,6 +128,23 @@ SELECT o.sandbox_id, o.attempt, s.size_bytes, o.missing
  WHERE o.job_id = %(job_id)s::bigint AND o.vo_id = %(vo_id)s::integer
  ORDER BY o.attempt DESC LIMIT 1;
 
+-- name: unlink_deleted_jobs
+-- every VO: the sweep.
+-- Deleted jobs name no sandboxes any more; what nobody else names is then swept at once.
+WITH output AS (
+    DELETE FROM jobs.output_sandbox o USING jobs.job j
+     WHERE j.job_id = o.job_id AND j.status = 'deleted'
+    RETURNING o.sandbox_id
+), input AS (
+    DELETE FROM jobs.array_sandbox s USING jobs.job_array a
+     WHERE a.array_id = s.array_id
+       AND NOT EXISTS (SELECT FROM jobs.job j
+                        WHERE j.job_id BETWEEN a.first_job_id AND a.first_job_id + a.size - 1 AND j.status <> 'deleted')
+    RETURNING s.sandbox_id
+)
+UPDATE jobs.sandbox SET created_at = '-infinity'
+ WHERE sandbox_id IN (SELECT sandbox_id FROM output UNION ALL SELECT sandbox_id FROM input);
+
 -- name: delete_unused_sandboxes
 -- every VO: the sweep.
 WITH unused AS (

@@ -152,14 +152,15 @@ async def find_output(tx: Tx, caller: Caller, job_id: int) -> Sandbox:
 
 
 async def sweep_sandboxes(db: Database, blobs: Blobs, now: datetime | None = None) -> tuple[int, int]:
-    """Forget sandboxes that no job has named for 15 days and uploads that nobody goes on with, and delete blobs without
-    a row; how many sandboxes and blobs.
+    """Forget sandboxes that no job has named for 15 days, those of deleted jobs, and uploads that nobody goes on with;
+    and delete blobs without a row. How many sandboxes and blobs.
 
     A blob younger than a day stays: its upload may still be on its way.
     """
     at = now or datetime.now(UTC)
     before = at - timedelta(days=UPLOAD_DAYS)
     async with db.transaction() as tx:
+        await store.unlink_deleted_jobs(tx)
         rows = await store.delete_unused_sandboxes(tx, at - timedelta(days=UNUSED_DAYS))
         await store.expire_uploads(tx, before)
     swept = 0

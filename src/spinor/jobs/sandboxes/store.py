@@ -134,6 +134,10 @@ async def find_output_sandbox(tx: Tx, vo_id: int, job_id: int) -> OutputSandbox 
     return await fetch_one(tx, OutputSandbox, Q.find_output_sandbox, {"vo_id": vo_id, "job_id": job_id})
 
 
+async def unlink_deleted_jobs(tx: Tx) -> None:
+    await execute(tx, Q.unlink_deleted_jobs)
+
+
 async def delete_unused_sandboxes(tx: Tx, before: datetime) -> int:
     return int(await fetch_value(tx, Q.delete_unused_sandboxes, {"before": before}))
 
