@@ -34,9 +34,9 @@ from spinor.identity.routes import routes as identity_routes
 from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import CHANGED, KeyRing, Verifier
 from spinor.jobs import service as jobs
+from spinor.jobs.errors import ERRORS as JOBS_ERRORS
 from spinor.jobs.routes import routes as jobs_routes
 from spinor.jobs.service import Matcher
-from spinor.jobs.store import ERRORS as JOBS_ERRORS
 from spinor.pilots import service as pilots
 from spinor.pilots.routes import routes as pilots_routes
 from spinor.pilots.store import ERRORS as PILOTS_ERRORS
@@ -120,6 +120,7 @@ def create_app(settings: Settings) -> Starlette:
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
+            marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
             # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.
@@ -128,6 +129,7 @@ def create_app(settings: Settings) -> Starlette:
             gc.set_threshold(20_000, 20, 50)
             yield
             forgetting.cancel()
+            marking.cancel()
 
     return Starlette(routes=[Mount("/", app=service)], middleware=[Middleware(RequestLog)], lifespan=lifespan)
 

@@ -775,7 +775,7 @@ CREATE TABLE catalog.operation_refusal (
 CREATE TYPE jobs.job_status AS ENUM (
     'submitting',   -- being put together by its client
     'received',     -- submitting -> received
-    'checking',     -- received|scouting|staging -> checking
+    'checking',     -- received|scouting|staging|waiting|rescheduled -> checking: held, delayed, or after other jobs
     'scouting',     -- received|checking -> scouting
     'staging',      -- received|checking -> staging: input data on tape
     'waiting',      -- received|checking|staging|rescheduled -> waiting: in a task queue
@@ -787,42 +787,78 @@ CREATE TYPE jobs.job_status AS ENUM (
     'done',         -- running|completing|completed -> done: outputs are registered
     'failed',       -- any state that is not final -> failed
     'killed',       -- any state that is not final -> killed
-    'rescheduled',  -- failed|killed|stalled|running|matched -> rescheduled, and on to waiting in the same transaction
+    'rescheduled',  -- failed|killed|done|stalled|matched|running|completing -> rescheduled, and on to waiting or checking
+                    -- in the same transaction
     'deleted'       -- done|failed|killed -> deleted
 );
 
--- One submission: one description for all its jobs. A single job is an array of one.
+-- Ids of jobs, given as ranges without a gap: an array's jobs are a range of the primary key, which is all that finds
+-- them. The lock is held for the moment of counting only, not until the transaction ends.
+CREATE SEQUENCE jobs.job_id;
+
+CREATE FUNCTION jobs.take_ids(count bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    first bigint;
+BEGIN
+    PERFORM pg_advisory_lock(7351971);
+    BEGIN
+        first := nextval('jobs.job_id');
+        PERFORM setval('jobs.job_id', first + count - 1);
+    EXCEPTION WHEN OTHERS OR query_canceled THEN
+        PERFORM pg_advisory_unlock(7351971);
+        RAISE;
+    END;
+    PERFORM pg_advisory_unlock(7351971);
+    RETURN first;
+END $$;
+
+-- One submission: one description for all its jobs. A single job is an array of one. The two tables that every
+-- submission writes have no foreign keys, which would cost more than the rows: users, groups and VOs are retired and
+-- never deleted, and `bench/chaos` counts what would dangle.
 CREATE TABLE jobs.job_array (
     array_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    vo_id       integer NOT NULL REFERENCES identity.vo,
-    owner_id    integer NOT NULL REFERENCES identity.user_account,
-    group_id    integer NOT NULL REFERENCES identity.vo_group,
-    name        text NOT NULL,
+    vo_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
+    group_id    integer NOT NULL,
+    first_job_id bigint NOT NULL,                               -- Its jobs are first_job_id … first_job_id + size - 1.
     size        integer NOT NULL CHECK (size > 0),
-    spec        jsonb NOT NULL,                                 -- jobs.models.JobSpec without its parameter values.
+    name        text NOT NULL,
+    job_group   text NOT NULL DEFAULT '',                       -- The set that it belongs to.
+    job_type    text NOT NULL DEFAULT 'user',
+    spec        text NOT NULL,                                  -- jobs.models.JobSpec as JSON, without parameter values.
     submitted_at timestamptz NOT NULL DEFAULT now(),
-    idempotency_key text,
-    CONSTRAINT job_array_idempotency UNIQUE (owner_id, vo_id, idempotency_key)
+    deadline_at timestamptz,
+    retries     smallint[] NOT NULL,                            -- Allowed, by class: site, data, payload, memory, time.
+    idempotency_key text
+);
+CREATE UNIQUE INDEX job_array_idempotency ON jobs.job_array (owner_id, vo_id, idempotency_key)
+ WHERE idempotency_key IS NOT NULL;
+CREATE INDEX job_array_of_group ON jobs.job_array (vo_id, job_group) WHERE job_group <> '';
+CREATE INDEX job_array_by_deadline ON jobs.job_array (deadline_at) WHERE deadline_at IS NOT NULL;
+
+-- The table of an array's parameters, stored once: 100 elements in a row, as a list of objects.
+CREATE TABLE jobs.array_parameters (
+    array_id    bigint NOT NULL,
+    block       integer NOT NULL,                               -- Elements 100 * block … 100 * block + 99.
+    vo_id       integer NOT NULL,
+    elements    jsonb NOT NULL,
+    PRIMARY KEY (array_id, block)
 );
 
--- Jobs with equal requirements wait together. Rows are few; `digest` is over all requirement columns.
+-- Jobs with equal requirements wait together. Rows are few; `digest` is over the requirements.
 CREATE TABLE jobs.task_queue (
     task_queue_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     vo_id       integer NOT NULL REFERENCES identity.vo,
     owner_id    integer NOT NULL REFERENCES identity.user_account,
     group_id    integer NOT NULL REFERENCES identity.vo_group,
-    cores       integer NOT NULL CHECK (cores > 0),
-    memory_bytes bigint NOT NULL CHECK (memory_bytes >= 0),
-    disk_bytes  bigint NOT NULL CHECK (disk_bytes >= 0),
-    wall_s      integer NOT NULL CHECK (wall_s > 0),
-    sites       text[] NOT NULL DEFAULT '{}',                   -- Empty: any site.
-    tags        text[] NOT NULL DEFAULT '{}',                   -- Each must be offered by the pilot.
+    wants       jsonb NOT NULL,                                 -- jobs.models.Requirements
     digest      bytea NOT NULL CONSTRAINT task_queue_digest_unique UNIQUE
 );
+CREATE INDEX task_queue_of_vo ON jobs.task_queue (vo_id);
 
 CREATE TABLE jobs.job (
-    job_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    array_id    bigint NOT NULL REFERENCES jobs.job_array,
+    job_id      bigint PRIMARY KEY,
+    array_id    bigint NOT NULL,
     vo_id       integer NOT NULL,
     owner_id    integer NOT NULL,
     group_id    integer NOT NULL,
@@ -832,7 +868,8 @@ CREATE TABLE jobs.job (
     priority    smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),   -- 9 goes first.
     attempt     integer NOT NULL DEFAULT 0,                     -- The fencing number: rises with each match.
     reschedules integer NOT NULL DEFAULT 0,
-    site_id     integer,
+    ce_id       integer,                                        -- Of the attempt that is held or was the last; a job that
+    site_id     integer,                                        -- waits again has none.
     pilot_id    bigint,                                         -- Of the newest attempt.
     exit_code   integer,
     submitted_at timestamptz NOT NULL DEFAULT now(),
@@ -842,10 +879,9 @@ CREATE TABLE jobs.job (
     cpu_s       double precision,
     wall_s      double precision,
     max_rss_bytes bigint,
+    retried     smallint[],                                     -- Automatic retries by class: site, data, payload, memory, time.
     minor_status text NOT NULL DEFAULT '',
-    application_status text NOT NULL DEFAULT '',
-    parameters  jsonb,                                          -- This job's values of the array's parameters.
-    CONSTRAINT job_array_index_unique UNIQUE (array_id, array_index)
+    application_status text NOT NULL DEFAULT ''
 ) WITH (fillfactor = 85);
 -- No index names a column that changes while the job lives: every change of state stays a HOT update.
 CREATE INDEX job_of_vo ON jobs.job (vo_id, job_id);
@@ -861,10 +897,13 @@ CREATE TABLE jobs.waiting (
 
 -- The lease of a pilot on a job. No row: the pilot's report is stale and its payload must stop.
 CREATE TABLE jobs.running (
-    job_id      bigint PRIMARY KEY REFERENCES jobs.job,
+    job_id      bigint PRIMARY KEY,
     vo_id       integer NOT NULL,
     attempt     integer NOT NULL,
     pilot_id    bigint NOT NULL,
+    ce_id       integer NOT NULL,
+    cores       smallint NOT NULL,                              -- Granted.
+    matched_at  timestamptz NOT NULL DEFAULT now(),
     lease_expires_at timestamptz NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX running_of_pilot ON jobs.running (pilot_id);
@@ -878,8 +917,107 @@ CREATE TABLE jobs.job_history (
     minor_status text NOT NULL DEFAULT '',
     source      text NOT NULL,                                  -- Who made the change: a user's name, pilot, lease, …
     reason      text NOT NULL DEFAULT ''
-);
+);                                                              -- The first line, of the submission, is the array's row.
 CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
+
+-- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
+-- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
+CREATE TABLE jobs.tally (
+    task_queue_id integer NOT NULL,
+    ce_id       integer NOT NULL,                               -- 0: none.
+    status      jobs.job_status NOT NULL,
+    jobs        bigint NOT NULL,
+    cores       bigint NOT NULL,                                -- Granted.
+    PRIMARY KEY (task_queue_id, ce_id, status)
+) WITH (fillfactor = 70);
+
+CREATE TABLE jobs.tally_change (
+    task_queue_id integer NOT NULL,
+    ce_id       integer NOT NULL,
+    status      jobs.job_status NOT NULL,
+    jobs        bigint NOT NULL,
+    cores       bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+
+CREATE VIEW jobs.tally_now AS
+SELECT task_queue_id, ce_id, status, sum(jobs)::bigint AS jobs, sum(cores)::bigint AS cores
+  FROM (SELECT * FROM jobs.tally UNION ALL SELECT * FROM jobs.tally_change) both_of_them
+ GROUP BY task_queue_id, ce_id, status
+HAVING sum(jobs) <> 0;
+
+-- The accounting record of each attempt, written once, when it ends.
+CREATE TYPE jobs.error_class AS ENUM ('site', 'data', 'payload', 'memory', 'time');
+
+CREATE TABLE jobs.ended_attempt (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    vo_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
+    group_id    integer NOT NULL,
+    ce_id       integer,
+    pilot_id    bigint,
+    status      jobs.job_status NOT NULL,                       -- What the attempt ended as: done, failed, killed, stalled, rescheduled.
+    error_class jobs.error_class,
+    exit_code   integer,
+    cores       smallint NOT NULL,
+    matched_at  timestamptz NOT NULL,
+    started_at  timestamptz,
+    ended_at    timestamptz NOT NULL DEFAULT now(),
+    cpu_s       double precision NOT NULL,
+    wall_s      double precision NOT NULL,                      -- As the pilot measured it, else since the start.
+    max_rss_bytes bigint,
+    reported    boolean NOT NULL DEFAULT false,                 -- By its pilot.
+    PRIMARY KEY (job_id, attempt)
+);
+CREATE INDEX ended_attempt_of_vo ON jobs.ended_attempt (vo_id, ended_at);
+
+-- What keeps jobs from waiting in a queue: a pause before a retry, and jobs that must have ended first.
+CREATE TABLE jobs.delayed (
+    job_id      bigint PRIMARY KEY,
+    until       timestamptz NOT NULL
+);
+CREATE INDEX delayed_by_time ON jobs.delayed (until);
+
+CREATE TYPE jobs.condition AS ENUM ('done', 'failed', 'ended');
+
+CREATE TABLE jobs.dependency (
+    array_id    bigint NOT NULL,                                -- This array waits …
+    first_job_id bigint NOT NULL,                               -- … for these jobs,
+    last_job_id bigint NOT NULL,
+    condition   jobs.condition NOT NULL,
+    each        boolean NOT NULL,                               -- element by element.
+    vo_id       integer NOT NULL,
+    open_from   bigint NOT NULL,                                -- Every job before this one has fulfilled it.
+    fulfilled   boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (array_id, first_job_id)
+);
+CREATE INDEX dependency_open ON jobs.dependency (array_id) WHERE NOT fulfilled;
+
+-- Mails and webhooks, each sent at least once: a killed worker sends it again.
+CREATE TABLE jobs.notification (
+    notification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL,
+    array_id    bigint NOT NULL,
+    condition   jobs.condition NOT NULL,
+    email       text NOT NULL DEFAULT '',
+    webhook     text NOT NULL DEFAULT '',
+    due_at      timestamptz,                                    -- NULL: its condition has not come true yet.
+    tries       integer NOT NULL DEFAULT 0,
+    sent_at     timestamptz,
+    error       text NOT NULL DEFAULT ''
+);
+CREATE INDEX notification_open ON jobs.notification (due_at) WHERE sent_at IS NULL;
+CREATE INDEX notification_of_array ON jobs.notification (array_id);
+
+-- When a server last answered pilots: no lease ends while nobody can renew it.
+CREATE TABLE jobs.service_mark (
+    only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+    marked_at   timestamptz NOT NULL
+);
+
+-- jobs: matching
+
+-- jobs: logs, sandboxes and usage
 
 CREATE TYPE jobs.log_stream AS ENUM ('stdout', 'stderr');
 
@@ -907,13 +1045,13 @@ CREATE TABLE jobs.sandbox (
 );
 
 CREATE TABLE jobs.array_sandbox (
-    array_id    bigint NOT NULL REFERENCES jobs.job_array,
+    array_id    bigint NOT NULL,
     sandbox_id  bigint NOT NULL REFERENCES jobs.sandbox,
     PRIMARY KEY (array_id, sandbox_id)
 );
 
 CREATE TABLE jobs.output_sandbox (
-    job_id      bigint NOT NULL REFERENCES jobs.job,
+    job_id      bigint NOT NULL,
     attempt     integer NOT NULL,
     vo_id       integer NOT NULL,
     sandbox_id  bigint NOT NULL REFERENCES jobs.sandbox,
@@ -922,7 +1060,7 @@ CREATE TABLE jobs.output_sandbox (
 );
 
 CREATE TABLE jobs.output_file (
-    job_id      bigint NOT NULL REFERENCES jobs.job,
+    job_id      bigint NOT NULL,
     vo_id       integer NOT NULL,
     lfn         text COLLATE "C" NOT NULL,
     PRIMARY KEY (job_id, lfn)

@@ -38,6 +38,10 @@ class Settings:
     development_login: bool = False
     database_pool: int = 10  # Connections of one server or worker process.
     log_level: str = "INFO"
+    smtp_host: str = ""  # Mails go through it; empty: none are sent.
+    smtp_port: int = 25
+    mail_from: str = ""
+    local_webhooks: bool = False  # Whether webhooks may reach addresses that are not public.
 
     @property
     def authorities_dir(self) -> Path:
@@ -97,4 +101,8 @@ class Settings:
             development_login=env.get("SPINOR_DEVELOPMENT_LOGIN") == "1",
             database_pool=whole_number("SPINOR_DATABASE_POOL", 10),
             log_level=env.get("SPINOR_LOG_LEVEL", "INFO").upper(),
+            smtp_host=env.get("SPINOR_SMTP_HOST", ""),
+            smtp_port=whole_number("SPINOR_SMTP_PORT", 25),
+            mail_from=env.get("SPINOR_MAIL_FROM", ""),
+            local_webhooks=env.get("SPINOR_LOCAL_WEBHOOKS") == "1",
         )

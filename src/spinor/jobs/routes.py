@@ -21,6 +21,7 @@ from spinor.jobs.models import (
     LogPart,
     LogQuery,
     Outcome,
+    PrioritiseJobs,
     Progress,
     Sandbox,
     SandboxRef,
@@ -65,7 +66,7 @@ async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: R
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
     # One description is stored by one statement, which is a transaction by itself; several are stored together.
-    async with db.statements() if len(body.specs) == 1 else db.transaction() as tx:
+    async with db.transaction() if service.linked(body.specs) else db.statements() as tx:
         submitted = await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
         if state[Matcher].may_wake(caller.vo_id):
             await notify(tx, f"waiting:{caller.vo_id}")
@@ -105,15 +106,39 @@ async def explain_job(tx: Tx, caller: Caller, job_id: int) -> Explanation:
 # Whose job it is decides which scope a command needs, so the verb asks for it: jobs:submit for one's own, jobs:manage
 # for another's.
 @routes.post("/api/jobs/kill", scope=Scope.JOBS_READ)
-async def kill_jobs(tx: Tx, caller: Caller, body: CommandJobs) -> Outcome:
+async def kill_jobs(db: Database, caller: Caller, body: CommandJobs) -> Outcome:
     """Kill jobs. Each is done or refused on its own."""
-    return await service.kill_jobs(tx, caller, body)
+    return await service.kill_jobs(db, caller, body)
+
+
+@routes.post("/api/jobs/delete", scope=Scope.JOBS_READ)
+async def delete_jobs(db: Database, caller: Caller, body: CommandJobs) -> Outcome:
+    """Delete jobs; those that have not ended are killed first. Each is done or refused on its own."""
+    return await service.delete_jobs(db, caller, body)
 
 
 @routes.post("/api/jobs/reschedule", scope=Scope.JOBS_READ)
-async def reschedule_jobs(tx: Tx, caller: Caller, body: CommandJobs) -> Outcome:
+async def reschedule_jobs(db: Database, caller: Caller, body: CommandJobs) -> Outcome:
     """Let jobs run again, as a new attempt. Each is done or refused on its own."""
-    return await service.reschedule_jobs(tx, caller, body)
+    return await service.reschedule_jobs(db, caller, body)
+
+
+@routes.post("/api/jobs/hold", scope=Scope.JOBS_READ)
+async def hold_jobs(db: Database, caller: Caller, body: CommandJobs) -> Outcome:
+    """Keep jobs from running until they are released. Each is done or refused on its own."""
+    return await service.hold_jobs(db, caller, body)
+
+
+@routes.post("/api/jobs/release", scope=Scope.JOBS_READ)
+async def release_jobs(db: Database, caller: Caller, body: CommandJobs) -> Outcome:
+    """Let held jobs go on. Each is done or refused on its own."""
+    return await service.release_jobs(db, caller, body)
+
+
+@routes.post("/api/jobs/prioritise", scope=Scope.JOBS_READ)
+async def prioritise_jobs(db: Database, caller: Caller, body: PrioritiseJobs) -> Outcome:
+    """Give jobs another priority. Each is done or refused on its own."""
+    return await service.prioritise_jobs(db, caller, body)
 
 
 @routes.post("/api/jobs/wait", scope=Scope.JOBS_READ)

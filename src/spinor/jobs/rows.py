@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from spinor.jobs.models import JobStatus, SandboxRef
+from spinor.jobs.models import Condition, JobStatus, Requirements, SandboxRef
 
 
 class NewArray(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,11 +13,17 @@ class NewArray(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     size: int
     spec: bytes  # JSON, without parameter values.
-    parameters: list[str] | None  # JSON of each job's values; None: there are none.
+    elements: list[bytes]  # JSON lists of the jobs' values, `rules.BLOCK` jobs in each; empty: there are none.
     digest: bytes
     priority: int
     key: str | None
     sandbox_ids: list[int]
+    job_group: str = ""
+    job_type: str = "user"
+    status: JobStatus = JobStatus.WAITING
+    minor_status: str = ""
+    deadline: datetime | None = None
+    retries: list[int] = []  # By class.
 
 
 class Ids(msgspec.Struct, frozen=True):
@@ -31,19 +37,33 @@ class StoredArray(msgspec.Struct, frozen=True):
     name: str
     size: int
     spec: str
+    first_job_id: int
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """What others wait for: a job or an array, as a range of jobs."""
+
+    kind: str
+    id: int
+    first: int
+    last: int
+
+
+class UpstreamOf(msgspec.Struct, frozen=True, kw_only=True):
+    """An array waits for these jobs."""
+
+    array_id: int
+    first: int
+    last: int
+    condition: Condition
+    each: bool
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A task queue and the first jobs that wait in it, in order; the priority is stored as 9 minus the job's."""
 
     task_queue_id: int
-    vo_id: int
-    cores: int
-    memory_bytes: int
-    disk_bytes: int
-    wall_s: int
-    sites: list[str]
-    tags: list[str]
+    wants: Requirements
     priorities: list[int]
     job_ids: list[int]
 
@@ -58,6 +78,31 @@ class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
     parameters: str | None
     spec: str
     status: JobStatus = JobStatus.MATCHED
+    task_queue_id: int = 0
+    cores: int = 0  # Granted.
+    retried: list[int] | None = None  # By class.
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows a failed attempt when the job is tried again."""
+
+    status: JobStatus
+    minor_status: str
+    task_queue_id: int
+    retried: list[int]
+    delay_s: int
+    steps: list[tuple[str, str, str]]  # History lines after the failure: state, minor status, reason.
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command makes of jobs, and the history lines on the way."""
+
+    status: JobStatus
+    minor_status: str
+    source: str
+    steps: list[tuple[JobStatus, str, str]]
+    attempt_status: JobStatus = JobStatus.KILLED  # What becomes of an attempt that a pilot holds.
+    anew: bool = False  # The automatic retries are counted anew.
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,14 +130,63 @@ class LockedJob(msgspec.Struct, frozen=True, kw_only=True):
     array_id: int
     owner_id: int
     status: JobStatus
+    minor_status: str
     attempt: int
     pilot_id: int | None
+    has_outputs: bool
+    has_open_dependency: bool
 
 
 class Released(msgspec.Struct, frozen=True):
     job_id: int
     array_id: int
     status: JobStatus
+
+
+class StoredArrayRange(msgspec.Struct, frozen=True):
+    array_id: int
+    first_job_id: int
+    size: int
+
+
+class Dependency(msgspec.Struct, frozen=True, kw_only=True):
+    """An array that waits for jobs, with its own."""
+
+    array_id: int
+    first_job_id: int
+    last_job_id: int
+    condition: Condition
+    each: bool
+    vo_id: int
+    open_from: int
+    own_first: int
+    size: int
+
+    @property
+    def own(self) -> tuple[int, int]:
+        return self.own_first, self.own_first + self.size - 1
+
+
+class UndueNotification(msgspec.Struct, frozen=True):
+    notification_id: int
+    vo_id: int
+    condition: Condition
+    first_job_id: int
+    last_job_id: int
+
+
+class DueNotification(msgspec.Struct, frozen=True, kw_only=True):
+    notification_id: int
+    vo_id: int
+    vo: str
+    array_id: int
+    name: str
+    size: int
+    first_job_id: int
+    condition: Condition
+    email: str
+    webhook: str
+    tries: int
 
 
 class SandboxOfArray(SandboxRef, frozen=True, kw_only=True):
@@ -107,6 +201,8 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True):
     array_index: int
     array_size: int
     name: str
+    job_group: str
+    job_type: str
     vo: str
     owner: str
     group: str
@@ -117,6 +213,7 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     reschedules: int
     site: str | None
+    computing_element: str | None
     pilot_id: int | None
     exit_code: int | None
     submitted_at: datetime
@@ -134,8 +231,8 @@ class StoredJob(msgspec.Struct, frozen=True, kw_only=True):
     output_files: list[str]
 
 
-class SuspendedJob(msgspec.Struct, frozen=True):
-    """A job that runs for somebody who was suspended."""
+class ChosenJob(msgspec.Struct, frozen=True):
+    """A job that a chore has chosen and locked."""
 
     job_id: int
     array_id: int

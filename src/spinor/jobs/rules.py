@@ -1,17 +1,30 @@
 """Pure decisions: the state machine, who fits where, and what a pilot's report means."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec import Struct
 
+from spinor.access import Caller
 from spinor.errors import Conflict
-from spinor.jobs.models import FinishReport, JobSpec, JobStatus, Offer
+from spinor.jobs.models import (
+    ErrorClass,
+    FinishReport,
+    Gpu,
+    JobSpec,
+    JobStatus,
+    Offer,
+    Requirements,
+    Retries,
+    Slot,
+)
 
 S = JobStatus
 
 LEASE_S = 60  # A pilot renews its leases far more often; one that is silent for so long has lost its jobs.
+WAITS_FOR_OTHERS = "waits for other jobs"
+BLOCK = 100  # Elements of an array whose parameters lie in one row.
 
 FINAL = frozenset({S.DONE, S.FAILED, S.KILLED, S.DELETED})
 HELD = frozenset({S.MATCHED, S.RUNNING, S.COMPLETING})  # A pilot works on it, under a lease.
@@ -23,16 +36,16 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     S.CHECKING: frozenset({S.SCOUTING, S.STAGING, S.WAITING, S.FAILED, S.KILLED}),
     S.SCOUTING: frozenset({S.CHECKING, S.FAILED, S.KILLED}),
     S.STAGING: frozenset({S.CHECKING, S.WAITING, S.FAILED, S.KILLED}),
-    S.WAITING: frozenset({S.MATCHED, S.FAILED, S.KILLED}),
+    S.WAITING: frozenset({S.MATCHED, S.CHECKING, S.FAILED, S.KILLED}),
     S.MATCHED: frozenset({S.RUNNING, S.STALLED, S.RESCHEDULED, S.FAILED, S.KILLED}),
     S.RUNNING: frozenset({S.COMPLETING, S.DONE, S.STALLED, S.RESCHEDULED, S.FAILED, S.KILLED}),
     S.STALLED: frozenset({S.RUNNING, S.RESCHEDULED, S.FAILED, S.KILLED}),
-    S.COMPLETING: frozenset({S.COMPLETED, S.DONE, S.STALLED, S.FAILED, S.KILLED}),
+    S.COMPLETING: frozenset({S.COMPLETED, S.DONE, S.STALLED, S.RESCHEDULED, S.FAILED, S.KILLED}),
     S.COMPLETED: frozenset({S.DONE, S.FAILED, S.KILLED}),
-    S.DONE: frozenset({S.DELETED}),
+    S.DONE: frozenset({S.RESCHEDULED, S.DELETED}),
     S.FAILED: frozenset({S.RESCHEDULED, S.DELETED}),
     S.KILLED: frozenset({S.RESCHEDULED, S.DELETED}),
-    S.RESCHEDULED: frozenset({S.WAITING, S.FAILED, S.KILLED}),
+    S.RESCHEDULED: frozenset({S.WAITING, S.CHECKING, S.FAILED, S.KILLED}),
     S.DELETED: frozenset(),
 }
 
@@ -52,124 +65,178 @@ def sources_of(new: JobStatus) -> list[str]:
     return [old.value for old, targets in TRANSITIONS.items() if new in targets]
 
 
-def refusal(job_id: int, old: JobStatus, new: JobStatus) -> TransitionRefused:
+def refusal(old: JobStatus, new: JobStatus) -> TransitionRefused:
     """The error that tells why a job cannot become `new`."""
     if old is new:
-        sentence = f"Job {job_id} is already {old.value}."
+        sentence = f"It is already {old.value}."
     elif new is S.KILLED and old in FINAL:
-        sentence = f"Job {job_id} is {old.value}: it has ended already."
+        sentence = f"It is {old.value}: it has ended already."
     elif new is S.RESCHEDULED and old in {S.WAITING, S.RECEIVED, S.CHECKING, S.STAGING, S.SCOUTING}:
-        sentence = f"Job {job_id} is {old.value}: it has not run yet, and need not be rescheduled."
+        sentence = f"It is {old.value}: it does not run, and need not be rescheduled."
     else:
-        sentence = f"Job {job_id} is {old.value}, and cannot become {new.value}; only {listed(sources_of(new))} can."
-    return TransitionRefused(sentence, job_id=job_id, status=old.value, wanted=new.value)
+        sentence = f"It is {old.value}, and cannot become {new.value}; only {listed(sources_of(new))} can."
+    return TransitionRefused(sentence, status=old.value, wanted=new.value)
 
 
 def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-class Requirements(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs of one task queue have in common. Equal requirements have an equal digest."""
-
-    vo_id: int
-    owner_id: int
-    group_id: int
-    cores: int
-    memory_bytes: int
-    disk_bytes: int
-    wall_s: int
-    sites: list[str]
-    tags: list[str]
-
-    @property
-    def digest(self) -> bytes:
-        return hashlib.sha256(msgspec.json.encode(self)).digest()
+def digest(wants: Requirements) -> bytes:
+    """Equal requirements have an equal digest."""
+    return hashlib.sha256(msgspec.json.encode(wants)).digest()
 
 
-def requirements(spec: JobSpec, vo_id: int, owner_id: int, group_id: int) -> Requirements:
+def requirements(spec: JobSpec, caller: Caller) -> Requirements:
     """Of a normalised description: see `spinor.jobs.description.normalised`."""
     return Requirements(
-        vo_id=vo_id,
-        owner_id=owner_id,
-        group_id=group_id,
+        vo_id=caller.vo_id,
+        owner_id=caller.user_id,
+        group_id=caller.group_id,
+        job_type=spec.job_type,
         cores=spec.cores,
+        max_cores=max(spec.cores, spec.max_cores or 0),
+        whole_node=spec.whole_node,
         memory_bytes=int(spec.memory_bytes),
         disk_bytes=int(spec.disk_bytes),
         wall_s=int(spec.wall_s),
+        cpu_work_hs23_s=spec.cpu_work_hs23_s or 0,
+        gpus=spec.gpus,
+        gpu_model=spec.gpu_model.casefold(),
+        gpu_memory_bytes=int(spec.gpu_memory_bytes),
+        platform=spec.platform,
+        container=bool(spec.container_image),
         sites=sorted(set(spec.sites)),
+        banned_sites=sorted(set(spec.banned_sites)),
+        computing_elements=sorted(set(spec.computing_elements)),
         tags=sorted(set(spec.tags)),
+        labels=sorted(set(spec.labels)),
     )
 
 
-class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+class Capacity(Struct, frozen=True, kw_only=True):
     """What a slot has, or what an element gives its pilots. None: not known beforehand."""
 
     site: str
+    ce: str
     cores: int
     memory_bytes: int
     disk_bytes: int | None
     wall_s: int
     tags: frozenset[str]
+    gpus: Sequence[Gpu] | None = None
+    platform: str | None = None
+    hs23_per_core: float | None = None
+    containers: bool | None = None
+    whole_node: bool | None = None
 
     @staticmethod
-    def of(offer: Offer, site: str) -> "Capacity":
+    def of(slot: Slot, offer: Offer | None = None) -> "Capacity":
+        """Of a slot, or of what is left of it."""
+        left = offer or slot.offer
         return Capacity(
-            site=site,
-            cores=offer.cores,
-            memory_bytes=offer.memory_bytes,
-            disk_bytes=offer.disk_bytes,
-            wall_s=offer.wall_s,
-            tags=frozenset(offer.tags),
+            site=slot.site,
+            ce=slot.ce,
+            cores=left.cores,
+            memory_bytes=left.memory_bytes,
+            disk_bytes=left.disk_bytes,
+            wall_s=left.wall_s,
+            tags=frozenset(left.tags),
+            gpus=left.gpus,
+            platform=left.platform or None,
+            hs23_per_core=left.hs23_per_core or None,
+            containers=bool(left.container_runtimes),
+            whole_node=left.whole_node,
         )
 
 
-class Wants(Protocol):
-    """The constraints of a task queue that a slot must satisfy."""
-
-    @property
-    def cores(self) -> int: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def disk_bytes(self) -> int: ...
-    @property
-    def wall_s(self) -> int: ...
-    @property
-    def sites(self) -> list[str]: ...
-    @property
-    def tags(self) -> list[str]: ...
-
-
-def exclusions(wants: Wants, has: Capacity) -> list[str]:
+def exclusions(wants: Requirements, has: Capacity) -> list[str]:
     """Each constraint that keeps these jobs off this slot, as a clause with both values; empty when they fit."""
-    found = []
+    return [clause for check in (_place_clauses, _size_clauses, _kind_clauses) for clause in check(wants, has)]
+
+
+def _place_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
     if wants.sites and has.site not in wants.sites:
-        found.append(f"site: the job asks for {listed(wants.sites)}, this is {has.site}")
-    if wants.cores > has.cores:
-        found.append(f"cores: the job asks for {wants.cores}, here are {has.cores}")
-    if wants.memory_bytes > has.memory_bytes:
-        found.append(f"memory_bytes: the job asks for {wants.memory_bytes:,}, here are {has.memory_bytes:,}")
-    if has.disk_bytes is not None and wants.disk_bytes > has.disk_bytes:
-        found.append(f"disk_bytes: the job asks for {wants.disk_bytes:,}, here are {has.disk_bytes:,}")
-    if wants.wall_s > has.wall_s:
-        found.append(f"wall_s: the job asks for {wants.wall_s:,} s, here are {has.wall_s:,} s")
+        yield f"site: the job asks for {listed(wants.sites)}, this is {has.site}"
+    if has.site in wants.banned_sites:
+        yield f"banned_sites: the job does not want {has.site}"
+    if wants.computing_elements and has.ce not in wants.computing_elements:
+        yield f"computing_elements: the job asks for {listed(wants.computing_elements)}, this is {has.ce}"
     absent = sorted(set(wants.tags) - has.tags)
     if absent:
-        found.append(f"tags: {listed(absent)} not offered here")
-    return found
+        yield f"tags: {listed(absent)} not offered here"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+def _size_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
+    if wants.cores > has.cores:
+        yield f"cores: the job asks for {wants.cores}, here are {has.cores}"
+    if wants.memory_bytes > has.memory_bytes:
+        yield f"memory_bytes: the job asks for {wants.memory_bytes:,}, here are {has.memory_bytes:,}"
+    if has.disk_bytes is not None and wants.disk_bytes > has.disk_bytes:
+        yield f"disk_bytes: the job asks for {wants.disk_bytes:,}, here are {has.disk_bytes:,}"
+    if wants.wall_s > has.wall_s:
+        yield f"wall_s: the job asks for {wants.wall_s:,} s, here are {has.wall_s:,} s"
+    if wants.cpu_work_hs23_s and has.hs23_per_core:
+        there = has.wall_s * has.hs23_per_core * min(has.cores, wants.max_cores)
+        if wants.cpu_work_hs23_s > there:
+            yield f"cpu_work_hs23_s: the job asks for {wants.cpu_work_hs23_s:,.0f}, here are {there:,.0f}"
+
+
+def _kind_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
+    if wants.platform and has.platform is not None and wants.platform != has.platform:
+        yield f"platform: the job asks for {wants.platform}, this is {has.platform}"
+    if wants.container and has.containers is False:
+        yield "container_image: no container runtime works here"
+    if wants.whole_node and has.whole_node is False:
+        yield "whole_node: others run on this node"
+    if wants.gpus and has.gpus is not None:
+        fitting = [gpu for gpu in has.gpus if _gpu_fits(wants, gpu)]
+        if wants.gpus > len(fitting):
+            yield f"gpus: the job asks for {wants.gpus}{_gpu_words(wants)}, here are {len(fitting)}"
+
+
+def _gpu_fits(wants: Requirements, gpu: Gpu) -> bool:
+    return wants.gpu_model in gpu.model.casefold() and wants.gpu_memory_bytes <= gpu.memory_bytes
+
+
+def _gpu_words(wants: Requirements) -> str:
+    memory = f" with {wants.gpu_memory_bytes:,} bytes" if wants.gpu_memory_bytes else ""
+    return f"{f' of model {wants.gpu_model}' if wants.gpu_model else ''}{memory}"
+
+
+ERROR_CLASSES = tuple(ErrorClass)  # The order of `job.retried` and `job_array.retries`.
+
+
+def allowed_retries(retries: Retries) -> list[int]:
+    return [getattr(retries, each.value) for each in ERROR_CLASSES]
+
+
+def error_class(report: FinishReport) -> ErrorClass:
+    """What an attempt that failed is counted as."""
+    if report.error_class is not None:
+        return report.error_class
+    return ErrorClass.SITE if report.exit_code is None else ErrorClass.PAYLOAD
+
+
+LONGEST_DELAY_S = 3600
+
+
+def retry_delay_s(retries: Retries, earlier: int) -> int:
+    """How long a job pauses before its next retry, after so many of any class."""
+    return min(LONGEST_DELAY_S, int(retries.delay_s) * (1 << min(earlier, 20)))
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
     """What an attempt's end makes of its job."""
 
     status: JobStatus
     minor_status: str
     reason: str = ""
+    error_class: ErrorClass | None = None  # When it is another than the report's.
 
 
-def verdict(report: FinishReport, wanted: Iterable[str]) -> Verdict:
-    """From the pilot's report and the LFNs that the job must leave behind."""
+def verdict(report: FinishReport, missing: Sequence[str]) -> Verdict:
+    """From the pilot's report and the outputs that had to be there and are not."""
     if report.error:
         return Verdict(status=S.FAILED, minor_status=first_line(report.error), reason=report.error)
     if report.exit_code is None:
@@ -177,8 +244,6 @@ def verdict(report: FinishReport, wanted: Iterable[str]) -> Verdict:
     if report.exit_code != 0:
         reason = f"exit code {report.exit_code}" if report.exit_code > 0 else f"ended by signal {-report.exit_code}"
         return Verdict(status=S.FAILED, minor_status="application finished with errors", reason=reason)
-    produced = {output.lfn for output in report.outputs}
-    missing = [lfn for lfn in wanted if lfn not in produced]
     if missing:
         reason = f"the application ended well but left no file for {named(missing)}"
         return Verdict(status=S.FAILED, minor_status="output data missing", reason=reason)
@@ -193,3 +258,13 @@ def named(items: Sequence[str], most: int = 3) -> str:
     """The first few of a list and how many there are."""
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+def source_of(pilot_id: int) -> str:
+    """What the history calls a pilot."""
+    return f"pilot {pilot_id}"
+
+
+def held_by(user: str) -> str:
+    """The minor status of a job that waits for its release."""
+    return f"held by {user}"

@@ -112,7 +112,7 @@ SELECT status::text AS status, enrolled_at IS NOT NULL AS enrolled,
   FROM pilots.pilot WHERE pilot_id = %(pilot_id)s::bigint;
 
 -- name: find_slot
-SELECT pilot.pilot_id, site.name AS site, site.site_id, pilot.ended_at IS NOT NULL AS ended
+SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.ended_at IS NOT NULL AS ended
   FROM pilots.pilot AS pilot
   JOIN resources.computing_element AS ce USING (ce_id)
   JOIN resources.site AS site USING (site_id)

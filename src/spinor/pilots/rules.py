@@ -56,7 +56,7 @@ def plan(
     free = _free_slots(alive, by_id)
     waiting = [_Queue(queue) for queue in demand if queue.waiting > 0]
     for queue in waiting:
-        for slot in free[queue.demand.vo_id]:
+        for slot in free[queue.demand.wants.vo_id]:
             queue.left -= slot.take(queue.demand, queue.left)
     wanted: dict[tuple[int, int], int] = defaultdict(int)
     turn = _in_turns(waiting)
@@ -65,7 +65,7 @@ def plan(
         for queue in turn:
             if queue.left <= 0 or sum(wanted.values()) >= largest:
                 continue
-            vo_id = queue.demand.vo_id
+            vo_id = queue.demand.wants.vo_id
             for slot in free[vo_id]:  # What pilots planned a moment ago have left.
                 queue.left -= slot.take(queue.demand, queue.left)
             element = _best(queue.demand, elements, room, paused)
@@ -98,25 +98,25 @@ class _Slot:
 
     def take(self, demand: Demand, most: int) -> int:
         """Fill up with at most `most` jobs of this queue; how many it took."""
-        if most <= 0 or self.cores < demand.cores or not fits(demand, self.offer, self.site):
+        if most <= 0 or self.cores < demand.wants.cores or not fits(demand, self.offer, self.site):
             return 0
-        count = min(most, self.cores // demand.cores)
-        if demand.memory_bytes > 0:
-            count = min(count, self.memory_bytes // demand.memory_bytes)
-        self.cores -= count * demand.cores
-        self.memory_bytes -= count * demand.memory_bytes
+        count = min(most, self.cores // demand.wants.cores)
+        if demand.wants.memory_bytes > 0:
+            count = min(count, self.memory_bytes // demand.wants.memory_bytes)
+        self.cores -= count * demand.wants.cores
+        self.memory_bytes -= count * demand.wants.memory_bytes
         return count
 
 
 def fits(demand: Demand, offer: Offer, site: str) -> bool:
     """Whether one job of the queue could run in this offer."""
     return (
-        demand.cores <= offer.cores
-        and demand.memory_bytes <= offer.memory_bytes
-        and demand.disk_bytes <= offer.disk_bytes
-        and demand.wall_s <= offer.wall_s
-        and (not demand.sites or site in demand.sites)
-        and set(demand.tags) <= set(offer.tags)
+        demand.wants.cores <= offer.cores
+        and demand.wants.memory_bytes <= offer.memory_bytes
+        and demand.wants.disk_bytes <= offer.disk_bytes
+        and demand.wants.wall_s <= offer.wall_s
+        and (not demand.wants.sites or site in demand.wants.sites)
+        and set(demand.wants.tags) <= set(offer.tags)
     )
 
 
@@ -158,8 +158,8 @@ def _in_turns(queues: Sequence[_Queue]) -> list[_Queue]:
     seen: dict[int, int] = defaultdict(int)
     placed = []
     for queue in queues:
-        placed.append((seen[queue.demand.vo_id], queue))
-        seen[queue.demand.vo_id] += 1
+        placed.append((seen[queue.demand.wants.vo_id], queue))
+        seen[queue.demand.wants.vo_id] += 1
     return [queue for _, queue in sorted(placed, key=lambda pair: pair[0])]
 
 
@@ -171,8 +171,8 @@ def _best(
         element
         for element in elements
         if room[element.ce_id] > 0
-        and demand.vo_id in element.vo_ids
-        and (element.ce_id, demand.vo_id) not in paused
+        and demand.wants.vo_id in element.vo_ids
+        and (element.ce_id, demand.wants.vo_id) not in paused
         and fits(demand, _promise(element), element.site)
     ]
     return max(able, key=lambda element: (room[element.ce_id], element.name), default=None)

@@ -54,6 +54,8 @@ class SlotOfPilot(msgspec.Struct, frozen=True, kw_only=True):
     pilot_id: int
     site: str
     site_id: int
+    ce: str
+    ce_id: int
     ended: bool
 
 

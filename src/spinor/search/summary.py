@@ -10,6 +10,8 @@ from spinor.search.expression import BadQuery
 from spinor.search.fields import Fields
 from spinor.search.models import MAX_SORT
 
+_COUNT = sql.SQL("count(*)")
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -31,8 +33,8 @@ class Summary:
         return [dict(zip((*self.names, "count"), row, strict=True)) for row in plain]
 
 
-def compile_summary(by: Sequence[str], fields: Fields) -> Summary:
-    """No field at all counts everything as one group. Raises `BadQuery`."""
+def compile_summary(by: Sequence[str], fields: Fields, count: sql.Composable = _COUNT) -> Summary:
+    """No field at all counts everything as one group. `count` says what to add up. Raises `BadQuery`."""
     names = tuple(dict.fromkeys(by))
     if len(names) > MAX_SORT:
         raise BadQuery(f"{len(names)} fields to count by; at most {MAX_SORT} are read", field="by")
@@ -40,8 +42,8 @@ def compile_summary(by: Sequence[str], fields: Fields) -> Summary:
     named = [sql.SQL("{} AS {}").format(column, sql.Identifier(f"_f{n}")) for n, column in enumerate(columns)]
     joint = sql.SQL(", ")
     return Summary(
-        select=joint.join([*named, sql.SQL("count(*) AS count")]),
+        select=joint.join([*named, sql.SQL("{} AS count").format(count)]),
         group=joint.join(columns) if columns else sql.SQL("()"),
-        order=joint.join([sql.SQL("count(*) DESC"), *columns]),
+        order=joint.join([sql.SQL("{} DESC").format(count), *columns]),
         names=names,
     )

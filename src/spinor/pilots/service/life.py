@@ -106,7 +106,14 @@ async def match(tx: Tx, matcher: Matcher, caller: Caller, asked: MatchRequest) -
     pilot = await store.find_slot(tx, caller)
     if pilot is None or pilot.ended:
         raise PilotEnded
-    slot = Slot(pilot_id=pilot.pilot_id, site=pilot.site, site_id=pilot.site_id, offer=asked.offer)
+    slot = Slot(
+        pilot_id=pilot.pilot_id,
+        site=pilot.site,
+        site_id=pilot.site_id,
+        ce=pilot.ce,
+        ce_id=pilot.ce_id,
+        offer=asked.offer,
+    )
     given = await jobs.match_jobs(tx, matcher, caller, slot, asked.max_jobs)
     if given:
         await note_match(tx, caller, asked.offer, given)

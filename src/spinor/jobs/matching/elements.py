@@ -31,6 +31,7 @@ def capacity_of(element: ComputingElement) -> Capacity:
     tags = element.options.get("tags", [])
     return Capacity(
         site=element.site,
+        ce=element.name,
         cores=element.cores,
         memory_bytes=element.memory_bytes,
         disk_bytes=None,

@@ -13,17 +13,17 @@ import msgspec
 from spinor.access import Caller
 from spinor.db import Tx
 from spinor.errors import SpinorError
-from spinor.jobs import store
-from spinor.jobs.models import Assignment, Demand, FinishReport, JobStatus, Offer, Slot
+from spinor.jobs.attempts import store as attempts
+from spinor.jobs.matching import store
+from spinor.jobs.matching.assignments import assignments
+from spinor.jobs.matching.elements import Elements
+from spinor.jobs.models import Assignment, Demand, ErrorClass, FinishReport, JobStatus, Offer, Slot
 from spinor.jobs.rows import Head, HeldJob
 from spinor.jobs.rules import Capacity, Verdict, exclusions
-from spinor.jobs.service.assignments import assignments
-from spinor.jobs.service.elements import Elements
 
 _FRESH_S = 0.2
 _WAKE_S = 0.2
 _DEPTH = 32  # Jobs that are seen at the head of each queue.
-_DEMAND_BOUND = 1000
 
 
 class Matcher:
@@ -45,7 +45,7 @@ class Matcher:
             self._longer = {head.task_queue_id for head in self._heads if len(head.job_ids) == _DEPTH}
             self._read_at = time.monotonic()
             self._fresh_s = max(_FRESH_S, 10 * (self._read_at - started))
-        return [head for head in self._heads if head.vo_id == vo_id]
+        return [head for head in self._heads if head.wants.vo_id == vo_id]
 
     def may_wake(self, vo_id: int) -> bool:
         """Whether idle pilots of the VO should be told that jobs came: now and then, since each signal is written to
@@ -60,9 +60,9 @@ class Matcher:
         """Look again at the next request: what was seen is not there any more."""
         self._read_at = float("-inf")
 
-    def given(self, wishes: Sequence[tuple[int, int]]) -> None:
+    def given(self, wishes: Sequence[tuple[int, int, int]]) -> None:
         """These many jobs left the heads of these queues."""
-        counts = dict(wishes)
+        counts = {queue: count for queue, count, _ in wishes}
         if any(
             counts.get(head.task_queue_id, 0) >= len(head.job_ids)
             for head in self._heads
@@ -92,39 +92,42 @@ async def match_jobs(tx: Tx, matcher: Matcher, pilot: Caller, slot: Slot, max_jo
         # Before the claim, so that a request that comes meanwhile looks at what is left.
         matcher.given(wishes)
         claimed = await store.claim_jobs(tx, pilot.vo_id, slot, wishes)
-        if len(claimed) < sum(count for _, count in wishes):
+        if len(claimed) < sum(count for _, count, _ in wishes):
             matcher.forget()
         if claimed:
             return await _assigned(tx, pilot, claimed)
     return []
 
 
-def chosen(heads: Sequence[Head], slot: Slot, max_jobs: int) -> list[tuple[int, int]]:
-    """How many jobs to take from which queues: the best first, as long as they fit into what the slot has left."""
+def chosen(heads: Sequence[Head], slot: Slot, max_jobs: int) -> list[tuple[int, int, int]]:
+    """How many jobs to take from which queues, and the cores for each: the best first, as long as they fit."""
     left = slot.offer
-    capacity = Capacity.of(left, slot.site)
-    fitting = [head for head in heads if not exclusions(head, capacity)]
+    capacity = Capacity.of(slot)
+    fitting = [head for head in heads if not exclusions(head.wants, capacity)]
     best = [(head.priorities[0], head.job_ids[0], n, 0) for n, head in enumerate(fitting)]
     heapq.heapify(best)
     counts: dict[int, int] = {}
     while best and sum(counts.values()) < max_jobs:
         _, _, n, taken = heapq.heappop(best)
         head = fitting[n]
-        if exclusions(head, Capacity.of(left, slot.site)):
+        if exclusions(head.wants, Capacity.of(slot, left)):
             continue
         left = _reduced(left, head)
         counts[head.task_queue_id] = taken + 1
         if taken + 1 < len(head.job_ids):
             heapq.heappush(best, (head.priorities[taken + 1], head.job_ids[taken + 1], n, taken + 1))
-    return list(counts.items())
+    cores = {head.task_queue_id: head.wants.cores for head in fitting}
+    return [(queue, count, cores[queue]) for queue, count in counts.items()]
 
 
 def _reduced(offer: Offer, head: Head) -> Offer:
     return msgspec.structs.replace(
         offer,
-        cores=offer.cores - head.cores,
-        memory_bytes=offer.memory_bytes - head.memory_bytes,
-        disk_bytes=offer.disk_bytes - head.disk_bytes,
+        cores=offer.cores - head.wants.cores,
+        gpus=offer.gpus[head.wants.gpus :],
+        whole_node=False,
+        memory_bytes=offer.memory_bytes - head.wants.memory_bytes,
+        disk_bytes=offer.disk_bytes - head.wants.disk_bytes,
     )
 
 
@@ -138,11 +141,12 @@ async def _assigned(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list[A
             raise
         if len(claimed) > 1:
             return [each for job in claimed for each in await _assigned(tx, pilot, [job])]
+        report = FinishReport(attempt=claimed[0].attempt, error_class=ErrorClass.DATA)
         verdict = Verdict(status=JobStatus.FAILED, minor_status="inputs or outputs not available", reason=error.message)
-        await store.end_job(tx, pilot.vo_id, claimed[0], FinishReport(attempt=claimed[0].attempt), verdict, "matcher")
+        await attempts.end_job(tx, pilot.vo_id, claimed[0], report, verdict, "matcher", None)
         return []
 
 
 async def demand(tx: Tx) -> list[Demand]:
-    """The task queues of every VO in which jobs wait, each counted up to 1,000."""
-    return await store.count_demand(tx, _DEMAND_BOUND)
+    """The task queues of every VO in which jobs wait."""
+    return await store.count_demand(tx)

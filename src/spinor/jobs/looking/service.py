@@ -8,14 +8,14 @@ from psycopg import sql
 
 from spinor.access import Caller
 from spinor.db import Tx
-from spinor.jobs import rules, store
-from spinor.jobs.description import expanded
+from spinor.jobs import rules
+from spinor.jobs.errors import UnknownJob
+from spinor.jobs.looking import store
 from spinor.jobs.models import (
     HistoryEntry,
     Job,
     JobIds,
     JobPage,
-    JobSpec,
     JobStatus,
     JobSummary,
     SummariseJobs,
@@ -23,8 +23,10 @@ from spinor.jobs.models import (
 )
 from spinor.jobs.rows import StoredJob
 from spinor.jobs.rules import named
-from spinor.jobs.service.logs import UnknownJob
+from spinor.jobs.sandboxes import store as sandboxes
+from spinor.jobs.specs import spec_of
 from spinor.search import parse
+from spinor.search.expression import BadQuery
 from spinor.search.fields import Field, FieldKind, Fields
 from spinor.search.models import Search
 from spinor.search.page import compile_page
@@ -41,12 +43,15 @@ def _fields() -> Fields:
         Field("array_id", sql.SQL("j.array_id"), integer),
         Field("array_index", sql.SQL("j.array_index"), integer),
         Field("name", sql.SQL("a.name"), text),
+        Field("job_group", sql.SQL("a.job_group"), text),
+        Field("job_type", sql.SQL("a.job_type"), text),
         Field("status", sql.SQL("j.status"), FieldKind.ENUM, values=_STATES),
         Field("minor_status", sql.SQL("j.minor_status"), text),
         Field("application_status", sql.SQL("j.application_status"), text),
         Field("owner", sql.SQL("u.name"), text),
         Field("group", sql.SQL("g.name"), text),
         Field("site", sql.SQL("s.name"), text, nullable=True),
+        Field("computing_element", sql.SQL("c.name"), text, nullable=True),
         Field("priority", sql.SQL("j.priority"), integer),
         Field("attempt", sql.SQL("j.attempt"), integer),
         Field("pilot_id", sql.SQL("j.pilot_id"), integer, nullable=True),
@@ -67,6 +72,18 @@ def _fields() -> Fields:
 
 FIELDS = _fields()
 
+# What the counters know of jobs.
+COUNTED = Fields(
+    [
+        Field("status", sql.SQL("t.status"), FieldKind.ENUM, values=_STATES),
+        Field("owner", sql.SQL("u.name"), FieldKind.TEXT),
+        Field("group", sql.SQL("g.name"), FieldKind.TEXT),
+        Field("site", sql.SQL("s.name"), FieldKind.TEXT, nullable=True),
+        Field("computing_element", sql.SQL("c.name"), FieldKind.TEXT, nullable=True),
+        Field("job_type", sql.SQL("coalesce(q.wants ->> 'job_type', 'user')"), FieldKind.TEXT),
+    ]
+)
+
 
 async def search_jobs(tx: Tx, caller: Caller, search: Search, now: datetime | None = None) -> JobPage:
     """A page of the VO's jobs, the newest first unless the search says otherwise. Raises BadQuery."""
@@ -78,10 +95,22 @@ async def search_jobs(tx: Tx, caller: Caller, search: Search, now: datetime | No
 
 
 async def summarise_jobs(tx: Tx, caller: Caller, asked: SummariseJobs, now: datetime | None = None) -> JobSummary:
-    """The VO's jobs counted by some fields, the largest group first. Raises BadQuery."""
-    where, parameters = compile_where(parse(asked.where), FIELDS, now or datetime.now(UTC))
-    summary = compile_summary(asked.by, FIELDS)
-    groups = summary.groups(await store.summarise_jobs(tx, caller.vo_id, summary, where, parameters))
+    """The VO's jobs counted by some fields, the largest group first. Raises BadQuery.
+
+    What the counters know is read from them, however many jobs there are.
+    """
+    expression = parse(asked.where)
+    instant = now or datetime.now(UTC)
+    try:
+        where, parameters = compile_where(expression, COUNTED, instant)
+        summary = compile_summary(asked.by, COUNTED, sql.SQL("sum(t.jobs)::bigint"))
+    except BadQuery:
+        where, parameters = compile_where(expression, FIELDS, instant)
+        summary = compile_summary(asked.by, FIELDS)
+        rows = await store.summarise_jobs(tx, caller.vo_id, summary, where, parameters)
+    else:
+        rows = await store.summarise_tally(tx, caller.vo_id, summary, where, parameters)
+    groups = [group for group in summary.groups(rows) if group["count"]]
     return JobSummary(groups=groups, total=sum(group["count"] for group in groups))
 
 
@@ -95,16 +124,9 @@ async def stored_job(tx: Tx, caller: Caller, job_id: int) -> StoredJob:
 async def show_job(tx: Tx, caller: Caller, job_id: int) -> Job:
     """One job in full."""
     job = await stored_job(tx, caller, job_id)
-    output = await store.find_output_sandbox(tx, caller.vo_id, job_id)
+    output = await sandboxes.find_output_sandbox(tx, caller.vo_id, job_id)
     known = {name: getattr(job, name) for name in StoredJob.__struct_fields__ if name in Job.__struct_fields__}
-    return Job(**known, description=description_of(job), output_sandbox=output)
-
-
-def description_of(job: StoredJob) -> JobSpec:
-    """With this job's own values put in."""
-    spec = msgspec.json.decode(job.spec, type=JobSpec)
-    values = msgspec.json.decode(job.parameters) if job.parameters else {}
-    return expanded(spec, {**values, "index": job.array_index, "job_id": job.job_id, "array_id": job.array_id})
+    return Job(**known, description=spec_of(job), output_sandbox=output)
 
 
 async def job_history(tx: Tx, caller: Caller, job_id: int) -> list[HistoryEntry]:

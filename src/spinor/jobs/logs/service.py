@@ -4,10 +4,12 @@ import msgspec
 
 from spinor.access import Caller
 from spinor.db import Tx
-from spinor.errors import BodyTooLarge, Conflict, NotFound
-from spinor.jobs import rules, store
+from spinor.errors import BodyTooLarge, Conflict
+from spinor.jobs import rules
+from spinor.jobs.attempts import store as attempts
+from spinor.jobs.errors import StaleReport, UnknownJob
+from spinor.jobs.logs import store
 from spinor.jobs.models import LogChunk, LogPart, LogQuery
-from spinor.jobs.service.attempts import StaleReport
 
 LIMIT_BYTES = 64 * 1024 * 1024  # Of one stream of one attempt.
 MAX_CHUNK_BYTES = 1024 * 1024
@@ -25,12 +27,6 @@ class ChunkTooLarge(BodyTooLarge):
     """A chunk of a log has at most 1 MiB; send it in parts."""
 
     code = "chunk-too-large"
-
-
-class UnknownJob(NotFound):
-    """There is no such job in your VO."""
-
-    code = "unknown-job"
 
 
 async def append_log(tx: Tx, pilot: Caller, chunk: LogChunk) -> int:
@@ -59,7 +55,7 @@ async def append_log(tx: Tx, pilot: Caller, chunk: LogChunk) -> int:
 
 async def read_log(tx: Tx, caller: Caller, job_id: int, query: LogQuery) -> LogPart:
     """Stored bytes from a position on, at most some MiB at a time, and whether more can come."""
-    job = await store.find_attempt(tx, caller.vo_id, job_id)
+    job = await attempts.find_attempt(tx, caller.vo_id, job_id)
     if job is None:
         raise UnknownJob(f"There is no job {job_id} in your VO.", job_id=job_id)
     attempt = job.attempt if query.attempt is None else query.attempt

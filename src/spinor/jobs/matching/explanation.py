@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from spinor.access import Caller
 from spinor.db import Tx
-from spinor.jobs import rules, store
+from spinor.jobs import rules
+from spinor.jobs.logs import store as logs
+from spinor.jobs.logs.service import read_log
+from spinor.jobs.looking import store as looking
+from spinor.jobs.looking.service import stored_job
+from spinor.jobs.matching import store
+from spinor.jobs.matching.elements import capacity_of
 from spinor.jobs.models import ElementVerdict, Explanation, HistoryEntry, JobStatus, LogQuery, LogStream
 from spinor.jobs.rows import PilotCount, PlaceInQueue, StoredJob
-from spinor.jobs.service.elements import capacity_of
-from spinor.jobs.service.logs import read_log
-from spinor.jobs.service.looking import description_of, stored_job
+from spinor.jobs.specs import spec_of
 from spinor.resources import service as resources
 
 _TAIL_LINES = 10
@@ -20,7 +26,7 @@ _TAIL_LINES = 10
 async def explain_job(tx: Tx, caller: Caller, job_id: int) -> Explanation:
     """The state of a job, since when and why, in one sentence each."""
     job = await stored_job(tx, caller, job_id)
-    history = await store.list_history(tx, caller.vo_id, job_id)
+    history = await looking.list_history(tx, caller.vo_id, job_id)
     since = history[-1].at if history else job.submitted_at
     sentences = [_state(job, history, since)]
     facts: dict[str, Any] = {"attempt": job.attempt, "reschedules": job.reschedules}
@@ -99,7 +105,8 @@ def _jobs(count: int) -> str:
 
 
 async def _elements(tx: Tx, caller: Caller, job: StoredJob) -> list[ElementVerdict]:
-    wants = rules.requirements(description_of(job), caller.vo_id, job.owner_id, job.group_id)
+    owner = replace(caller, user_id=job.owner_id, group_id=job.group_id)
+    wants = rules.requirements(spec_of(job), owner)
     return [
         ElementVerdict(
             computing_element=element.name,
@@ -144,7 +151,7 @@ async def _explain_failed(tx: Tx, caller: Caller, job: StoredJob, sentences: lis
 
 
 async def _tail(tx: Tx, caller: Caller, job: StoredJob, stream: LogStream) -> list[str]:
-    end = await store.find_stored_log_end(tx, caller.vo_id, (job.job_id, job.attempt), stream)
+    end = await logs.find_stored_log_end(tx, caller.vo_id, (job.job_id, job.attempt), stream)
     query = LogQuery(stream=stream, attempt=job.attempt, position=max(0, end - 4096))
     part = await read_log(tx, caller, job.job_id, query)
     return part.data.decode(errors="replace").splitlines()[-_TAIL_LINES:]

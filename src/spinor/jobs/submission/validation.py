@@ -11,10 +11,11 @@ from spinor.catalog import rules as catalog_rules
 from spinor.catalog import service as catalog
 from spinor.db import Tx
 from spinor.errors import NotFound, SpinorError
-from spinor.jobs import store
 from spinor.jobs.description import expanded, fault, has_placeholder, shown, size_of, values_of
+from spinor.jobs.errors import UnknownSandbox
 from spinor.jobs.models import JobSpec
 from spinor.jobs.rules import named
+from spinor.jobs.sandboxes import store as sandboxes
 from spinor.resources import service as resources
 from spinor.resources.service import UnknownStorageElement
 from spinor.types import LFN
@@ -123,11 +124,11 @@ async def _check_sandboxes(tx: Tx, caller: Caller, specs: Sequence[JobSpec]) -> 
     wanted = {sandbox_id for spec in specs for sandbox_id in spec.input_sandboxes}
     if not wanted:
         return
-    found = await store.find_sandboxes(tx, caller.vo_id, list(wanted))
+    found = await sandboxes.find_sandboxes(tx, caller.vo_id, list(wanted))
     missing = wanted - {sandbox.sandbox_id for sandbox in found if sandbox.owner_id == caller.user_id}
     if missing:
         ids = named([str(sandbox_id) for sandbox_id in sorted(missing)])
-        raise store.UnknownSandbox(
+        raise UnknownSandbox(
             f"input_sandboxes: you have no sandbox {ids}; upload it first (PUT /api/sandboxes).",
             field="input_sandboxes",
         )

@@ -8,10 +8,13 @@ from spinor.db import Tx
 from spinor.errors import NotSignedIn
 from spinor.identity import service as identity
 from spinor.identity.tokens import Claims
-from spinor.jobs import store
+from spinor.jobs import rules
+from spinor.jobs.attempts import store
+from spinor.jobs.control import store as control
+from spinor.jobs.control.changes import rescheduled
+from spinor.jobs.errors import StaleReport
+from spinor.jobs.looking.service import show_job
 from spinor.jobs.models import Job
-from spinor.jobs.service.attempts import StaleReport
-from spinor.jobs.service.looking import show_job
 from spinor.signals import notify
 
 _SUBJECT = re.compile(r"payload:([1-9][0-9]{0,17})\.([1-9][0-9]{0,8})")
@@ -72,9 +75,8 @@ async def interrupt_suspended(tx: Tx) -> list[int]:
     jobs = await store.lock_suspended_jobs(tx, _BATCH)
     interrupted: list[int] = []
     for vo_id, group in groupby(sorted(jobs, key=lambda job: (job.vo_id, job.job_id)), key=lambda job: job.vo_id):
-        nobody = Caller(vo_id=vo_id, vo="", user_id=0, user="suspension", group_id=0, group="", scopes=frozenset())
-        job_ids = [job.job_id for job in group]
-        interrupted += await store.reschedule_jobs(tx, nobody, job_ids, "its owner is suspended")
+        change = rescheduled("suspension", "its owner is suspended")
+        interrupted += await control.change_jobs(tx, vo_id, [job.job_id for job in group], tuple(rules.HELD), change)
     topics = {f"array:{job.array_id}" for job in jobs} | {f"pilot:{job.pilot_id}" for job in jobs if job.pilot_id}
     if topics:
         await notify(tx, *sorted(topics))

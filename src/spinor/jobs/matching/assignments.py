@@ -3,40 +3,23 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import msgspec
-
 from spinor.access import Caller
 from spinor.db import Tx
 from spinor.errors import Conflict
 from spinor.identity import service as identity
-from spinor.jobs import store
-from spinor.jobs.description import expanded
-from spinor.jobs.models import Assignment, InputFile, InputReplica, JobSpec, OutputPlace, SandboxRef
+from spinor.jobs.models import Assignment, InputFile, InputReplica, JobSpec, Output, OutputPlace, SandboxRef
 from spinor.jobs.rows import HeldJob
 from spinor.jobs.rules import named
+from spinor.jobs.sandboxes import store as sandboxes_store
+from spinor.jobs.specs import names_many, places_of, spec_of, suffix_of
 from spinor.storage import service as storage
 from spinor.types import LFN, SEName
-
-_decode_spec = msgspec.json.Decoder(JobSpec).decode
-_decode_values = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class NoReplica(Conflict):
     """An input file has no replica that can be read."""
 
     code = "no-replica"
-
-
-def spec_of(job: HeldJob) -> JobSpec:
-    """The description of one job, with its own values."""
-    values = _decode_values(job.parameters) if job.parameters else {}
-    built_in = {"index": job.array_index, "job_id": job.job_id, "array_id": job.array_id}
-    return expanded(_decode_spec(job.spec), {**values, **built_in})
-
-
-def suffix_of(job: HeldJob) -> str:
-    """What makes the PFN of an attempt's output differ from that of any other attempt."""
-    return f";{job.job_id}.{job.attempt}"
 
 
 async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list[Assignment]:
@@ -49,7 +32,7 @@ async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list
     sandboxes: dict[int, list[SandboxRef]] = defaultdict(list)
     with_sandbox = {job.array_id for job in claimed if specs[job.job_id].input_sandboxes}
     if with_sandbox:
-        for row in await store.list_sandboxes_of_arrays(tx, pilot.vo_id, sorted(with_sandbox)):
+        for row in await sandboxes_store.list_sandboxes_of_arrays(tx, pilot.vo_id, sorted(with_sandbox)):
             ref = SandboxRef(sandbox_id=row.sandbox_id, sha256=row.sha256, size_bytes=row.size_bytes)
             sandboxes[row.array_id].append(ref)
     answer = []
@@ -70,11 +53,20 @@ async def assignments(tx: Tx, pilot: Caller, claimed: Sequence[HeldJob]) -> list
                 input_sandboxes=_in_order(sandboxes[job.array_id], spec.input_sandboxes),
                 input_data=await _input_data(tx, owner, spec),
                 output_sandbox=spec.output_sandbox,
-                output_data=await _output_places(tx, owner, job, spec),
-                cores=spec.cores,
+                output_data=await _outputs(tx, owner, job, spec),
+                cores=job.cores,
                 memory_bytes=int(spec.memory_bytes),
                 disk_bytes=int(spec.disk_bytes),
                 wall_s=int(spec.wall_s),
+                gpus=spec.gpus,
+                gpu_model=spec.gpu_model,
+                gpu_memory_bytes=int(spec.gpu_memory_bytes),
+                container_image=spec.container_image,
+                input_policy=spec.input_policy,
+                stdout=spec.stdout,
+                stderr=spec.stderr,
+                stop_signal=spec.stop_signal,
+                stop_margin_s=int(spec.stop_margin_s),
                 token_scopes=[scope.value for scope in spec.token_scopes],
             )
         )
@@ -107,22 +99,29 @@ async def _input_data(tx: Tx, owner: Caller, spec: JobSpec) -> list[InputFile]:
     return files
 
 
-async def _output_places(tx: Tx, owner: Caller, job: HeldJob, spec: JobSpec) -> list[OutputPlace]:
-    by_se: dict[str, list[str]] = defaultdict(list)
-    for output in spec.output_data:
-        by_se[output.se].append(output.lfn)
+_FILE = "__file__"  # Stands for the name of a file that only the pilot will see.
+
+
+async def _outputs(tx: Tx, owner: Caller, job: HeldJob, spec: JobSpec) -> list[Output]:
+    by_se: dict[str, dict[str, None]] = defaultdict(dict)
+    lfns = [f"{output.lfn.rstrip('/')}/{_FILE}" if names_many(output) else output.lfn for output in spec.output_data]
+    for output, lfn in zip(spec.output_data, lfns, strict=True):
+        for se in (*places_of(output), *output.failover):
+            by_se[se][lfn] = None
     places = {
-        (place.se, place.lfn): place
-        for se, lfns in by_se.items()
-        for place in await storage.places(tx, owner, SEName(se), [LFN(lfn) for lfn in lfns], suffix=suffix_of(job))
+        (str(place.se), str(place.lfn)): OutputPlace(
+            se=place.se, pfn=place.pfn.replace(_FILE, "{file}"), url=place.url.replace(_FILE, "{file}")
+        )
+        for se, wanted in by_se.items()
+        for place in await storage.places(tx, owner, SEName(se), [LFN(lfn) for lfn in wanted], suffix=suffix_of(job))
     }
     return [
-        OutputPlace(
+        Output(
             path=output.path,
-            lfn=output.lfn,
-            se=output.se,
-            pfn=places[SEName(output.se), LFN(output.lfn)].pfn,
-            url=places[SEName(output.se), LFN(output.lfn)].url,
+            lfn=lfn.replace(_FILE, "{file}"),
+            places=[places[se, lfn] for se in places_of(output)],
+            failover=[places[se, lfn] for se in output.failover],
+            required=output.required,
         )
-        for output in spec.output_data
+        for output, lfn in zip(spec.output_data, lfns, strict=True)
     ]

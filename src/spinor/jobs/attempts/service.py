@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
+import msgspec
 import psycopg
 
 from spinor.access import Caller
@@ -12,21 +14,18 @@ from spinor.catalog.models import NewFile
 from spinor.db import Tx
 from spinor.errors import Conflict, SpinorError
 from spinor.identity import service as identity
-from spinor.jobs import rules, store
-from spinor.jobs.models import FinishReport, Held, JobSpec, JobStatus, Lost
+from spinor.jobs import rules
+from spinor.jobs.attempts import store
+from spinor.jobs.attempts.retries import retry_of
+from spinor.jobs.errors import StaleReport
+from spinor.jobs.models import ErrorClass, FinishReport, Held, JobSpec, JobStatus, Lost, OutputData, OutputFile
 from spinor.jobs.rows import HeldJob, NotRenewed
 from spinor.jobs.rules import Verdict, named
-from spinor.jobs.service.assignments import spec_of, suffix_of
+from spinor.jobs.specs import names_many, places_of, spec_of, suffix_of
 from spinor.signals import notify
 from spinor.types import LFN, PFN, SEName
 
 _BATCH = 1000
-
-
-class StaleReport(Conflict):
-    """This attempt is no longer the pilot's; stop its payload and report no more on it."""
-
-    code = "stale-report"
 
 
 class UnwantedOutput(Conflict):
@@ -81,36 +80,72 @@ async def finish_job(tx: Tx, pilot: Caller, job_id: int, report: FinishReport) -
     """
     job = await store.lock_held_job(tx, pilot, job_id, report.attempt)
     if job is None:
-        if await store.was_reported(tx, pilot, job_id, report.attempt):
-            current = await store.find_attempt(tx, pilot.vo_id, job_id)
-            return current.status if current else JobStatus.FAILED
+        ended = await store.reported_end(tx, pilot, job_id, report.attempt)
+        if ended is not None:
+            return ended
         raise StaleReport(job_id=job_id, attempt=report.attempt)
     spec = spec_of(job)
-    _check_outputs(job, spec, report)
-    verdict = rules.verdict(report, [output.lfn for output in spec.output_data])
+    wanted = _wanted_outputs(job, spec, report)
+    verdict = rules.verdict(report, wanted)
     if verdict.status is JobStatus.DONE:
         if job.status is JobStatus.MATCHED:
             # The report of its start was lost on the way.
             await store.start_job(tx, pilot, job_id, report.attempt)
+            job = msgspec.structs.replace(job, status=JobStatus.RUNNING)
         if report.outputs:
-            verdict = await _registered(tx, pilot, job, report, verdict)
-    source = store.source_of(pilot.pilot_id or 0)
-    array_id = await store.end_job(tx, pilot.vo_id, job, report, verdict, source)
+            verdict = await _registered(tx, pilot, job, spec, report, verdict)
+    if verdict.status is JobStatus.FAILED and verdict.error_class is not None:
+        report = msgspec.structs.replace(report, error_class=verdict.error_class)
+    retry = await retry_of(tx, pilot.vo_id, job, spec, report) if verdict.status is JobStatus.FAILED else None
+    array_id = await store.end_job(tx, pilot.vo_id, job, report, verdict, rules.source_of(pilot.pilot_id or 0), retry)
     if array_id is None:
         raise StaleReport(job_id=job_id, attempt=report.attempt)
     await notify(tx, f"array:{array_id}")
     return verdict.status
 
 
-def _check_outputs(job: HeldJob, spec: JobSpec, report: FinishReport) -> None:
-    """A pilot acts for the owner here, so it can register nothing but what the owner asked for."""
-    wanted = {(output.lfn, output.se) for output in spec.output_data}
-    for output in report.outputs:
-        if (output.lfn, output.se) not in wanted or not output.pfn.endswith(suffix_of(job)):
-            raise UnwantedOutput(lfn=output.lfn, se=output.se, job_id=job.job_id)
+def _wanted_outputs(job: HeldJob, spec: JobSpec, report: FinishReport) -> list[str]:
+    """The outputs that must be there, as the description names them, without those that are.
+
+    A pilot acts for the owner here, so it can register nothing but what the owner asked for: UnwantedOutput.
+    """
+    missing = {output.path: output.lfn for output in spec.output_data if output.required}
+    for file in report.outputs:
+        found = _asked_for(spec, file)
+        if found is None or not file.pfn.endswith(suffix_of(job)):
+            raise UnwantedOutput(lfn=file.lfn, se=file.se, job_id=job.job_id)
+        missing.pop(found.path, None)
+    return list(missing.values())
 
 
-async def _registered(tx: Tx, pilot: Caller, job: HeldJob, report: FinishReport, verdict: Verdict) -> Verdict:
+def _asked_for(spec: JobSpec, file: OutputFile) -> OutputData | None:
+    """The part of the description that a file answers to."""
+    for output in spec.output_data:
+        if file.se not in (*places_of(output), *output.failover):
+            continue
+        if file.lfn == output.lfn:
+            return output
+        directory, _, name = file.lfn.rpartition("/")
+        pattern = output.path.rpartition("/")[2]
+        if names_many(output) and directory == output.lfn.rstrip("/") and fnmatchcase(name, pattern):
+            return output
+    return None
+
+
+def _metadata(spec: JobSpec, file: OutputFile) -> dict[str, Any]:
+    output = _asked_for(spec, file)
+    return dict(output.metadata) if output else {}
+
+
+def _refused(reason: str) -> Verdict:
+    return Verdict(
+        status=JobStatus.FAILED, minor_status="output data refused", reason=reason, error_class=ErrorClass.DATA
+    )
+
+
+async def _registered(
+    tx: Tx, pilot: Caller, job: HeldJob, spec: JobSpec, report: FinishReport, verdict: Verdict
+) -> Verdict:
     files = [
         NewFile(
             lfn=LFN(output.lfn),
@@ -119,6 +154,7 @@ async def _registered(tx: Tx, pilot: Caller, job: HeldJob, report: FinishReport,
             adler32=output.adler32,
             sha256=output.sha256,
             pfn=PFN(output.pfn),
+            metadata=_metadata(spec, output),
         )
         for output in report.outputs
     ]
@@ -129,12 +165,12 @@ async def _registered(tx: Tx, pilot: Caller, job: HeldJob, report: FinishReport,
     except SpinorError as error:
         if error.retry:
             raise
-        return Verdict(status=JobStatus.FAILED, minor_status="output data refused", reason=error.message)
+        return _refused(error.message)
     except psycopg.IntegrityError:
         reason = (
             f"somebody registered one of these at the same moment: {named([output.lfn for output in report.outputs])}"
         )
-        return Verdict(status=JobStatus.FAILED, minor_status="output data refused", reason=reason)
+        return _refused(reason)
     return verdict
 
 
@@ -143,7 +179,7 @@ async def release_jobs_of_pilot(tx: Tx, pilot_id: int, reason: str) -> list[int]
     job_ids = await store.lock_jobs_of_pilot(tx, pilot_id)
     if not job_ids:
         return []
-    released = await store.release_jobs(tx, job_ids, store.source_of(pilot_id), reason)
+    released = await store.release_jobs(tx, job_ids, rules.source_of(pilot_id), reason)
     await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
     return [row.job_id for row in released]
 

@@ -20,11 +20,10 @@ import msgspec
 from spinor.access import Caller
 from spinor.db import Database, Tx
 from spinor.errors import BadInput, BodyTooLarge, SpinorError, Unavailable
-from spinor.jobs import store
+from spinor.jobs.attempts import store as attempts
+from spinor.jobs.errors import StaleReport, UnknownJob, UnknownSandbox
 from spinor.jobs.models import Sandbox, SandboxRef
-from spinor.jobs.service.attempts import StaleReport
-from spinor.jobs.service.logs import UnknownJob
-from spinor.jobs.store import UnknownSandbox
+from spinor.jobs.sandboxes import store
 
 MAX_SANDBOX_BYTES = 100 * 1024 * 1024
 UNUSED_DAYS = 15
@@ -155,7 +154,7 @@ async def receive_sandbox_of_attempt(
     """Store the output of an attempt, (job, attempt), for the job's owner. StaleReport when it is not the pilot's."""
     job_id, attempt = job
     async with db.transaction() as tx:
-        held = await store.lock_held_job(tx, pilot, job_id, attempt)
+        held = await attempts.lock_held_job(tx, pilot, job_id, attempt)
     if held is None:
         raise StaleReport(job_id=job_id, attempt=attempt)
     return await receive_sandbox(db, blob_dir, (pilot.vo_id, held.owner_id), body)
@@ -184,7 +183,7 @@ async def find_output(tx: Tx, caller: Caller, blob_dir: Path, job_id: int) -> tu
     """The newest output sandbox of a job."""
     output = await store.find_output_sandbox(tx, caller.vo_id, job_id)
     if output is None:
-        job = await store.find_attempt(tx, caller.vo_id, job_id)
+        job = await attempts.find_attempt(tx, caller.vo_id, job_id)
         if job is None:
             raise UnknownJob(f"There is no job {job_id} in your VO.", job_id=job_id)
         raise UnknownSandbox(

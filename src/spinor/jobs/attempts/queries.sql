@@ -1,0 +1,255 @@
+-- The statements of an attempt's life. Whoever changes a job by its id takes the job's row first, and then its rows in
+-- waiting and running. Every statement that ends an attempt writes its accounting record.
+
+-- name: start_job
+-- The payload runs.
+WITH job AS (
+    UPDATE jobs.job SET status = 'running', minor_status = 'application', started_at = now(), updated_at = now()
+     WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer AND pilot_id = %(pilot_id)s::bigint
+       AND attempt = %(attempt)s::integer AND status = 'matched'
+    RETURNING job_id, attempt, task_queue_id, ce_id
+), history AS (
+    INSERT INTO jobs.job_history (job_id, vo_id, attempt, status, minor_status, source)
+    SELECT job_id, %(vo_id)s::integer, attempt, 'running', 'application', %(source)s::text FROM job
+), counted AS (
+    INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
+    SELECT job.task_queue_id, job.ce_id, change.status, change.sign, change.sign * r.cores
+      FROM job
+      JOIN jobs.running r ON r.job_id = job.job_id
+     CROSS JOIN (VALUES ('matched'::jobs.job_status, -1), ('running', 1)) AS change (status, sign)
+)
+SELECT job_id FROM job;
+
+-- name: find_attempt
+-- A job with its newest attempt.
+SELECT job_id, array_id, array_index, owner_id, group_id, status, attempt, pilot_id, minor_status
+  FROM jobs.job WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer;
+
+-- name: lock_held_job
+-- The job whose attempt the pilot reports on, held until the transaction ends.
+SELECT j.job_id, j.array_id, j.array_index, j.owner_id, j.group_id, j.attempt, j.status,
+       (p.elements -> (j.array_index %% 100))::text AS parameters, a.spec, j.retried, j.task_queue_id
+  FROM jobs.job j
+  JOIN jobs.job_array a USING (array_id)
+  LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer AND j.pilot_id = %(pilot_id)s::bigint
+   AND j.attempt = %(attempt)s::integer AND j.status = ANY (%(held)s::jobs.job_status[])
+   FOR UPDATE OF j;
+
+-- name: was_reported
+-- How this pilot itself ended this attempt: its second report of the same end is harmless.
+SELECT e.status
+  FROM jobs.ended_attempt e
+ WHERE e.job_id = %(job_id)s::bigint AND e.attempt = %(attempt)s::integer AND e.vo_id = %(vo_id)s::integer
+   AND e.pilot_id = %(pilot_id)s::bigint AND e.reported;
+
+-- name: renew_leases
+-- Rows are locked in order of their ids. The answer has those that could not be renewed.
+WITH held AS (
+    SELECT r.job_id FROM jobs.running r
+      JOIN unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS h (job_id, attempt)
+        ON h.job_id = r.job_id AND h.attempt = r.attempt
+     WHERE r.pilot_id = %(pilot_id)s::bigint AND r.vo_id = %(vo_id)s::integer
+     ORDER BY r.job_id FOR UPDATE OF r
+), renewed AS (
+    UPDATE jobs.running r SET lease_expires_at = now() + make_interval(secs => %(lease_s)s::integer)
+      FROM held WHERE r.job_id = held.job_id
+    RETURNING r.job_id
+)
+SELECT h.job_id, h.attempt, job.status, job.attempt AS newest_attempt, job.minor_status
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS h (job_id, attempt)
+  LEFT JOIN jobs.job ON job.job_id = h.job_id AND job.vo_id = %(vo_id)s::integer
+ WHERE h.job_id NOT IN (SELECT job_id FROM renewed)
+ ORDER BY h.job_id;
+
+-- name: extend_leases
+-- every VO: the service was away, and no pilot could renew.
+UPDATE jobs.running SET lease_expires_at = now() + make_interval(secs => %(lease_s)s::integer)
+ WHERE lease_expires_at < now() + make_interval(secs => %(lease_s)s::integer);
+
+-- name: record_usage
+-- What running payloads have used so far, written once a minute per job at most: it is for people, not for accounting.
+UPDATE jobs.job SET cpu_s = u.cpu_s, wall_s = u.wall_s, max_rss_bytes = u.max_rss_bytes, updated_at = now()
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(cpu_s)s::double precision[],
+              %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[])
+       AS u (job_id, attempt, cpu_s, wall_s, max_rss_bytes)
+ WHERE job.job_id = u.job_id AND job.attempt = u.attempt AND job.vo_id = %(vo_id)s::integer
+   AND job.pilot_id = %(pilot_id)s::bigint AND job.status IN ('running', 'completing')
+   AND job.updated_at < now() - interval '60 seconds';
+
+-- name: end_job
+-- The end of an attempt as its pilot reports it, with what it left behind. `next_status` differs from `status` when the
+-- job is tried again: it then pauses as checking, maybe in the queue of other requirements.
+WITH lease AS (
+    DELETE FROM jobs.running
+     WHERE job_id = %(job_id)s::bigint AND attempt = %(attempt)s::integer AND vo_id = %(vo_id)s::integer
+    RETURNING job_id, ce_id, cores, matched_at, pilot_id
+), job AS (
+    UPDATE jobs.job SET status = %(next_status)s::jobs.job_status, minor_status = %(next_minor_status)s::text,
+           task_queue_id = %(next_queue_id)s::integer, exit_code = %(exit_code)s::integer,
+           ended_at = CASE WHEN %(retried)s::smallint[] IS NULL THEN now() END, updated_at = now(),
+           cpu_s = coalesce(%(cpu_s)s::double precision, job.cpu_s),
+           wall_s = coalesce(%(wall_s)s::double precision, job.wall_s),
+           max_rss_bytes = coalesce(%(max_rss_bytes)s::bigint, job.max_rss_bytes),
+           retried = coalesce(%(retried)s::smallint[], job.retried),
+           reschedules = job.reschedules + CASE WHEN %(retried)s::smallint[] IS NULL THEN 0 ELSE 1 END,
+           ce_id = CASE WHEN %(retried)s::smallint[] IS NULL THEN job.ce_id END,
+           site_id = CASE WHEN %(retried)s::smallint[] IS NULL THEN job.site_id END
+      FROM lease
+     WHERE job.job_id = lease.job_id AND job.vo_id = %(vo_id)s::integer AND job.attempt = %(attempt)s::integer
+       AND job.status = %(old_status)s::jobs.job_status
+    RETURNING job.job_id, job.array_id, job.attempt, job.owner_id, job.group_id, job.started_at, job.cpu_s, job.wall_s,
+              job.max_rss_bytes, lease.ce_id, lease.cores, lease.matched_at, lease.pilot_id
+), record AS (
+    INSERT INTO jobs.ended_attempt (job_id, attempt, vo_id, owner_id, group_id, ce_id, pilot_id, status, error_class,
+                                    exit_code, cores, matched_at, started_at, cpu_s, wall_s, max_rss_bytes, reported)
+    SELECT job_id, attempt, %(vo_id)s::integer, owner_id, group_id, ce_id, pilot_id, %(status)s::jobs.job_status,
+           %(error_class)s::jobs.error_class, %(exit_code)s::integer, cores, matched_at, started_at, coalesce(cpu_s, 0),
+           coalesce(wall_s, 0), max_rss_bytes, true
+      FROM job
+), paused AS (
+    INSERT INTO jobs.delayed (job_id, until)
+    SELECT job_id, now() + make_interval(secs => %(delay_s)s::integer) FROM job WHERE %(retried)s::smallint[] IS NOT NULL
+), history AS (
+    INSERT INTO jobs.job_history (job_id, vo_id, at, attempt, status, minor_status, source, reason)
+    SELECT job.job_id, %(vo_id)s::integer, clock_timestamp() + step.n * interval '1 microsecond', job.attempt, step.status,
+           step.minor_status, %(source)s::text, step.reason
+      FROM job CROSS JOIN unnest(%(step_statuses)s::jobs.job_status[], %(step_minors)s::text[], %(step_reasons)s::text[])
+           WITH ORDINALITY AS step (status, minor_status, reason, n)
+     ORDER BY step.n
+), counted AS (
+    INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
+    SELECT change.task_queue_id, change.ce_id, change.status, change.jobs, change.cores
+      FROM job CROSS JOIN LATERAL (VALUES
+            (%(old_queue_id)s::integer, job.ce_id, %(old_status)s::jobs.job_status, -1, -job.cores::integer),
+            (%(next_queue_id)s::integer, CASE WHEN %(retried)s::smallint[] IS NULL THEN job.ce_id ELSE 0 END,
+             %(next_status)s::jobs.job_status, 1, 0)
+           ) AS change (task_queue_id, ce_id, status, jobs, cores)
+), sandbox AS (
+    INSERT INTO jobs.output_sandbox (job_id, attempt, vo_id, sandbox_id, missing)
+    SELECT job.job_id, job.attempt, %(vo_id)s::integer, s.sandbox_id, %(missing)s::text[]
+      FROM job JOIN jobs.sandbox s
+        ON s.sandbox_id = %(sandbox_id)s::bigint AND s.vo_id = %(vo_id)s::integer AND s.owner_id = job.owner_id
+    ON CONFLICT (job_id, attempt) DO NOTHING
+), output AS (
+    INSERT INTO jobs.output_file (job_id, vo_id, lfn)
+    SELECT job.job_id, %(vo_id)s::integer, lfn FROM job CROSS JOIN unnest(%(lfns)s::text[]) AS lfn
+    ON CONFLICT DO NOTHING
+)
+SELECT array_id FROM job;
+
+-- name: lock_expired_jobs
+-- every VO: a lease is over for everybody alike.
+SELECT j.job_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
+ WHERE r.lease_expires_at < %(now)s::timestamptz
+ ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
+
+-- name: lock_jobs_of_pilot
+-- every VO: a pilot serves one VO, and the verb is called for pilots only.
+SELECT j.job_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
+ WHERE r.pilot_id = %(pilot_id)s::bigint
+ ORDER BY j.job_id FOR UPDATE OF j;
+
+-- name: release_jobs
+-- every VO: the jobs were chosen and locked by one of the two statements above.
+-- From a lost pilot to the queue again, or to failed when that happened too often: each step has its own history row.
+-- A lost pilot counts as an error of the site, the first class of `retried`.
+WITH lost AS MATERIALIZED (
+    SELECT j.job_id, j.status AS old_status, j.task_queue_id,
+           coalesce(j.retried[1], 0) < a.retries[1] AS again,
+           r.ce_id, r.cores, r.matched_at, r.pilot_id
+      FROM jobs.running r
+      JOIN jobs.job j ON j.job_id = r.job_id
+      JOIN jobs.job_array a USING (array_id)
+     WHERE r.job_id = ANY (%(job_ids)s::bigint[]) AND j.status = ANY (%(sources)s::jobs.job_status[])
+       AND (%(before)s::timestamptz IS NULL OR r.lease_expires_at < %(before)s::timestamptz)
+       FOR UPDATE OF r
+), lease AS (
+    DELETE FROM jobs.running USING lost WHERE running.job_id = lost.job_id
+), job AS (
+    UPDATE jobs.job SET
+           status = CASE WHEN lost.again THEN 'waiting' ELSE 'failed' END::jobs.job_status,
+           minor_status = CASE WHEN lost.again THEN 'rescheduled' ELSE 'too many reschedules' END,
+           reschedules = job.reschedules + CASE WHEN lost.again THEN 1 ELSE 0 END,
+           retried = CASE WHEN lost.again
+                          THEN ARRAY[coalesce(job.retried[1], 0) + 1, coalesce(job.retried[2], 0),
+                                     coalesce(job.retried[3], 0), coalesce(job.retried[4], 0),
+                                     coalesce(job.retried[5], 0)]::smallint[]
+                          ELSE job.retried END,
+           ce_id = CASE WHEN NOT lost.again THEN job.ce_id END,
+           site_id = CASE WHEN NOT lost.again THEN job.site_id END,
+           ended_at = CASE WHEN NOT lost.again THEN now() END,
+           updated_at = now()
+      FROM lost
+     WHERE job.job_id = lost.job_id
+    RETURNING job.job_id, job.array_id, job.vo_id, job.owner_id, job.group_id, job.attempt, job.status, job.retried,
+              job.task_queue_id, job.priority, job.started_at, job.cpu_s, job.max_rss_bytes, lost.again, lost.old_status,
+              lost.ce_id, lost.cores, lost.matched_at, lost.pilot_id
+), record AS (
+    INSERT INTO jobs.ended_attempt (job_id, attempt, vo_id, owner_id, group_id, ce_id, pilot_id, status, error_class, cores,
+                                    matched_at, started_at, cpu_s, wall_s, max_rss_bytes)
+    SELECT job_id, attempt, vo_id, owner_id, group_id, ce_id, pilot_id, 'stalled', 'site', cores, matched_at, started_at,
+           coalesce(cpu_s, 0), coalesce(extract(epoch FROM now() - started_at), 0), max_rss_bytes
+      FROM job
+), queued AS (
+    INSERT INTO jobs.waiting (task_queue_id, priority, job_id)
+    SELECT task_queue_id, 9 - priority, job_id FROM job WHERE again
+), counted AS (
+    INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
+    SELECT job.task_queue_id, change.ce_id, change.status, sum(change.jobs), sum(change.cores)
+      FROM job CROSS JOIN LATERAL (VALUES
+            (job.ce_id, job.old_status, -1, -job.cores::integer),
+            (CASE WHEN job.again THEN 0 ELSE job.ce_id END, job.status, 1, 0)
+           ) AS change (ce_id, status, jobs, cores)
+     GROUP BY 1, 2, 3
+), history AS (
+    INSERT INTO jobs.job_history (job_id, vo_id, at, attempt, status, minor_status, source, reason)
+    SELECT job.job_id, job.vo_id, clock_timestamp() + step.n * interval '1 microsecond', job.attempt, step.status,
+           step.minor_status, %(source)s::text, step.reason
+      FROM job CROSS JOIN LATERAL (VALUES
+            (0, 'stalled'::jobs.job_status, 'pilot lost', %(reason)s::text, true),
+            (1, 'rescheduled', 'pilot lost', 'reschedule number ' || job.retried[1], job.again),
+            (2, 'waiting', 'rescheduled', '', job.again),
+            (1, 'failed', 'too many reschedules', 'its pilots were lost ' || coalesce(job.retried[1], 0) + 1 || ' times',
+             NOT job.again)
+           ) AS step (n, status, minor_status, reason, applies)
+     WHERE step.applies
+     ORDER BY job.job_id, step.n
+)
+SELECT job_id, array_id, status FROM job ORDER BY job_id;
+
+-- name: find_payload
+-- every VO: the VO is the one that the verified token names.
+-- Whose payload an attempt is, as long as its pilot holds it.
+SELECT j.job_id, r.attempt, j.vo_id, j.owner_id, j.group_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id JOIN identity.vo v ON v.vo_id = j.vo_id
+ WHERE r.job_id = %(job_id)s::bigint AND r.attempt = %(attempt)s::integer AND v.name = %(vo)s::text;
+
+-- name: note_progress
+-- What the payload says of itself, as long as its pilot holds the attempt.
+UPDATE jobs.job SET application_status = %(text)s::text, updated_at = now()
+ WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer
+   AND EXISTS (SELECT FROM jobs.running r WHERE r.job_id = job.job_id AND r.attempt = %(attempt)s::integer);
+
+-- name: lock_suspended_jobs
+-- every VO: a ban holds in all of them.
+-- What runs for owners who were suspended.
+SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
+  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
+ WHERE EXISTS (SELECT FROM identity.suspension WHERE lifted_at IS NULL) AND identity.is_suspended(j.owner_id, j.vo_id)
+ ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
+
+-- name: lock_mark
+-- every VO: the service answers all of them.
+SELECT extract(epoch FROM clock_timestamp() - marked_at)::double precision FROM jobs.service_mark FOR UPDATE;
+
+-- name: find_mark
+-- every VO: the service answers all of them.
+SELECT extract(epoch FROM clock_timestamp() - marked_at)::double precision FROM jobs.service_mark;
+
+-- name: set_mark
+-- every VO: the service answers all of them.
+INSERT INTO jobs.service_mark (only, marked_at) VALUES (true, clock_timestamp())
+ON CONFLICT (only) DO UPDATE SET marked_at = clock_timestamp();

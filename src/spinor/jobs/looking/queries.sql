@@ -1,0 +1,60 @@
+-- The statements of looking at jobs. Names of users, groups, sites and elements are joined in for showing.
+
+-- name: find_job
+-- One job in full.
+SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, a.name, a.job_group, a.job_type, v.name AS vo, u.name AS owner,
+       g.name AS "group", j.status, j.minor_status, j.application_status, j.priority, j.attempt, j.reschedules,
+       s.name AS site, c.name AS computing_element, j.pilot_id, j.exit_code, j.submitted_at, j.started_at, j.ended_at, j.updated_at, j.cpu_s, j.wall_s,
+       j.max_rss_bytes, j.task_queue_id, j.owner_id, j.group_id,
+       (p.elements -> (j.array_index %% 100))::text AS parameters, a.spec,
+       ARRAY(SELECT o.lfn FROM jobs.output_file o WHERE o.job_id = j.job_id ORDER BY o.lfn) AS output_files
+  FROM jobs.job j
+  JOIN jobs.job_array a USING (array_id)
+  JOIN identity.vo v ON v.vo_id = j.vo_id
+  JOIN identity.user_account u ON u.user_id = j.owner_id
+  JOIN identity.vo_group g ON g.group_id = j.group_id
+  LEFT JOIN resources.site s ON s.site_id = j.site_id
+  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id
+  LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
+
+-- name: list_history
+-- Every change of state, the oldest first. The first line, of the submission, is the array's own row.
+SELECT a.submitted_at AS at, 0 AS attempt,
+       CASE WHEN first.minor_status IS NULL THEN 'waiting' ELSE 'checking' END::jobs.job_status AS status,
+       coalesce(first.minor_status, '') AS minor_status, u.name AS source, '' AS reason
+  FROM jobs.job j
+  JOIN jobs.job_array a USING (array_id)
+  JOIN identity.user_account u ON u.user_id = a.owner_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN (a.spec::jsonb ->> 'hold')::boolean THEN 'held by ' || u.name
+                                 WHEN a.spec::jsonb ? 'after' THEN 'waits for other jobs' END AS minor_status) first
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer
+UNION ALL
+SELECT at, attempt, status, minor_status, source, reason
+  FROM jobs.job_history
+ WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer
+ ORDER BY at;
+
+-- name: count_jobs
+-- Jobs by status. The jobs of an array are a range of the key.
+SELECT status, sum(jobs)::bigint AS jobs
+  FROM (SELECT j.status, count(*) AS jobs
+          FROM jobs.job j
+         WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
+           AND j.array_id <> ALL (%(array_ids)s::bigint[])
+         GROUP BY j.status
+        UNION ALL
+        SELECT j.status, count(*)
+          FROM jobs.job_array a
+          JOIN jobs.job j ON j.job_id BETWEEN a.first_job_id AND a.first_job_id + a.size - 1
+         WHERE a.vo_id = %(vo_id)s::integer AND a.array_id = ANY (%(array_ids)s::bigint[])
+         GROUP BY j.status) counts
+ GROUP BY status ORDER BY status;
+
+-- name: list_known_ids
+-- Which of these jobs and arrays the VO has.
+SELECT 'job' AS kind, j.job_id AS id, j.array_id
+  FROM jobs.job j WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
+UNION ALL
+SELECT 'array', a.array_id, a.array_id
+  FROM jobs.job_array a WHERE a.vo_id = %(vo_id)s::integer AND a.array_id = ANY (%(array_ids)s::bigint[]);

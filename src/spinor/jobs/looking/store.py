@@ -1,0 +1,61 @@
+"""The rows of looking at jobs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from spinor.db import Queries, Tx, fetch, fetch_one, fetch_rows
+from spinor.jobs.models import HistoryEntry
+from spinor.jobs.rows import KnownId, StoredJob
+from spinor.search.page import Page
+from spinor.search.summary import Summary
+
+Q = Queries("spinor.jobs.looking")
+LISTS = Queries("spinor.jobs.looking", "search.sql")
+
+
+async def search_jobs(tx: Tx, vo_id: int, page: Page) -> list[tuple[Any, ...]]:
+    query = sql.SQL(LISTS.search_jobs).format(**page.parts)
+    return await fetch_rows(tx, query, {**page.params, "vo_id": vo_id})
+
+
+async def summarise_jobs(
+    tx: Tx, vo_id: int, summary: Summary, where: sql.Composable, parameters: dict[str, Any]
+) -> list[tuple[Any, ...]]:
+    query = sql.SQL(LISTS.summarise_jobs).format(**summary.parts, where=where)
+    return await fetch_rows(tx, query, {**parameters, "vo_id": vo_id})
+
+
+async def summarise_tally(
+    tx: Tx, vo_id: int, summary: Summary, where: sql.Composable, parameters: dict[str, Any]
+) -> list[tuple[Any, ...]]:
+    query = sql.SQL(LISTS.summarise_tally).format(**summary.parts, where=where)
+    return await fetch_rows(tx, query, {**parameters, "vo_id": vo_id})
+
+
+async def list_chosen(
+    tx: Tx, vo_id: int, where: sql.Composable, parameters: dict[str, Any], after: int, limit: int
+) -> list[int]:
+    query = sql.SQL(LISTS.list_chosen).format(where=where)
+    return [
+        row[0] for row in await fetch_rows(tx, query, {**parameters, "vo_id": vo_id, "after": after, "limit": limit})
+    ]
+
+
+async def find_job(tx: Tx, vo_id: int, job_id: int) -> StoredJob | None:
+    return await fetch_one(tx, StoredJob, Q.find_job, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def list_history(tx: Tx, vo_id: int, job_id: int) -> list[HistoryEntry]:
+    return await fetch(tx, HistoryEntry, Q.list_history, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def count_jobs(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequence[int]) -> dict[str, int]:
+    parameters = {"vo_id": vo_id, "job_ids": list(job_ids), "array_ids": list(array_ids)}
+    return {str(row[0]): int(row[1]) for row in await fetch_rows(tx, Q.count_jobs, parameters)}
+
+
+async def list_known_ids(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequence[int]) -> list[KnownId]:
+    parameters = {"vo_id": vo_id, "job_ids": list(job_ids), "array_ids": list(array_ids)}
+    return await fetch(tx, KnownId, Q.list_known_ids, parameters)

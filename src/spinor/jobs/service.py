@@ -1,0 +1,78 @@
+"""The verbs of jobs."""
+
+from spinor.jobs.attempts.grace import keep_marking, service_answers
+from spinor.jobs.attempts.payloads import (
+    AttemptEnded,
+    caller_of_payload,
+    interrupt_suspended,
+    note_progress,
+    own_job,
+)
+from spinor.jobs.attempts.service import expire_leases, finish_job, release_jobs_of_pilot, renew_leases, start_job
+from spinor.jobs.control.service import (
+    delete_jobs,
+    hold_jobs,
+    kill_jobs,
+    prioritise_jobs,
+    release_jobs,
+    reschedule_jobs,
+)
+from spinor.jobs.errors import StaleReport, UnknownJob
+from spinor.jobs.logs.service import append_log, read_log
+from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
+from spinor.jobs.matching.elements import Elements
+from spinor.jobs.matching.explanation import explain_job
+from spinor.jobs.matching.service import Matcher, demand, match_jobs
+from spinor.jobs.sandboxes.service import (
+    find_output,
+    find_sandbox,
+    find_sandbox_of_attempt,
+    receive_sandbox,
+    receive_sandbox_of_attempt,
+    sweep_sandboxes,
+)
+from spinor.jobs.submission.service import linked, submit_jobs
+
+__all__ = [
+    "AttemptEnded",
+    "Elements",
+    "Matcher",
+    "StaleReport",
+    "UnknownJob",
+    "append_log",
+    "arrays_of",
+    "caller_of_payload",
+    "count_jobs",
+    "delete_jobs",
+    "demand",
+    "expire_leases",
+    "explain_job",
+    "find_output",
+    "find_sandbox",
+    "find_sandbox_of_attempt",
+    "finish_job",
+    "hold_jobs",
+    "interrupt_suspended",
+    "job_history",
+    "keep_marking",
+    "kill_jobs",
+    "linked",
+    "match_jobs",
+    "note_progress",
+    "own_job",
+    "prioritise_jobs",
+    "read_log",
+    "receive_sandbox",
+    "receive_sandbox_of_attempt",
+    "release_jobs",
+    "release_jobs_of_pilot",
+    "renew_leases",
+    "reschedule_jobs",
+    "search_jobs",
+    "service_answers",
+    "show_job",
+    "start_job",
+    "submit_jobs",
+    "summarise_jobs",
+    "sweep_sandboxes",
+]

@@ -1,0 +1,111 @@
+-- The statements of submission.
+
+-- name: insert_arrays
+-- One statement for everything that a submission writes. It writes nothing, and gives no row, when a task queue is not
+-- there yet or the idempotency key is taken; the caller then does what is needed and asks again. The jobs' first history
+-- line is the array's own row.
+WITH queue AS (
+    SELECT task_queue_id, digest FROM jobs.task_queue
+     WHERE digest = ANY (%(distinct_digests)s::bytea[]) AND vo_id = %(vo_id)s::integer
+), ids AS MATERIALIZED (
+    SELECT jobs.take_ids(%(jobs)s::bigint) AS first
+), new AS MATERIALIZED (
+    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.name, a.job_group, a.job_type, a.size, a.spec,
+           a.key, a.priority, a.status, a.minor_status, a.deadline_at, a.retries::smallint[] AS retries,
+           queue.task_queue_id, ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
+      FROM unnest(%(names)s::text[], %(job_groups)s::text[], %(job_types)s::text[], %(sizes)s::integer[],
+                  %(specs)s::text[], %(keys)s::text[], %(digests)s::bytea[], %(priorities)s::smallint[],
+                  %(statuses)s::jobs.job_status[], %(minor_statuses)s::text[], %(deadlines)s::timestamptz[],
+                  %(retries)s::text[]) WITH ORDINALITY
+           AS a (name, job_group, job_type, size, spec, key, digest, priority, status, minor_status, deadline_at, retries,
+                 ordinal)
+      JOIN queue USING (digest)
+     CROSS JOIN ids
+     WHERE (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
+), made AS (
+    INSERT INTO jobs.job_array (array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec,
+                                deadline_at, retries, idempotency_key)
+    OVERRIDING SYSTEM VALUE
+    SELECT array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer, first_job_id, size, name,
+           job_group, job_type, spec, deadline_at, retries, key
+      FROM new ORDER BY ordinal
+    ON CONFLICT (owner_id, vo_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING array_id
+), element AS (
+    INSERT INTO jobs.array_parameters (array_id, block, vo_id, elements)
+    SELECT new.array_id, p.block, %(vo_id)s::integer, p.elements
+      FROM unnest(%(block_ordinals)s::integer[], %(blocks)s::integer[], %(elements)s::jsonb[])
+           AS p (ordinal, block, elements)
+      JOIN new ON new.ordinal = p.ordinal
+      JOIN made USING (array_id)
+), sandbox AS (
+    INSERT INTO jobs.array_sandbox (array_id, sandbox_id)
+    SELECT new.array_id, s.sandbox_id
+      FROM unnest(%(sandbox_ordinals)s::integer[], %(sandbox_ids)s::bigint[]) AS s (ordinal, sandbox_id)
+      JOIN new ON new.ordinal = s.ordinal
+      JOIN made USING (array_id)
+), job AS (
+    INSERT INTO jobs.job (job_id, array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, minor_status,
+                          priority)
+    SELECT new.first_job_id + index, new.array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer,
+           index, new.task_queue_id, new.status, new.minor_status, new.priority
+      FROM new
+      JOIN made USING (array_id)
+     CROSS JOIN generate_series(0, new.size - 1) AS index
+), queued AS (
+    INSERT INTO jobs.waiting (task_queue_id, priority, job_id)
+    SELECT new.task_queue_id, 9 - new.priority, new.first_job_id + index
+      FROM new
+      JOIN made USING (array_id)
+     CROSS JOIN generate_series(0, new.size - 1) AS index
+     WHERE new.status = 'waiting'
+), counted AS (
+    INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
+    SELECT new.task_queue_id, 0, new.status, sum(new.size), 0
+      FROM new JOIN made USING (array_id) GROUP BY new.task_queue_id, new.status
+)
+SELECT new.array_id, new.first_job_id AS first, new.first_job_id + new.size - 1 AS last
+  FROM new JOIN made USING (array_id)
+ ORDER BY new.ordinal;
+
+-- name: insert_task_queues
+-- A second writer of the same queue waits here for the first one, and then finds it made.
+INSERT INTO jobs.task_queue (vo_id, owner_id, group_id, wants, digest)
+SELECT %(vo_id)s::integer, (q->>'owner_id')::integer, (q->>'group_id')::integer, q, q_digest
+  FROM unnest(%(queues)s::jsonb[], %(digests)s::bytea[]) AS u (q, q_digest)
+ ORDER BY q_digest
+ON CONFLICT ON CONSTRAINT task_queue_digest_unique DO NOTHING;
+
+-- name: find_task_queue
+SELECT task_queue_id FROM jobs.task_queue WHERE digest = %(digest)s::bytea AND vo_id = %(vo_id)s::integer;
+
+-- name: find_requirements
+SELECT wants FROM jobs.task_queue WHERE task_queue_id = %(task_queue_id)s::integer AND vo_id = %(vo_id)s::integer;
+
+-- name: find_arrays_by_key
+-- The arrays of an earlier call with the same idempotency keys.
+SELECT array_id, name, size, spec, first_job_id
+  FROM jobs.job_array
+ WHERE vo_id = %(vo_id)s::integer AND owner_id = %(owner_id)s::integer AND idempotency_key = ANY (%(keys)s::text[])
+ ORDER BY array_id;
+
+-- name: find_upstream
+-- Jobs and arrays of the VO that others are to wait for, as ranges of jobs.
+SELECT 'job' AS kind, j.job_id AS id, j.job_id AS first, j.job_id AS last
+  FROM jobs.job j WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
+UNION ALL
+SELECT 'array', a.array_id, a.first_job_id, a.first_job_id + a.size - 1
+  FROM jobs.job_array a WHERE a.vo_id = %(vo_id)s::integer AND a.array_id = ANY (%(array_ids)s::bigint[]);
+
+-- name: insert_dependencies
+INSERT INTO jobs.dependency (array_id, first_job_id, last_job_id, condition, each, vo_id, open_from)
+SELECT array_id, first, last, condition, each, %(vo_id)s::integer, first
+  FROM unnest(%(array_ids)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(conditions)s::jobs.condition[],
+              %(eaches)s::boolean[]) AS d (array_id, first, last, condition, each)
+ON CONFLICT (array_id, first_job_id) DO NOTHING;
+
+-- name: insert_notifications
+INSERT INTO jobs.notification (vo_id, array_id, condition, email, webhook)
+SELECT %(vo_id)s::integer, array_id, condition, email, webhook
+  FROM unnest(%(array_ids)s::bigint[], %(conditions)s::jobs.condition[], %(emails)s::text[], %(webhooks)s::text[])
+       AS n (array_id, condition, email, webhook);

@@ -1,0 +1,186 @@
+"""Submission: one description becomes one array and its jobs, waiting in a task queue."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from spinor.access import Caller
+from spinor.db import Tx
+from spinor.errors import Conflict
+from spinor.jobs import rules
+from spinor.jobs.description import MAX_DESCRIPTION_BYTES, BadDescription, fault, normalised, size_of
+from spinor.jobs.errors import SubmittedTwice, UnknownJob
+from spinor.jobs.matching.elements import Elements, capacity_of
+from spinor.jobs.models import IdRange, JobSpec, JobStatus, Requirements, Submitted, SubmittedArray
+from spinor.jobs.rows import Ids, NewArray, UpstreamOf
+from spinor.jobs.submission import store
+from spinor.jobs.submission.validation import check_references
+
+_encode = msgspec.json.Encoder().encode
+
+
+class KeyReused(Conflict):
+    """This Idempotency-Key was used for another submission; take a new key for a new submission."""
+
+    code = "key-reused"
+
+
+async def submit_jobs(
+    tx: Tx, caller: Caller, elements: Elements, specs: Sequence[JobSpec], key: str | None = None
+) -> Submitted:
+    """Store all jobs of all descriptions, or none.
+
+    The same `key` of the same owner gives the answer of the first call again, and submits nothing.
+    """
+    plain = [_normalised(spec, n, len(specs)) for n, spec in enumerate(specs)]
+    wanted = [rules.requirements(spec, caller) for spec in plain]
+    arrays = [
+        _new_array(caller, spec, wants, n, key) for n, (spec, wants) in enumerate(zip(plain, wanted, strict=True))
+    ]
+    if key is not None:
+        earlier = await _earlier(tx, caller, arrays)
+        if earlier:
+            return earlier
+    await check_references(tx, caller, plain)
+    ids = await store.insert_arrays(tx, caller, arrays)
+    if not ids:
+        await store.insert_task_queues(tx, caller.vo_id, wanted)
+        ids = await store.insert_arrays(tx, caller, arrays)
+    if not ids:
+        # Somebody with the same key was faster, between our look and our insert.
+        return await _earlier(tx, caller, arrays) or _refuse()
+    await _link(tx, caller, plain, ids)
+    return Submitted(
+        arrays=[
+            _answer(row.array_id, array.name, row.first, array.size) for row, array in zip(ids, arrays, strict=True)
+        ],
+        warnings=await _warnings(tx, caller, elements, plain, wanted),
+    )
+
+
+def _answer(array_id: int, name: str, first: int, size: int) -> SubmittedArray:
+    return SubmittedArray(array_id=array_id, name=name, size=size, job_ids=[IdRange(first, first + size - 1)])
+
+
+def _refuse() -> Submitted:
+    raise SubmittedTwice()
+
+
+async def _link(tx: Tx, caller: Caller, specs: Sequence[JobSpec], ids: Sequence[Ids]) -> None:
+    """Store what the new arrays wait for, and whom to tell of their end."""
+    after = [(n, each) for n, spec in enumerate(specs) for each in spec.after]
+    if after:
+        found = {
+            (row.kind, row.id): (row.first, row.last)
+            for row in await store.find_upstream(
+                tx,
+                caller.vo_id,
+                [each.job_id for _, each in after if each.job_id is not None],
+                [each.array_id for _, each in after if each.array_id is not None],
+            )
+        }
+        new = {("name", spec.name): (row.first, row.last) for spec, row in zip(specs, ids, strict=True)}
+        links = []
+        for n, each in after:
+            kind, what = ("job", each.job_id) if each.job_id is not None else ("array", each.array_id)
+            jobs = new.get(("name", each.name)) if each.name else found.get((kind, what or 0))
+            if jobs is None:
+                raise UnknownJob(f"after: there is no {kind} {what} in your VO.", field="after")
+            if each.each and jobs[1] - jobs[0] != ids[n].last - ids[n].first:
+                size, own = jobs[1] - jobs[0] + 1, ids[n].last - ids[n].first + 1
+                raise fault("after", f"`each` needs arrays of one size; this one has {own:,} jobs, the other {size:,}")
+            links.append(
+                UpstreamOf(
+                    array_id=ids[n].array_id, first=jobs[0], last=jobs[1], condition=each.condition, each=each.each
+                )
+            )
+        await store.insert_dependencies(tx, caller.vo_id, links)
+    told = [(row.array_id, each) for spec, row in zip(specs, ids, strict=True) for each in spec.notify]
+    if told:
+        await store.insert_notifications(tx, caller.vo_id, told)
+
+
+def linked(specs: Sequence[JobSpec]) -> bool:
+    """Whether storing these takes more than one statement, and so a transaction."""
+    return len(specs) > 1 or any(spec.after or spec.notify for spec in specs)
+
+
+def _normalised(spec: JobSpec, n: int, total: int) -> JobSpec:
+    try:
+        return normalised(spec)
+    except BadDescription as error:
+        if total == 1:
+            raise
+        raise BadDescription(f"specs[{n}].{error.message}", **{**error.facts, "spec": n}) from None
+
+
+def _new_array(caller: Caller, spec: JobSpec, wants: Requirements, n: int, key: str | None) -> NewArray:
+    encoded = _encode(msgspec.structs.replace(spec, parameters={}))
+    if len(encoded) > MAX_DESCRIPTION_BYTES:
+        raise fault(
+            "arguments",
+            f"the description takes {len(encoded):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are the most; "
+            "put long lists into a file of the input sandbox",
+        )
+    status, minor_status = JobStatus.WAITING, ""
+    if spec.hold:
+        status, minor_status = JobStatus.CHECKING, rules.held_by(caller.user)
+    elif spec.after:
+        status, minor_status = JobStatus.CHECKING, rules.WAITS_FOR_OTHERS
+    return NewArray(
+        name=spec.name,
+        size=size_of(spec),
+        spec=encoded,
+        elements=_elements(spec),
+        digest=rules.digest(wants),
+        priority=spec.priority,
+        key=f"{key}/{n}" if key is not None else None,
+        sandbox_ids=list(dict.fromkeys(spec.input_sandboxes)),
+        job_group=spec.job_group,
+        job_type=spec.job_type,
+        status=status,
+        minor_status=minor_status,
+        deadline=spec.deadline,
+        retries=rules.allowed_retries(spec.retries),
+    )
+
+
+def _elements(spec: JobSpec) -> list[bytes]:
+    names = list(spec.parameters)
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*spec.parameters.values(), strict=True)]
+    return [_encode(rows[start : start + rules.BLOCK]) for start in range(0, len(rows), rules.BLOCK)]
+
+
+async def _earlier(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> Submitted | None:
+    """The answer that the first call with these keys had."""
+    found = await store.find_arrays_by_key(tx, caller, [array.key for array in arrays if array.key is not None])
+    if not found:
+        return None
+    same = len(found) == len(arrays) and all(
+        (old.name, old.size) == (new.name, new.size) and msgspec.json.decode(old.spec) == msgspec.json.decode(new.spec)
+        for old, new in zip(found, arrays, strict=True)
+    )
+    if not same:
+        raise KeyReused()
+    return Submitted(arrays=[_answer(old.array_id, old.name, old.first_job_id, old.size) for old in found])
+
+
+async def _warnings(
+    tx: Tx, caller: Caller, elements: Elements, specs: Sequence[JobSpec], wanted: Sequence[Requirements]
+) -> list[str]:
+    """What would keep accepted jobs waiting for ever: no computing element of the VO could run them as it is now."""
+    capacities = [(element.name, capacity_of(element)) for element in await elements.of(tx, caller)]
+    found: dict[bytes, str] = {}
+    for spec, wants in zip(specs, wanted, strict=True):
+        digest = rules.digest(wants)
+        if digest in found:
+            continue
+        excluded = [(name, rules.exclusions(wants, capacity)) for name, capacity in capacities]
+        if any(not reasons for _, reasons in excluded):
+            found[digest] = ""
+            continue
+        why = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in excluded[:3])
+        found[digest] = f"No computing element of VO {caller.vo} can run {spec.name!r} now, so it waits. " + (
+            f"{why}." if why else "The VO has no computing element."
+        )
+    return [warning for warning in found.values() if warning]
