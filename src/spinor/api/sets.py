@@ -91,7 +91,7 @@ class JobSet(Commanded, Shown, Tabular):
             self.refresh()
 
     def _title(self) -> str:
-        total = sum(self._counts.values())
+        total = sum(self._counts.values()) or len(self.ids.job_ids)
         arrays = f", array {', '.join(map(str, self.ids.array_ids))}" if self.ids.array_ids else ""
         return f"{'the first ' if self._is_cut else ''}{total:,} {'job' if total == 1 else 'jobs'}{arrays}"
 

@@ -14,7 +14,7 @@ NOT_WELL = frozenset({"failed", "killed", "deleted"})
 BEFORE_RUNNING = frozenset(
     {"submitting", "received", "checking", "scouting", "staging", "waiting", "matched", "rescheduled"}
 )
-EXIT_CODES = {"unknown-job": 3, "denied": 4, "transition-refused": 5}
+EXIT_CODES = {"unknown-job": 3, "denied": 4, "transition-refused": 5, "has-outputs": 5}
 _ATTEMPT_POLL_S = 2.0
 _IDS_A_QUERY = 500
 
@@ -141,9 +141,9 @@ def ranges(ids: Iterable[IdRange], most: int = 5) -> str:
 
 
 def refusals(outcome: Outcome) -> list[str]:
-    """One sentence for each reason, and whom it is about when those are many."""
+    """One sentence for each reason, which names the jobs."""
     return [
-        each.detail if _is_one(each.job_ids) else f"{each.detail} (jobs {ranges(each.job_ids)})"
+        f"{'job' if _is_one(each.job_ids) else 'jobs'} {ranges(each.job_ids)}: {each.detail}"
         for each in outcome.refused
     ]
 

@@ -62,7 +62,8 @@ def _filter(client: Any, *, ids: "Sequence[str]", mine: bool, statuses: "Sequenc
         parts.append(f"status={','.join(map(quoted, statuses))}")
     if mine:
         parts.append(f"owner={quoted(client.get('/api/auth/whoami', WhoAmI).user)}")
-    return " ".join(parts)
+    # A query alone stays as it was typed, so that an error points to the right character.
+    return names["where"] if parts == [f"({names['where']})"] else " ".join(parts)
 
 
 @click.command("show")

@@ -117,7 +117,8 @@ def _show(array_id: int, group: Group) -> None:
         click.echo(f"  {line}")
     if group.efficiency is not None:
         used = f"{cell(facts['cpu_s'], 'x_s')} of {cell(facts['wall_s'] * group.spec.cores, 'x_s')}"
-        click.echo(f"  CPU efficiency {group.efficiency:.0%}: {used} on {group.spec.cores} cores each")
+        cores = f" ({group.spec.cores} cores each)" if group.spec.cores > 1 else ""
+        click.echo(f"  CPU efficiency {group.efficiency:.0%}: {used}{cores}")
     for hint in facts["hints"]:
         click.echo(f"  hint: {hint}")
 
@@ -125,7 +126,7 @@ def _show(array_id: int, group: Group) -> None:
 def _cells(values: dict[str, float] | None, column: str) -> list[str]:
     from spinor.terminal import cell
 
-    return [cell(round(values[name]), column) if values else "-" for name in ("median", "p95", "most")]
+    return [cell(values[name], column) if values else "-" for name in ("median", "p95", "most")]
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float] | None:
