@@ -9,7 +9,7 @@ import pytest
 from spinor.catalog import service as catalog
 from spinor.errors import SpinorError
 from spinor.jobs import service
-from spinor.jobs.models import Assignment, Held, JobStatus, LogChunk, LogStream, OutputData, OutputFile, Slot
+from spinor.jobs.models import Assignment, Held, JobStatus, LogChunk, LogStream, OutputData, OutputFile, Retries, Slot
 from spinor.jobs.service import Matcher, StaleReport
 
 from .workbench import GB, Workbench, echo, offer
@@ -74,7 +74,7 @@ async def test_many_matchers_give_each_job_once(bench: Workbench) -> None:
 
     async def pilot(number: int) -> list[Assignment]:
         matcher, taken = Matcher(), []
-        slot = Slot(pilot_id=number, site="LOCAL", site_id=1, offer=offer())
+        slot = Slot(pilot_id=number, site="LOCAL", site_id=1, ce="local", ce_id=1, offer=offer())
         while given := await bench.run(service.match_jobs, matcher, bench.pilot(number), slot, 3):
             taken += given
             matcher.forget()
@@ -132,7 +132,7 @@ async def test_a_renewed_lease_does_not_expire(bench: Workbench) -> None:
 
 
 async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
-    job_id = await bench.submit_one(echo(max_reschedules=1))
+    job_id = await bench.submit_one(echo(retries=Retries(site=1)))
     for number in (1, 2):
         await bench.match(pilot_id=number)
         await bench.run(service.release_jobs_of_pilot, number, "its node broke")
@@ -152,7 +152,7 @@ async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
     ],
 )
 async def test_what_fails_says_why(bench: Workbench, report: dict[str, Any], minor: str) -> None:
-    job = await bench.running()
+    job = await bench.running(echo(retries=Retries(site=0)))
     assert await bench.finish(job, **report) is JobStatus.FAILED
     assert await bench.rows("SELECT minor_status FROM jobs.job") == [(minor,)]
 
@@ -164,17 +164,20 @@ async def test_the_same_end_twice_is_harmless(bench: Workbench) -> None:
 
 
 def produced(job: Assignment, **changes: object) -> OutputFile:
-    [place] = job.output_data
-    known = {"lfn": place.lfn, "se": place.se, "pfn": place.pfn, "size_bytes": 3, "adler32": "024d0127"}
+    [output] = job.output_data
+    [place] = output.places
+    known = {"lfn": output.lfn, "se": place.se, "pfn": place.pfn, "size_bytes": 3, "adler32": "024d0127"}
     return OutputFile(**{**known, **changes})  # type: ignore[arg-type]
 
 
-WITH_OUTPUT = echo(output_data=[OutputData(path="out", lfn="/astro/out/{job_id}", se="local-se")])
+WITH_OUTPUT = echo(
+    output_data=[OutputData(path="out", lfn="/astro/out/{job_id}", se="local-se")], retries=Retries(data=0)
+)
 
 
 async def test_outputs_are_registered_with_the_end(bench: Workbench) -> None:
     job = await bench.running(WITH_OUTPUT)
-    assert job.output_data[0].pfn.endswith(f";{job.job_id}.1")
+    assert job.output_data[0].places[0].pfn.endswith(f";{job.job_id}.1")
     assert await bench.finish(job, outputs=[produced(job)]) is JobStatus.DONE
     [file] = await bench.run(catalog.stat_files, bench.world.ada, [f"/astro/out/{job.job_id}"])
     assert (file.owner, file.size_bytes, file.adler32) == ("ada", 3, "024d0127")
@@ -192,7 +195,8 @@ async def test_missing_output_data_fail_the_job(bench: Workbench) -> None:
 async def test_refused_output_data_fail_the_job_and_register_nothing(bench: Workbench) -> None:
     job = await bench.running(WITH_OUTPUT)
     await bench.finish(job, outputs=[produced(job)])
-    await bench.rows("UPDATE jobs.job SET status = 'failed' RETURNING 1")
+    # As if the file had been removed from the catalog and come back with other bytes.
+    await bench.rows("DELETE FROM jobs.output_file RETURNING 1")
     await bench.reschedule(job.job_id)
     [again] = await bench.match()
     await bench.run(service.start_job, bench.pilot(), again.job_id, again.attempt)
@@ -212,7 +216,7 @@ async def test_a_job_whose_input_vanished_fails_alone(bench: Workbench) -> None:
     await bench.submit(echo(parameters={"n": [1, 2]}))
     bad = await bench.submit_one()
     await bench.rows(
-        """UPDATE jobs.job_array SET spec = spec || '{"input_data": ["/astro/gone"]}'
+        """UPDATE jobs.job_array SET spec = (spec::jsonb || '{"input_data": ["/astro/gone"]}')::text
             WHERE array_id = (SELECT array_id FROM jobs.job WHERE job_id = %(bad)s) RETURNING 1""",
         bad=bad,
     )
@@ -223,4 +227,4 @@ async def test_a_job_whose_input_vanished_fails_alone(bench: Workbench) -> None:
 async def test_demand_counts_what_waits(bench: Workbench) -> None:
     await bench.submit(echo(parameters={"n": [1, 2, 3]}), echo(cores=2))
     await bench.match(what=offer(cores=1))
-    assert sorted((d.cores, d.waiting) for d in await bench.run(service.demand)) == [(1, 2), (2, 1)]
+    assert sorted((d.wants.cores, d.waiting) for d in await bench.run(service.demand)) == [(1, 2), (2, 1)]

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from spinor.jobs import service
+from spinor.jobs.logs import service as logs
+from spinor.jobs.logs.service import LogGap
 from spinor.jobs.models import Assignment, LogChunk, LogPart, LogQuery, LogStream
-from spinor.jobs.service import logs
-from spinor.jobs.service.logs import LogGap
 from tests.asgi import Http
 
 from .workbench import Workbench

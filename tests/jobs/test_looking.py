@@ -7,7 +7,8 @@ import pytest
 
 from spinor.errors import SpinorError
 from spinor.jobs import service
-from spinor.jobs.models import JobIds, LogChunk, LogStream, SummariseJobs
+from spinor.jobs.looking import service as looking
+from spinor.jobs.models import JobIds, LogChunk, LogStream, Retries, SummariseJobs
 from spinor.search.models import Search
 from tests.asgi import Http
 
@@ -53,7 +54,7 @@ async def test_filters(bench: Workbench, where: str, count: int) -> None:
 
 async def test_every_field_can_be_shown_sorted_and_summed_as_declared(bench: Workbench) -> None:
     await bench.finish(await bench.running(), wall_s=1.5)
-    for name in service.looking.FIELDS.names:
+    for name in looking.FIELDS.names:
         page = await bench.run(service.search_jobs, bench.world.ada, Search(sort=[name], fields=[name]))
         assert list(page.rows[0]) == [name]
     summary = await bench.run(service.summarise_jobs, bench.world.ada, SummariseJobs(by=["status", "site", "owner"]))
@@ -109,7 +110,7 @@ async def test_each_constraint_that_excludes_is_named(bench: Workbench) -> None:
 
 
 async def test_a_failed_job_is_explained(bench: Workbench) -> None:
-    job = await bench.running(echo(max_reschedules=5))
+    job = await bench.running(echo(retries=Retries(site=5)))
     await bench.run(service.release_jobs_of_pilot, 1, "its node broke")
     [job] = await bench.match()
     await bench.run(service.start_job, bench.pilot(), job.job_id, 2)

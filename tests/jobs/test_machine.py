@@ -1,13 +1,14 @@
 """The state machine: the table of transitions, and the SQL held against a model of it by random operations."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from spinor.db import Tx, execute, fetch_rows
 from spinor.errors import SpinorError
 from spinor.jobs import service
-from spinor.jobs.models import CommandJobs, FinishReport, Held, JobStatus, Slot
+from spinor.jobs.control import gates
+from spinor.jobs.matching import store as matching
+from spinor.jobs.models import CommandJobs, FinishReport, Held, JobStatus, Outcome, PrioritiseJobs, Retries, Slot
 from spinor.jobs.rules import FINAL, HELD, TRANSITIONS, allowed, sources_of
 from spinor.jobs.service import Elements, Matcher
 from tests.conftest import World
@@ -57,6 +60,13 @@ def test_the_reference_page_is_the_table() -> None:
     assert {S(old): {S(new) for new in re.findall(r"`(\w+)`", targets)} for old, targets in rows} == TRANSITIONS
 
 
+_EMPTY: LiteralString = """
+    TRUNCATE jobs.job_array, jobs.job, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_change,
+             jobs.ended_attempt, jobs.delayed, jobs.array_parameters RESTART IDENTITY;
+    ALTER SEQUENCE jobs.job_id RESTART
+"""
+
+
 class JobsMachine(RuleBasedStateMachine):
     """Random operations of people, pilots and time, each in its transaction, beside a plain model of their effects."""
 
@@ -69,7 +79,26 @@ class JobsMachine(RuleBasedStateMachine):
         self.status: dict[int, JobStatus] = {}
         self.attempt: dict[int, int] = {}
         self.holder: dict[int, int] = {}
-        self.reschedules: dict[int, int] = {}
+        self.left: dict[int, int] = {}  # Retries after a lost pilot.
+        self.most: dict[int, int] = {}
+        self.tries: dict[int, int] = {}  # Retries after an error of the payload.
+        self.held: set[int] = set()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """This object stands in for the database of commands, with its one connection."""
+        async with self.conn.transaction():
+            yield self.conn
+
+    @contextlib.asynccontextmanager
+    async def statements(self) -> AsyncIterator[Tx]:
+        yield self.conn
+
+    def command(self, verb: Callable[..., Awaitable[Outcome]], job_id: int) -> bool:
+        """Whether the command changed the job."""
+        outcome = self.loop.run_until_complete(verb(self, self.ada, CommandJobs(job_ids=[job_id])))
+        assert outcome.done_ids == ([] if outcome.refused else [job_id])
+        return not outcome.refused
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.conn.close())
@@ -91,17 +120,19 @@ class JobsMachine(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        self.run(execute, "TRUNCATE jobs.job_array, jobs.waiting, jobs.job_history RESTART IDENTITY CASCADE")
+        self.run(execute, _EMPTY)
 
     @rule(size=st.integers(1, 4), most=st.integers(0, 2))
     def submit(self, size: int, most: int) -> None:
-        spec = echo(parameters={"x": list(range(size))}, max_reschedules=most)
+        retries = Retries(site=most, payload=1)
+        spec = echo(parameters={"x": list(range(size))}, retries=retries)
         for job_id in self.run(service.submit_jobs, self.ada, self.elements, [spec]).arrays[0].ids:
-            self.status[job_id], self.attempt[job_id], self.reschedules[job_id] = S.WAITING, 0, most
+            self.status[job_id], self.attempt[job_id], self.left[job_id] = S.WAITING, 0, most
+            self.most[job_id], self.tries[job_id] = most, 1
 
     @rule(pilot=st.integers(1, 3), most=st.integers(1, 4))
     def match(self, pilot: int, most: int) -> None:
-        slot = Slot(pilot_id=pilot, site="LOCAL", site_id=1, offer=offer())
+        slot = Slot(pilot_id=pilot, site="LOCAL", site_id=1, ce="local", ce_id=1, offer=offer())
         self.matcher.forget()
         given = self.run(service.match_jobs, self.matcher, pilot_of(self.ada, pilot), slot, most)
         waiting = [job_id for job_id, status in self.status.items() if status is S.WAITING]
@@ -134,37 +165,77 @@ class JobsMachine(RuleBasedStateMachine):
         report = FinishReport(attempt=attempt, exit_code=code)
         before = self.status.get(job_id)
         ended = self.attempted(service.finish_job, pilot_of(self.ada, pilot), job_id, report)
-        if self.holds(pilot, job_id, attempt):
-            assert ended is (S.DONE if code == 0 else S.FAILED)
-            self.status[job_id] = ended
-        else:
+        if not self.holds(pilot, job_id, attempt):
             # Nothing, or the answer to the same report again.
-            assert ended in (None, before)
+            assert ended in (None, before, S.FAILED)
+            return
+        assert ended is (S.DONE if code == 0 else S.FAILED)
+        self.status[job_id] = ended
+        counted = {None: self.left, 1: self.tries}.get(code)
+        if counted and counted[job_id]:
+            counted[job_id] -= 1
+            self.status[job_id] = S.CHECKING
+
+    @rule()
+    def end_pauses(self) -> None:
+        self.run(execute, "UPDATE jobs.delayed SET until = now() - interval '1 second'")
+        self.run(gates.end_pauses)
+        for job_id, status in self.status.items():
+            if status is S.CHECKING and job_id not in self.held:
+                self.status[job_id] = S.WAITING
 
     @rule(job_id=st.integers(1, 8))
     def kill(self, job_id: int) -> None:
-        outcome = self.run(service.kill_jobs, self.ada, CommandJobs(job_ids=[job_id]))
         possible = job_id in self.status and self.status[job_id] not in FINAL
-        assert (outcome.done == [job_id]) is possible
+        assert self.command(service.kill_jobs, job_id) is possible
         if possible:
             self.status[job_id] = S.KILLED
+            self.held.discard(job_id)
+
+    @rule(job_id=st.integers(1, 8))
+    def delete(self, job_id: int) -> None:
+        possible = self.status.get(job_id, S.DELETED) is not S.DELETED
+        assert self.command(service.delete_jobs, job_id) is possible
+        if possible:
+            self.status[job_id] = S.DELETED
+            self.held.discard(job_id)
+
+    @rule(job_id=st.integers(1, 8))
+    def hold(self, job_id: int) -> None:
+        possible = job_id in self.status and self.status[job_id] not in FINAL and job_id not in self.held
+        assert self.command(service.hold_jobs, job_id) is possible
+        if possible:
+            self.status[job_id] = S.CHECKING
+            self.held.add(job_id)
+
+    @rule(job_id=st.integers(1, 8))
+    def release(self, job_id: int) -> None:
+        assert self.command(service.release_jobs, job_id) is (job_id in self.held)
+        if job_id in self.held:
+            self.held.remove(job_id)
+            self.status[job_id] = S.WAITING
+
+    @rule(job_id=st.integers(1, 8), priority=st.integers(0, 9))
+    def prioritise(self, job_id: int, priority: int) -> None:
+        command = PrioritiseJobs(job_ids=[job_id], priority=priority)
+        outcome = self.loop.run_until_complete(service.prioritise_jobs(self, self.ada, command))  # type: ignore[arg-type]
+        possible = job_id in self.status and self.status[job_id] not in FINAL
+        assert (outcome.done_ids == [job_id]) is possible
 
     @rule(job_id=st.integers(1, 8))
     def reschedule(self, job_id: int) -> None:
-        outcome = self.run(service.reschedule_jobs, self.ada, CommandJobs(job_ids=[job_id]))
-        possible = self.status.get(job_id) in {S.FAILED, S.KILLED, S.MATCHED, S.RUNNING}
-        assert (outcome.done == [job_id]) is possible
+        possible = self.status.get(job_id) in {S.DONE, S.FAILED, S.KILLED, S.MATCHED, S.RUNNING}
+        assert self.command(service.reschedule_jobs, job_id) is possible
         if possible:
-            [(spec,)] = self.run(
-                fetch_rows,
-                "SELECT a.spec FROM jobs.job_array a JOIN jobs.job j USING (array_id) WHERE j.job_id = %(job_id)s",
-                {"job_id": job_id},
-            )
-            self.status[job_id], self.reschedules[job_id] = S.WAITING, spec["max_reschedules"]
+            self.status[job_id], self.left[job_id], self.tries[job_id] = S.WAITING, self.most[job_id], 1
+
+    @rule()
+    def fold(self) -> None:
+        self.run(matching.fold_tally)
 
     def lost(self, job_id: int) -> None:
-        self.status[job_id] = S.WAITING if self.reschedules[job_id] else S.FAILED
-        self.reschedules[job_id] = max(0, self.reschedules[job_id] - 1)
+        self.status[job_id] = S.WAITING if self.left[job_id] else S.FAILED
+        self.left[job_id] = max(0, self.left[job_id] - 1)
 
     @rule(pilot=st.integers(1, 3))
     def lose_pilot(self, pilot: int) -> None:
@@ -210,14 +281,33 @@ class JobsMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_history_tells_of_a_forbidden_step(self) -> None:
-        rows = self.run(fetch_rows, "SELECT job_id, status FROM jobs.job_history ORDER BY job_id, at")
-        told: dict[int, list[JobStatus]] = {}
-        for job_id, status in rows:
-            told.setdefault(job_id, []).append(S(status))
-        for job_id, steps in told.items():
+        for job_id in self.status:
+            told = self.run(service.job_history, self.ada, job_id)
+            steps = [entry.status for entry in told if not entry.minor_status.startswith("priority ")]
             assert steps[0] is S.WAITING
             assert steps[-1] is self.status[job_id]
-            assert all(allowed(old, new) for old, new in pairwise(steps)), steps
+            # Holding what pauses changes only the reason.
+            assert all(allowed(old, new) or old is new is S.CHECKING for old, new in pairwise(steps)), steps
+
+    @invariant()
+    def counters_are_exact(self) -> None:
+        told = self.run(fetch_rows, "SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally_now")
+        counted = self.run(
+            fetch_rows,
+            "SELECT j.task_queue_id, coalesce(j.ce_id, 0), j.status, count(*), coalesce(sum(r.cores), 0) "
+            "FROM jobs.job j LEFT JOIN jobs.running r USING (job_id) GROUP BY 1, 2, 3",
+        )
+        assert sorted(told) == sorted(counted)
+
+    @invariant()
+    def every_attempt_that_ended_has_one_record(self) -> None:
+        records = self.run(fetch_rows, "SELECT job_id, attempt FROM jobs.ended_attempt")
+        ended = [
+            (job_id, attempt)
+            for job_id, newest in self.attempt.items()
+            for attempt in range(1, newest + (self.status[job_id] not in HELD))
+        ]
+        assert sorted(records) == sorted(ended)
 
 
 def test_random_operations_keep_to_the_machine(database_url: str, world: World) -> None:

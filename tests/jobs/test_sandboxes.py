@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spinor.jobs import service
-from spinor.jobs.service import sandboxes
+from spinor.jobs.sandboxes import service as sandboxes
 from tests.asgi import Http
 
 from .test_tenancy import archive

@@ -69,8 +69,8 @@ async def test_only_an_administrator_changes_another_users_job(bench: Workbench)
     refused = (await bench.kill(job_id, caller=bench.world.alan)).refused
     assert [each.code for each in refused] == ["denied"]
     assert Scope.JOBS_MANAGE.value in refused[0].detail
-    assert (await bench.kill(job_id, caller=bench.world.ada_admin)).done == [job_id]
-    assert (await bench.reschedule(job_id, caller=bench.world.ada_admin)).done == [job_id]
+    assert (await bench.kill(job_id, caller=bench.world.ada_admin)).done_ids == [job_id]
+    assert (await bench.reschedule(job_id, caller=bench.world.ada_admin)).done_ids == [job_id]
     monitor = Caller(**{name: getattr(bench.world.ada, name) for name in ("vo_id", "vo", "user_id", "user")},
                      group_id=0, group="monitors", scopes=frozenset({Scope.JOBS_READ.value}))  # fmt: skip
     assert (await bench.kill(job_id, caller=monitor)).refused[0].code == "denied"
@@ -81,22 +81,21 @@ async def test_a_command_answers_for_each_id(bench: Workbench) -> None:
     await bench.finish(done)
     waiting = await bench.submit_one()
     outcome = await bench.kill(waiting, done.job_id, 999)
-    assert outcome.done == [waiting]
-    assert [(each.job_id, each.code) for each in outcome.refused] == [
-        (done.job_id, "transition-refused"), (999, "unknown-job"),
+    assert outcome.done_ids == [waiting]
+    assert [(each.ids, each.code) for each in outcome.refused] == [
+        ([done.job_id], "transition-refused"), ([999], "unknown-job"),
     ]  # fmt: skip
     assert "is done" in outcome.refused[0].detail
-    again = await bench.reschedule(waiting, done.job_id)
-    assert again.done == [waiting]
+    again = await bench.reschedule(waiting)
+    assert again.done_ids == [waiting]
 
 
 async def test_an_array_is_killed_as_a_whole(bench: Workbench) -> None:
     [array] = (await bench.submit(echo(parameters={"n": list(range(30))}))).arrays
     await bench.match(max_jobs=5)
-    outcome = await bench.run(
-        service.kill_jobs, bench.world.ada, CommandJobs(array_ids=[array.array_id], reason="wrong input")
-    )
-    assert outcome.done == array.ids
+    command = CommandJobs(array_ids=[array.array_id], reason="wrong input")
+    outcome = await service.kill_jobs(bench.db, bench.world.ada, command)
+    assert outcome.done_ids == array.ids
     assert await bench.rows("SELECT DISTINCT reason FROM jobs.job_history WHERE status = 'killed'") == [
         ("wrong input",)
     ]

@@ -64,7 +64,7 @@ class Workbench:
         self, pilot_id: int = 1, max_jobs: int = 1, what: Offer | None = None, site: str = "LOCAL",
         caller: Caller | None = None,
     ) -> list[Assignment]:  # fmt: skip
-        slot = Slot(pilot_id=pilot_id, site=site, site_id=1, offer=what or offer())
+        slot = Slot(pilot_id=pilot_id, site=site, site_id=1, ce="local", ce_id=1, offer=what or offer())
         self.matcher.forget()
         pilot = pilot_of(caller or self.world.ada, pilot_id)
         return await self.run(service.match_jobs, self.matcher, pilot, slot, max_jobs)
@@ -84,15 +84,14 @@ class Workbench:
         return await self.run(service.finish_job, self.pilot(pilot_id), job.job_id, FinishReport(**given))
 
     async def kill(self, *job_ids: int, caller: Caller | None = None) -> Outcome:
-        return await self.run(service.kill_jobs, caller or self.world.ada, CommandJobs(job_ids=list(job_ids)))
+        return await service.kill_jobs(self.db, caller or self.world.ada, CommandJobs(job_ids=list(job_ids)))
 
     async def reschedule(self, *job_ids: int, caller: Caller | None = None) -> Outcome:
-        return await self.run(service.reschedule_jobs, caller or self.world.ada, CommandJobs(job_ids=list(job_ids)))
+        return await service.reschedule_jobs(self.db, caller or self.world.ada, CommandJobs(job_ids=list(job_ids)))
 
     async def status(self, job_id: int) -> JobStatus:
         [(status,)] = await self.rows("SELECT status FROM jobs.job WHERE job_id = %(job_id)s", job_id=job_id)
         return JobStatus(status)
 
     async def history(self, job_id: int) -> list[str]:
-        query = "SELECT status FROM jobs.job_history WHERE job_id = %(job_id)s ORDER BY at"
-        return [row[0] for row in await self.rows(query, job_id=job_id)]
+        return [entry.status for entry in await self.run(service.job_history, self.world.ada, job_id)]

@@ -162,9 +162,6 @@ def _place_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
         yield f"banned_sites: the job does not want {has.site}"
     if wants.computing_elements and has.ce not in wants.computing_elements:
         yield f"computing_elements: the job asks for {listed(wants.computing_elements)}, this is {has.ce}"
-    absent = sorted(set(wants.tags) - has.tags)
-    if absent:
-        yield f"tags: {listed(absent)} not offered here"
 
 
 def _size_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
@@ -193,6 +190,9 @@ def _kind_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
         fitting = [gpu for gpu in has.gpus if _gpu_fits(wants, gpu)]
         if wants.gpus > len(fitting):
             yield f"gpus: the job asks for {wants.gpus}{_gpu_words(wants)}, here are {len(fitting)}"
+    absent = sorted(set(wants.tags) - has.tags)
+    if absent:
+        yield f"tags: {listed(absent)} not offered here"
 
 
 def _gpu_fits(wants: Requirements, gpu: Gpu) -> bool:

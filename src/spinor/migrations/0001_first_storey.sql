@@ -1011,7 +1011,7 @@ CREATE INDEX notification_of_array ON jobs.notification (array_id);
 
 -- When a server last answered pilots: no lease ends while nobody can renew it.
 CREATE TABLE jobs.service_mark (
-    only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one         boolean PRIMARY KEY DEFAULT true CHECK (one),
     marked_at   timestamptz NOT NULL
 );
 

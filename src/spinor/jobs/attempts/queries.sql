@@ -251,5 +251,5 @@ SELECT extract(epoch FROM clock_timestamp() - marked_at)::double precision FROM 
 
 -- name: set_mark
 -- every VO: the service answers all of them.
-INSERT INTO jobs.service_mark (only, marked_at) VALUES (true, clock_timestamp())
-ON CONFLICT (only) DO UPDATE SET marked_at = clock_timestamp();
+INSERT INTO jobs.service_mark (one, marked_at) VALUES (true, clock_timestamp())
+ON CONFLICT (one) DO UPDATE SET marked_at = clock_timestamp();

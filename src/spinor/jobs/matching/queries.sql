@@ -75,7 +75,7 @@ SELECT granted.job_id, granted.array_id, granted.array_index, granted.owner_id, 
 -- name: count_demand
 -- every VO: the pilot factory serves all of them, and asks per VO what its elements may run.
 SELECT q.task_queue_id, q.wants, t.waiting
-  FROM (SELECT task_queue_id, sum(jobs) AS waiting FROM jobs.tally_now WHERE status = 'waiting' GROUP BY 1) t
+  FROM (SELECT task_queue_id, sum(jobs)::bigint AS waiting FROM jobs.tally_now WHERE status = 'waiting' GROUP BY 1) t
   JOIN jobs.task_queue q USING (task_queue_id)
  WHERE t.waiting > 0 AND NOT identity.is_suspended(q.owner_id, q.vo_id)
  ORDER BY q.task_queue_id;
