@@ -1,6 +1,7 @@
 """Results of calls on their way back."""
 
 import builtins
+import functools
 import io
 import tarfile
 import threading
@@ -62,7 +63,7 @@ class Receiver:
             self._changed.notify()
         for job, task in zip(jobs, tasks, strict=True):
             for future in task.futures:
-                future.goes_with(job, lambda job=job, task=task: self._cancelled(job, task))
+                future.goes_with(job, functools.partial(self._cancelled, job, task))
 
     def close(self) -> None:
         """Nothing more is added."""
