@@ -71,7 +71,9 @@ def _dkill(given: Given) -> int:
         if given.has("all"):
             user = connected.get("/api/auth/whoami", WhoAmI).user
             living = sorted({*BEFORE_RUNNING, "running", "stalled", "completing", "completed"})
-            where = f"owner={quoted(user)}" + ("" if verb == "delete" else f" status={','.join(living)}")
+            where = f"owner={quoted(user)}" + (
+                " status!=deleted" if verb == "delete" else f" status={','.join(living)}"
+            )
         if not ids and not where:
             raise Usage("name jobs by their ids, or all of yours by -a")
         outcome = connected.post(f"/api/jobs/{verb}", CommandJobs(job_ids=ids, where=where), Outcome)

@@ -72,6 +72,7 @@ def _dstat(given: Given) -> int:
         ids = named_jobs(Given(given.words, {"File": given.values("input-file")}), connected)
         if ids:
             rows = list(find_rows(connected, ChosenJobs(job_ids=ids)))
+            wanted = wanted if given.has("Status") else every  # Who names a job wants to see it.
         else:
             body = {"where": _dstat_where(given, connected), "sort": ["job_id"]}
             rows = list(connected.pages("/api/jobs/search", body, JobRow))

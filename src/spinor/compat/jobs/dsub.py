@@ -44,7 +44,8 @@ def _dsub(given: Given) -> int:
         jdls = [jdl_of(job) for job in jobs_of(given, Path(folder))]
         if given.has("verbose"):
             for jdl in jdls:
-                say(f"JDL:\n{printable(jdl)}")
+                for line in ["JDL:", *jdl.splitlines()]:
+                    say(printable(line))
         with client() as connected:
             specs = [spec for jdl in jdls for spec in described(connected, jdl)]
             arrays = submitted(connected, specs, Path())

@@ -39,7 +39,7 @@ kill = _command("kill", "Killed", "Kill jobs; what runs is stopped within second
 delete = _command(
     "delete",
     "Deleted",
-    "Delete jobs: what has not ended is killed, and none of them appears in lists any more.",
+    "Delete jobs: what has not ended is killed, and lists leave them out.",
     is_confirmed=True,
 )
 hold = _command("hold", "Held", "Hold jobs back: they do not start before `spinor job release`.")

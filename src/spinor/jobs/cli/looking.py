@@ -1,5 +1,6 @@
 """Looking at jobs: lists, one in full, counts, and why a job is where it is."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,7 @@ _TABLE_LIMIT = 100
 @click.option("--group", "job_groups", multiple=True, metavar="NAME", help="Only jobs of this set.")
 @click.option("--status", "statuses", multiple=True, help="Only jobs in this state.")
 @click.option("--mine", is_flag=True, help="Only your own.")
+@click.option("-a", "--all", "with_deleted", is_flag=True, help="Deleted ones too.")
 @click.option("--sort", "sort", multiple=True, metavar="FIELD", help="Sort by a field; -FIELD is descending.")
 @click.option("--columns", default="", metavar="FIELD,...", help="What the table shows.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table shows 100 unless told, a pipe all.")
@@ -48,22 +50,25 @@ def list_jobs(
         say(f"These are the first {_TABLE_LIMIT}; --limit shows more, and --where chooses.")
 
 
-def _filter(client: Any, *, ids: "Sequence[str]", mine: bool, statuses: "Sequence[str]", **names: Any) -> str:
+def _filter(
+    client: Any, *, ids: "Sequence[str]", mine: bool, statuses: "Sequence[str]", with_deleted: bool, **names: Any
+) -> str:
     """All of what was said must hold."""
     from spinor.identity.models import WhoAmI
     from spinor.jobs.client import quoted, where_of
 
-    parts = []
+    where = names["where"].strip()
+    parts = [f"({where})" if re.search(r"\bor\b", where, re.IGNORECASE) else where] if where else []
     if ids or names["array_ids"] or names["job_groups"]:
         parts.append(f"({where_of(chosen(ids, names['array_ids'], names['job_groups'], ''))})")
-    if names["where"].strip():
-        parts.append(f"({names['where']})")
     if statuses:
         parts.append(f"status={','.join(map(quoted, statuses))}")
+    elif not (with_deleted or ids or "status" in where):
+        parts.append("status!=deleted")
     if mine:
         parts.append(f"owner={quoted(client.get('/api/auth/whoami', WhoAmI).user)}")
-    # A query alone stays as it was typed, so that an error points to the right character.
-    return names["where"] if parts == [f"({names['where']})"] else " ".join(parts)
+    # What was typed comes first, so that an error points to the right character.
+    return " ".join(parts)
 
 
 @click.command("show")
