@@ -44,14 +44,19 @@ def main() -> None:
     over.set()
     watcher.join()
     guardian.close()
-    print(
-        json.dumps({
-            "level": chosen.level, "own_account": chosen.own_account, "why": chosen.why,
-            "cgroups": controllers.versions(), "runtimes": workshop.runtimes, "reports": server.reports,
-            "logs": {name: bytes(text).decode(errors="replace") for name, text in server.logs.items()},
-            "sandboxes": [sandbox.hex() for sandbox in server.sandboxes], "lost": [payload.lost_because for payload in payloads], "left": sorted(path.name for path in base.iterdir()),
-        })
-    )  # fmt: skip
+    told = {
+        "level": chosen.level,
+        "own_account": chosen.own_account,
+        "why": chosen.why,
+        "cgroups": controllers.versions(),
+        "runtimes": workshop.runtimes,
+        "reports": server.reports,
+        "logs": {name: bytes(text).decode(errors="replace") for name, text in server.logs.items()},
+        "sandboxes": [sandbox.hex() for sandbox in server.sandboxes],
+        "lost": [payload.lost_because for payload in payloads],
+        "left": sorted(path.name for path in base.iterdir()),
+    }
+    print(json.dumps(told))
 
 
 def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Payload:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from spinor.chores import ChoreContext, chore
 from spinor.errors import SpinorError
 from spinor.pilots import bundle, planning, rules, service
 from spinor.pilots.models import ElementState, Ending, Followed, PilotStatus
-from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, PilotLaunch, plugin_named
+from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, NodeOptions, PilotLaunch, plugin_named
 from spinor.pilots.service.factory import Order
 from spinor.pilots.service.people import FOLLOW_CHORE
 from spinor.resources.models import ComputingElement
@@ -196,6 +198,7 @@ def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
             tags=planning.tags_of(element),
             idle_s=float(element.options.get("idle_s", 15)),
             grace_s=float(element.options.get("drain_s", 20)),
+            node=msgspec.convert(element.options.get("node", {}), NodeOptions),
             bundle=_bundle(settings.ce_dir),
         )
         for pilot in order.pilots
