@@ -118,7 +118,9 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
+            matcher, certificates = Matcher(), Certificates(settings)
+            desk = pilots.Desk(db, keys, settings.url, matcher)
+            state = State(settings, signals, keys, verifier, matcher, desk, upstreams, Guesses(), certificates)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals

@@ -20,9 +20,18 @@ from spinor.jobs.control.service import (
 from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs.service import append_log, read_log
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
+from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
-from spinor.jobs.matching.service import Matcher, demand, match_jobs
+from spinor.jobs.matching.service import (
+    Matcher,
+    charge_shares,
+    demand,
+    match_asks,
+    match_jobs,
+    may_match,
+    shares_of_vos,
+)
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -34,6 +43,7 @@ from spinor.jobs.sandboxes.service import (
 from spinor.jobs.submission.service import linked, submit_jobs
 
 __all__ = [
+    "Ask",
     "AttemptEnded",
     "Elements",
     "Matcher",
@@ -42,6 +52,7 @@ __all__ = [
     "append_log",
     "arrays_of",
     "caller_of_payload",
+    "charge_shares",
     "count_jobs",
     "delete_jobs",
     "demand",
@@ -57,7 +68,9 @@ __all__ = [
     "keep_marking",
     "kill_jobs",
     "linked",
+    "match_asks",
     "match_jobs",
+    "may_match",
     "note_progress",
     "own_job",
     "prioritise_jobs",
@@ -70,6 +83,7 @@ __all__ = [
     "reschedule_jobs",
     "search_jobs",
     "service_answers",
+    "shares_of_vos",
     "show_job",
     "start_job",
     "submit_jobs",

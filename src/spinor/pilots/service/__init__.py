@@ -15,14 +15,13 @@ from spinor.pilots.service.life import (
     beat,
     caller_of_pilot,
     enrol,
-    match,
-    note_match,
     say_goodbye,
-    with_tokens,
 )
+from spinor.pilots.service.matching import Desk, match
 from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, search_pilots
 
 __all__ = [
+    "Desk",
     "EnrolmentRefused",
     "PilotEnded",
     "UnknownPilot",
@@ -35,7 +34,6 @@ __all__ = [
     "enrol",
     "keep_output",
     "match",
-    "note_match",
     "note_waiting",
     "pilot",
     "pilot_log",
@@ -43,5 +41,4 @@ __all__ = [
     "record_submissions",
     "say_goodbye",
     "search_pilots",
-    "with_tokens",
 ]
