@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,9 +40,9 @@ def measure(report: Report, service: Service, size: str) -> None:
         report.figure("a kill reaches the payload: median", median(reached), "s", DIRAC, DIRAC_KILL_S)
         report.figure("a kill reaches the payload: slowest", max(reached), "s")
         report.figure("a payload's start is seen in its log: median", median(visible), "s")
-        noticed = [_death(service, wire) for _ in range(DEATHS[size])]
+        noticed = [_death(wire) for _ in range(DEATHS[size])]
         report.figure(
-            "a dead pilot is noticed and its job waits again: slowest", max(noticed), "s", DIRAC, DIRAC_DEAD_S
+            "a dead pilot is noticed, and its job waits again: slowest", max(noticed), "s", DIRAC, DIRAC_DEAD_S
         )
 
 
@@ -67,7 +68,7 @@ def _running(wire: Any, job_id: int) -> tuple[float, int]:
     return float(began_at), int(pid)
 
 
-def _death(service: Service, wire: Any) -> float:
+def _death(wire: Any) -> float:
     """Kill a pilot as a node that loses power would: it, its guardian and its payload, all at once."""
     job_id = _submit(wire)
     _, payload = _running(wire, job_id)
@@ -86,7 +87,7 @@ def _death(service: Service, wire: Any) -> float:
 
 def _attempt_over(wire: Any, job_id: int) -> bool:
     job = msgspec.json.decode(wire.get(f"/api/jobs/{job_id}"))
-    return job["status"] != "running" or job["attempt"] > 1
+    return bool(job["status"] != "running" or job["attempt"] > 1)
 
 
 def _parent(pid: int) -> int:
@@ -103,7 +104,7 @@ def _command(pid: int) -> str:
 
 
 def _gone(pid: int) -> bool:
-    return not os.path.exists(f"/proc/{pid}")
+    return not Path(f"/proc/{pid}").exists()
 
 
 def _until(look: Callable[[], T]) -> T:

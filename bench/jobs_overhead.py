@@ -1,4 +1,4 @@
-"""What Spinor adds to a job: an empty one from submission to done on a warm pilot, and many short ones through one host.
+"""What Spinor adds to a job: an empty one from submission to done on a warm pilot, and many through one host.
 
 The peer is the bare process: the same program, started and waited for by its parent.
 """

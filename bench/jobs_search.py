@@ -63,8 +63,8 @@ def _age(conn: Any) -> None:
     conn.execute(
         """WITH moved AS (
                UPDATE jobs.job SET ce_id = 1, site_id = 1,
-                      status = (ARRAY['done', 'failed', 'killed'])[1 + (job_id % 20 > 16)::integer + (job_id % 20 = 19)::integer]
-                               ::jobs.job_status
+                      status = CASE WHEN job_id % 20 = 19 THEN 'killed' WHEN job_id % 20 > 16 THEN 'failed'
+                                    ELSE 'done' END::jobs.job_status
                 WHERE job_id % 10 <> 0 RETURNING task_queue_id, status)
            INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
            SELECT task_queue_id, 1, status, count(*), 0 FROM moved GROUP BY 1, 2, 3

@@ -18,12 +18,15 @@ from spinor.configuration.models import (
     ClientSection,
     ComputingElementSection,
     Document,
+    FitnessSection,
     GroupSection,
     IdentityProviderSection,
     MembershipSection,
     OnlineCASection,
+    SandboxesSection,
     Section,
     SharesSection,
+    SiteSection,
     StorageElementSection,
     UserSection,
     VOMSSection,
@@ -182,6 +185,12 @@ def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
 
 
+def _check_sandboxes(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("limit", "quota", "user_quota"):
+        if found.get(name) is not None:
+            _check_quantity(source, rules.size_bytes, found, (*path, name))
+
+
 def _certificate_s(value: int | str) -> int:
     seconds = rules.duration_s(value)
     if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
@@ -205,6 +214,18 @@ def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.size_bytes, found, (*path, "memory_bytes"))
     _check_quantity(source, rules.duration_s, found, (*path, "wall_s"))
+    for vo in found.get("max_pilots_of_vos", {}):
+        if vo not in found.get("vos", []):
+            source.fault((*path, "max_pilots_of_vos", vo), f"VO {vo!r} is not among the VOs of this element")
+
+
+def _check_fitness(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("window", "mask", "black_hole_job", "black_hole_window"):
+        _check_quantity(source, rules.duration_s, found, (*path, name))
+
+
+def _check_site(source: Source, found: dict[str, Any], path: Path) -> None:
+    _check_names(source, found.get("administrators", []), (*path, "administrators"), "user", source.keys(("users",)))
 
 
 def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:
@@ -322,7 +343,10 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     VOMSSection: _check_voms,
     OnlineCASection: _check_online_ca,
     SharesSection: _check_shares,
+    SandboxesSection: _check_sandboxes,
     ComputingElementSection: _check_computing,
+    SiteSection: _check_site,
+    FitnessSection: _check_fitness,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,
     IdentityProviderSection: _check_provider,
