@@ -96,7 +96,7 @@ def _still_wanted(
 
 def _choose(view: View, ask: Ask) -> _Chosen | None:
     board = view.boards.get(ask.vo_id)
-    if board is None:
+    if board is None or not view.takes_jobs(ask.slot):
         return None
     slot = ask.slot
     rooms = view.book.at(ask.vo_id, board, (slot.ce_id, slot.site, slot.ce))

@@ -69,7 +69,7 @@ async def match_jobs(tx: Tx, matcher: Matcher, pilot: Caller, slot: Slot, max_jo
 def may_match(matcher: Matcher, ask: Ask) -> bool:
     """Whether a claim for this pilot could get something, as far as is known here."""
     board = matcher.view.boards.get(ask.vo_id)
-    if board is None:
+    if board is None or not matcher.view.takes_jobs(ask.slot):
         return False
     slot = ask.slot
     rooms = matcher.view.book.at(ask.vo_id, board, (slot.ce_id, slot.site, slot.ce))

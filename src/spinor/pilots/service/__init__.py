@@ -24,7 +24,7 @@ from spinor.pilots.service.life import (
     enrol,
     say_goodbye,
 )
-from spinor.pilots.service.matching import Desk, match
+from spinor.pilots.service.matching import Desk, match, note_match, with_tokens
 from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, pilot_stats, search_pilots
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "mask_nodes",
     "masked_nodes",
     "match",
+    "note_match",
     "note_trouble",
     "note_waiting",
     "pilot",
@@ -59,5 +60,6 @@ __all__ = [
     "say_goodbye",
     "search_pilots",
     "settle_pilots",
+    "with_tokens",
     "withdraw_pilots",
 ]

@@ -97,22 +97,42 @@ class Desk:
 
     async def _serve(self, tx: Tx, group: Sequence[_Pending]) -> list[list[Assignment] | None]:
         answers = await serve(tx, self._matcher, [(each.caller, each.asked) for each in group], self._slots)
-        issued: list[Issued] = []
-        tokened = [
-            answer and [self._with_token(each.caller, job, issued) for job in answer]
-            for each, answer in zip(group, answers, strict=True)
-        ]
-        if issued:
-            await identity.note_issued(tx, *issued)
-        return tokened
+        given = [(each.caller, answer or []) for each, answer in zip(group, answers, strict=True)]
+        tokened = await _with_tokens(tx, self._keys, self._issuer, given)
+        return [answer and new for answer, new in zip(answers, tokened, strict=True)]
 
-    def _with_token(self, caller: Caller, job: Assignment, issued: list[Issued]) -> Assignment:
-        """With a token for its payload: for this attempt alone, and while it is held."""
-        owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
-        attempt, life_s = (job.job_id, job.attempt), job.wall_s + PAYLOAD_TOKEN_SLACK_S
-        token, line = identity.mint_payload_token(self._keys, self._issuer, owner, attempt, job.token_scopes, life_s)
-        issued.append(line)
-        return msgspec.structs.replace(job, token=token)
+
+async def with_tokens(
+    tx: Tx, keys: KeyRing, issuer: str, caller: Caller, given: Sequence[Assignment]
+) -> list[Assignment]:
+    """The assignments, each with a token for its payload: for this attempt alone, and while it is held."""
+    [tokened] = await _with_tokens(tx, keys, issuer, [(caller, given)])
+    return tokened
+
+
+async def _with_tokens(
+    tx: Tx, keys: KeyRing, issuer: str, given: Sequence[tuple[Caller, Sequence[Assignment]]]
+) -> list[list[Assignment]]:
+    issued: list[Issued] = []
+    tokened: list[list[Assignment]] = []
+    for caller, assignments in given:
+        tokened.append([])
+        for job in assignments:
+            owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
+            attempt, life_s = (job.job_id, job.attempt), job.wall_s + PAYLOAD_TOKEN_SLACK_S
+            token, line = identity.mint_payload_token(keys, issuer, owner, attempt, job.token_scopes, life_s)
+            issued.append(line)
+            tokened[-1].append(msgspec.structs.replace(job, token=token))
+    if issued:
+        await identity.note_issued(tx, *issued)
+    return tokened
+
+
+async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assignment]) -> None:
+    """Keep what a pilot has left. PilotEnded when the server has given it up."""
+    if not await store.lock_slots(tx, [_id(caller)]):
+        raise PilotEnded
+    await store.note_offers(tx, [(_id(caller), _left(offer, given), len(given))])
 
 
 async def serve(
