@@ -29,7 +29,8 @@ from spinor.jobs.logs.service import append_log, read_log
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
-from spinor.jobs.matching.service import Matcher, demand, match_jobs
+from spinor.jobs.matching.reserved import claim_reserved
+from spinor.jobs.matching.service import Matcher, demand, match_jobs, shares_of_vos
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -49,6 +50,7 @@ __all__ = [
     "append_log",
     "arrays_of",
     "caller_of_payload",
+    "claim_reserved",
     "count_jobs",
     "delete_jobs",
     "demand",
@@ -78,6 +80,7 @@ __all__ = [
     "reschedule_jobs",
     "search_jobs",
     "service_answers",
+    "shares_of_vos",
     "show_job",
     "start_job",
     "submit_jobs",
