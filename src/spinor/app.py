@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spinor import __version__, logs, openapi
 from spinor.access import Caller
+from spinor.blobs import Blobs
 from spinor.catalog.routes import routes as catalog_routes
 from spinor.catalog.store import ERRORS as CATALOG_ERRORS
 from spinor.configuration.routes import routes as configuration_routes
@@ -120,7 +121,7 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            parts = (Matcher(), StatusBoard(), upstreams, Guesses(), Certificates(settings))
+            parts = (Matcher(), StatusBoard(), upstreams, Guesses(), Certificates(settings), Blobs.of(settings))
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.authority import Authority, authority
+from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
@@ -112,4 +113,11 @@ def fixture_slurm_cluster() -> Iterator[SlurmCluster]:
 def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
     """A pool of eight cores, with a token of the account that its jobs run under."""
     with htcondor_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="ceph_server")
+def fixture_ceph_server() -> Iterator[S3Server]:
+    """Without buckets. It takes fifteen seconds to start."""
+    with ceph_server() as it:
         yield it

@@ -23,6 +23,7 @@ from spinor.configuration.models import (
     IdentityProviderSection,
     MembershipSection,
     OnlineCASection,
+    SandboxesSection,
     Section,
     SharesSection,
     SiteSection,
@@ -184,6 +185,12 @@ def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
 
 
+def _check_sandboxes(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("limit", "quota", "user_quota"):
+        if found.get(name) is not None:
+            _check_quantity(source, rules.size_bytes, found, (*path, name))
+
+
 def _certificate_s(value: int | str) -> int:
     seconds = rules.duration_s(value)
     if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
@@ -336,6 +343,7 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     VOMSSection: _check_voms,
     OnlineCASection: _check_online_ca,
     SharesSection: _check_shares,
+    SandboxesSection: _check_sandboxes,
     ComputingElementSection: _check_computing,
     SiteSection: _check_site,
     FitnessSection: _check_fitness,

@@ -96,6 +96,15 @@ class SharesSection(Section, frozen=True):
     users: dict[Name, Share] = {}
 
 
+class SandboxesSection(Section, frozen=True):
+    """How large one sandbox may be, and what all sandboxes of the VO and of one user may take. Without a quota there is
+    no bound."""
+
+    limit: SizeText | Annotated[int, Meta(ge=1)] = "100MiB"
+    quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+    user_quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
@@ -103,6 +112,7 @@ class VOSection(Section, frozen=True):
     capabilities: CapabilitiesSection = CapabilitiesSection()
     voms: VOMSSection = VOMSSection()
     shares: SharesSection = SharesSection()
+    sandboxes: SandboxesSection = SandboxesSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -331,6 +341,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Validity(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     faults: list[Fault]
+
+
+class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one VO; None: no quota."""
+
+    limit_bytes: int = 100 * 1024 * 1024
+    quota_bytes: int | None = None
+    user_quota_bytes: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

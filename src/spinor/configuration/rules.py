@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from spinor import quantities
-from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.configuration.models import Change, ChangeKind, Document, SandboxLimits
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
@@ -107,6 +107,20 @@ def fitness_policy(document: Document) -> FitnessPolicy:
         black_hole_job_s=duration_s(section.black_hole_job),
         black_hole_window_s=duration_s(section.black_hole_window),
     )
+
+
+def wanted_sandbox_limits(document: Document) -> dict[str, SandboxLimits]:
+    def bytes_of(value: int | str | None) -> int | None:
+        return None if value is None else size_bytes(value)
+
+    return {
+        vo: SandboxLimits(
+            limit_bytes=size_bytes(section.sandboxes.limit),
+            quota_bytes=bytes_of(section.sandboxes.quota),
+            user_quota_bytes=bytes_of(section.sandboxes.user_quota),
+        )
+        for vo, section in document.vos.items()
+    }
 
 
 _ALIKE = (

@@ -1,8 +1,10 @@
 """The revisions of the operations data."""
 
+from collections.abc import Mapping
+
 import msgspec
 
-from spinor.configuration.models import FullRevision, Revision
+from spinor.configuration.models import FullRevision, Revision, SandboxLimits
 from spinor.configuration.work import WorkRules
 from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
 from spinor.errors import SpinorError
@@ -46,3 +48,20 @@ async def find_work_rules(tx: Tx) -> WorkRules:
 
 async def find_revision_of_work_rules(tx: Tx) -> int:
     return int(await fetch_value(tx, Q.find_revision_of_work_rules) or 0)
+
+
+async def sync_sandbox_limits(tx: Tx, limits: Mapping[str, SandboxLimits]) -> None:
+    await execute(
+        tx,
+        Q.sync_sandbox_limits,
+        {
+            "vos": list(limits),
+            "limits": [each.limit_bytes for each in limits.values()],
+            "quotas": [each.quota_bytes for each in limits.values()],
+            "user_quotas": [each.user_quota_bytes for each in limits.values()],
+        },
+    )
+
+
+async def find_sandbox_limits(tx: Tx, vo_id: int) -> SandboxLimits | None:
+    return await fetch_one(tx, SandboxLimits, Q.find_sandbox_limits, {"vo_id": vo_id})

@@ -40,6 +40,8 @@ from spinor.jobs.sandboxes.service import (
     sweep_sandboxes,
 )
 from spinor.jobs.submission.service import linked, submit_jobs
+from spinor.jobs.usage.peeking import take_peeks
+from spinor.jobs.usage.service import forget_usage
 
 __all__ = [
     "AttemptEnded",
@@ -60,6 +62,7 @@ __all__ = [
     "find_sandbox",
     "find_sandbox_of_attempt",
     "finish_job",
+    "forget_usage",
     "hold_jobs",
     "interrupt_suspended",
     "job_history",
@@ -86,4 +89,5 @@ __all__ = [
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",
+    "take_peeks",
 ]

@@ -500,6 +500,14 @@ CREATE TABLE configuration.work_rules (
     rules       jsonb NOT NULL                  -- configuration.work.WorkRules
 );
 
+-- What the newest revision says of sandboxes. NULL: no quota.
+CREATE TABLE configuration.sandbox_limits (
+    vo_id       integer PRIMARY KEY REFERENCES identity.vo,
+    limit_bytes bigint NOT NULL,
+    quota_bytes bigint,
+    user_quota_bytes bigint
+);
+
 ---------------------------------------------------------------------------------------------------- catalog
 -- Every writer of a directory's names first locks that directory's row (FOR NO KEY UPDATE, in directory_id order), so
 -- that bulk COPY need not probe, counters stay exact, and no two writers deadlock. The rows of files carry no foreign
@@ -972,6 +980,7 @@ CREATE TABLE jobs.job_history (
     reason      text NOT NULL DEFAULT ''
 );                                                              -- The first line, of the submission, is the array's row.
 CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
+CREATE INDEX job_history_time ON jobs.job_history USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 -- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
 -- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
@@ -1150,6 +1159,90 @@ CREATE TABLE jobs.output_file (
     lfn         text COLLATE "C" NOT NULL,
     PRIMARY KEY (job_id, lfn)
 );
+
+-- Sandboxes on their way: each is counted against the quotas from its beginning. Its parts are blobs below uploads/<id>/.
+CREATE TABLE jobs.upload (
+    upload_id   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    sha256      bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    size_bytes  bigint NOT NULL CHECK (size_bytes > 0),
+    ends        bigint[] NOT NULL DEFAULT '{}',                 -- Where the parts that came end.
+    touched_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT upload_unique UNIQUE (owner_id, vo_id, sha256)
+);
+CREATE INDEX upload_of_vo ON jobs.upload (vo_id);
+
+-- What the rows of jobs.sandbox take; changed by the statements that insert and delete them.
+CREATE TABLE jobs.sandbox_use (
+    vo_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
+    used_bytes  bigint NOT NULL,
+    PRIMARY KEY (vo_id, owner_id)
+);
+
+-- An output sandbox that was not taken: the attempt has none, and goes on.
+CREATE TABLE jobs.refused_output (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    code        text NOT NULL,
+    detail      text NOT NULL,
+    PRIMARY KEY (job_id, attempt)
+);
+
+-- The log of an attempt that has ended, moved here from jobs.job_log: compressed, in frames of 1 MiB each. Small ones lie
+-- here, others in a blob.
+CREATE TABLE jobs.kept_log (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    stream      jobs.log_stream NOT NULL,
+    vo_id       integer NOT NULL,
+    kept_at     timestamptz NOT NULL DEFAULT now(),
+    head_bytes  bigint NOT NULL,                                -- Kept of the beginning.
+    tail_position bigint NOT NULL,                              -- Where the rest of what is kept begins in the stream.
+    end_position bigint NOT NULL,
+    frames      bigint[] NOT NULL,                              -- Where each compressed frame ends.
+    last        bytea NOT NULL,                                 -- Its last 4 kB, for who explains.
+    data        bytea,
+    blob        text,
+    PRIMARY KEY (job_id, attempt, stream),
+    CONSTRAINT kept_log_place CHECK ((data IS NULL) <> (blob IS NULL))
+);
+
+-- What an attempt used, at most some 200 points however long it runs.
+CREATE TABLE jobs.heartbeat (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    slot_s      integer NOT NULL,                               -- The start of the span of wall time that the point is for.
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    wall_s      real NOT NULL,
+    cpu_s       real NOT NULL,
+    rss_bytes   bigint NOT NULL,
+    disk_bytes  bigint NOT NULL,
+    read_bytes  bigint NOT NULL,
+    written_bytes bigint NOT NULL,
+    PRIMARY KEY (job_id, attempt, slot_s)
+);
+CREATE INDEX heartbeat_time ON jobs.heartbeat USING brin (at);
+
+-- Somebody waits to see a file of a running job. A crash of the database may forget it.
+CREATE UNLOGGED TABLE jobs.peek (
+    peek_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL,
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    pilot_id    bigint NOT NULL,
+    path        text NOT NULL,
+    position    bigint,                                         -- NULL: the end of the file.
+    size_bytes  integer NOT NULL,
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    told_at     timestamptz,                                    -- When its pilot was asked last.
+    answer      jsonb                                           -- jobs.models.PeekAnswer
+);
+CREATE INDEX peek_waiting ON jobs.peek (pilot_id) WHERE answer IS NULL;
 
 ---------------------------------------------------------------------------------------------------- pilots
 

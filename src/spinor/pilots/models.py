@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from spinor.jobs.models import Assignment, Held, JobStatus, Lost, Offer
+from spinor.jobs.models import Assignment, Held, JobStatus, Lost, Offer, PeekAsked
 
 
 class Purpose(StrEnum):
@@ -82,6 +82,7 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True):
     lost: list[Lost]
     drain: bool = False
     token: str | None = None
+    peeks: list[PeekAsked] = []  # People wait to see these: answer with PUT /api/pilot/jobs/{job_id}/peek.
 
 
 class StartReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,16 +8,18 @@ import time
 from contextlib import AsyncExitStack
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from spinor import credentials
 from spinor.access import Caller, Scope
+from spinor.blobs import Blobs
 from spinor.db import Database, Tx
 from spinor.http import Public, Routes, State
 from spinor.identity import service as identity
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import FinishReport, LogChunk, LogStream
+from spinor.jobs.sandboxes.routes import sandbox_response
 from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
@@ -151,7 +153,7 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
-    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away, or that the pilot is to leave."""
+    """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, the order to leave."""
     signals, board = state[Signals], state[StatusBoard]
     end = time.monotonic() + body.wait_s
     listening: set[int] = set()
@@ -161,18 +163,19 @@ async def heartbeat(db: Database, state: State, request: Request, caller: Caller
         while True:
             async with db.transaction() as tx:
                 beat = await service.beat(tx, caller, body.held)
+                peeks = await jobs.take_peeks(tx, caller)
                 if beat.ce_id not in listening:
                     listening.add(beat.ce_id)
                     await stack.enter_async_context(signals.subscribed(f"ce:{beat.ce_id}", event=event))
                 drain = beat.drains(await board.statuses(tx))
             left_s = end - time.monotonic()
-            if beat.lost or (drain and not body.draining) or left_s <= 0 or last:
+            if beat.lost or peeks or (drain and not body.draining) or left_s <= 0 or last:
                 break
             # Woken before the time: look once more, and answer; what came may be jobs that this call did not name.
             last = await signals.wait(event, left_s)
             if last:
                 board.forget()
-    return Beaten(lost=beat.lost, drain=drain, token=_renewed(state, request, caller))
+    return Beaten(lost=beat.lost, peeks=peeks, drain=drain, token=_renewed(state, request, caller))
 
 
 @routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
@@ -195,17 +198,17 @@ async def store_sandbox(
     db: Database, state: State, request: Request, caller: Caller, query: AttemptQuery
 ) -> StoredSandbox:
     """Store the output sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    blobs = state[Settings].blob_dir
-    stored = await jobs.receive_sandbox_of_attempt(db, blobs, caller, (query.job_id, query.attempt), request.stream())
+    job = (query.job_id, query.attempt)
+    stored = await jobs.receive_sandbox_of_attempt(db, state[Blobs], caller, job, request.stream())
     return StoredSandbox(sandbox_id=stored.sandbox_id)
 
 
 @routes.get("/api/pilot/sandboxes/{sandbox_id}", scope=Scope.PILOT_ACT)
-async def fetch_sandbox(tx: Tx, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
+async def fetch_sandbox(db: Database, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
     """Fetch an input sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    job = (query.job_id, query.attempt)
-    _, path = await jobs.find_sandbox_of_attempt(tx, caller, state[Settings].blob_dir, job, sandbox_id)
-    return FileResponse(path, media_type="application/x-tar")
+    async with db.transaction() as tx:
+        sandbox = await jobs.find_sandbox_of_attempt(tx, caller, (query.job_id, query.attempt), sandbox_id)
+    return await sandbox_response(state[Blobs], sandbox)
 
 
 @routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)

@@ -22,6 +22,7 @@ from spinor.jobs.models import ErrorClass, FinishReport, Held, JobSpec, JobStatu
 from spinor.jobs.rows import HeldJob, NotRenewed, QuickFailures
 from spinor.jobs.rules import Verdict, named
 from spinor.jobs.specs import names_many, places_of, spec_of, suffix_of
+from spinor.jobs.usage import service as usage
 from spinor.signals import notify
 from spinor.types import LFN, PFN, SEName
 
@@ -60,6 +61,7 @@ async def renew_leases(tx: Tx, pilot: Caller, held: Sequence[Held]) -> list[Lost
         "max_rss_bytes": [each.max_rss_bytes for each in ordered],
     }
     await store.record_usage(tx, pilot, columns)
+    await usage.note_usage(tx, pilot, ordered)
     return [Lost(job_id=row.job_id, attempt=row.attempt, reason=_why_lost(row)) for row in lost]
 
 
