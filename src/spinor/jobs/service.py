@@ -30,6 +30,7 @@ from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, sear
 from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
+from spinor.jobs.matching.reserved import claim_reserved
 from spinor.jobs.matching.service import (
     Matcher,
     charge_shares,
@@ -62,6 +63,7 @@ __all__ = [
     "arrays_of",
     "caller_of_payload",
     "charge_shares",
+    "claim_reserved",
     "count_jobs",
     "delete_jobs",
     "demand",
