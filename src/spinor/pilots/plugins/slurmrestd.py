@@ -219,10 +219,10 @@ class SlurmRestComputing:
         name = str(told.get("name", ""))
         if self._names.pilot(name) is None:
             return None
-        state = told.get("job_state", told.get("state"))
-        reason = told.get("state_reason")
-        if isinstance(state, Mapping):
-            state, reason = state.get("current"), state.get("reason", reason)
+        state, reason = told.get("job_state"), told.get("state_reason")
+        if state is None:
+            in_accounting = told.get("state") or {}
+            state, reason = in_accounting.get("current"), in_accounting.get("reason")
         states = tuple(map(str, state)) if isinstance(state, list) else (str(state),)
         return Job(int(told["job_id"]), name, states, str(reason or ""))
 
