@@ -9,24 +9,30 @@ SELECT format('job %s is still %s (%s)', job_id, status, minor_status)
 -- name: illegal_histories
 -- every VO: an invariant of the whole service.
 -- Each step of a job's history is a transition of the machine; the first one is the beginning.
-WITH step AS (
-    SELECT job_id, status::text AS new, lag(status::text) OVER (PARTITION BY job_id ORDER BY at) AS old
-      FROM jobs.job_history
+-- The first line of each is its array's row. Holding a job that pauses changes nothing but the reason.
+WITH line AS (
+    SELECT job_id, at, status::text AS status FROM jobs.job_history WHERE minor_status NOT LIKE 'priority %%'
+    UNION ALL
+    SELECT j.job_id, '-infinity', CASE WHEN (a.spec::jsonb ->> 'hold')::boolean OR a.spec::jsonb ? 'after'
+                                       THEN 'checking' ELSE 'waiting' END
+      FROM jobs.job j JOIN jobs.job_array a USING (array_id)
+), step AS (
+    SELECT job_id, status AS new, lag(status) OVER (PARTITION BY job_id ORDER BY at) AS old FROM line
 )
 SELECT CASE WHEN old IS NULL THEN format('the history of job %%s begins with %%s', job_id, new)
             ELSE format('job %%s went from %%s to %%s, which the state machine does not know', job_id, old, new) END
   FROM step
  WHERE CASE WHEN old IS NULL THEN new <> ALL (%(first)s::text[])
-            ELSE NOT EXISTS (SELECT FROM unnest(%(olds)s::text[], %(news)s::text[]) AS known (old, new)
+            ELSE (old, new) <> ('checking', 'checking') AND NOT EXISTS (SELECT FROM unnest(%(olds)s::text[], %(news)s::text[]) AS known (old, new)
                               WHERE known.old = step.old AND known.new = step.new) END
  ORDER BY job_id;
 
 -- name: histories_that_end_elsewhere
 -- every VO: an invariant of the whole service.
-SELECT format('job %s is %s, and its history ends with %s', j.job_id, j.status, coalesce(h.status::text, 'nothing'))
+SELECT format('job %s is %s, and its history ends with %s', j.job_id, j.status, coalesce(h.status::text, 'waiting'))
   FROM jobs.job j
   LEFT JOIN LATERAL (SELECT status FROM jobs.job_history h WHERE h.job_id = j.job_id ORDER BY at DESC LIMIT 1) h ON true
- WHERE h.status IS DISTINCT FROM j.status ORDER BY j.job_id;
+ WHERE h.status <> j.status OR (h.status IS NULL AND j.status NOT IN ('waiting', 'checking')) ORDER BY j.job_id;
 
 -- name: jobs_done_twice
 -- every VO: an invariant of the whole service.
@@ -81,6 +87,8 @@ SELECT format('array %s has %s jobs of %s', a.array_id, count(j.job_id), a.size)
 SELECT format('%s rows of %s belong to job %s, which does not exist', count(*), kind, job_id)
   FROM (SELECT 'jobs.job_history' AS kind, job_id FROM jobs.job_history
         UNION ALL SELECT 'jobs.job_log', job_id FROM jobs.job_log
+        UNION ALL SELECT 'jobs.ended_attempt', job_id FROM jobs.ended_attempt
+        UNION ALL SELECT 'jobs.delayed', job_id FROM jobs.delayed
         UNION ALL SELECT 'jobs.output_file', job_id FROM jobs.output_file
         UNION ALL SELECT 'jobs.output_sandbox', job_id FROM jobs.output_sandbox) AS rows
  WHERE NOT EXISTS (SELECT FROM jobs.job j WHERE j.job_id = rows.job_id)
@@ -88,11 +96,49 @@ SELECT format('%s rows of %s belong to job %s, which does not exist', count(*), 
 
 -- name: jobs_done_without_outputs
 -- every VO: an invariant of the whole service.
+-- A pattern stands for any number of files, and what is not required for none.
 SELECT format('job %s is done, and has %s registered outputs of %s', j.job_id, o.found, wanted.outputs)
   FROM jobs.job j JOIN jobs.job_array a USING (array_id)
- CROSS JOIN LATERAL (SELECT coalesce(jsonb_array_length(a.spec->'output_data'), 0) AS outputs) wanted
+ CROSS JOIN LATERAL (SELECT count(*) AS outputs FROM jsonb_array_elements(a.spec::jsonb -> 'output_data') AS output
+                      WHERE coalesce((output ->> 'required')::boolean, true)) wanted
  CROSS JOIN LATERAL (SELECT count(*) AS found FROM jobs.output_file o WHERE o.job_id = j.job_id) o
- WHERE j.status = 'done' AND o.found <> wanted.outputs ORDER BY j.job_id;
+ WHERE j.status = 'done' AND o.found < wanted.outputs ORDER BY j.job_id;
+
+-- name: counters_that_disagree
+-- every VO: an invariant of the whole service.
+SELECT format('queue %s, element %s: %s jobs are %s with %s cores, and the counters say %s with %s', task_queue_id, ce_id,
+              coalesce(real.jobs, 0), status, coalesce(real.cores, 0), coalesce(told.jobs, 0), coalesce(told.cores, 0))
+  FROM (SELECT j.task_queue_id, coalesce(j.ce_id, 0) AS ce_id, j.status, count(*) AS jobs,
+               coalesce(sum(r.cores), 0)::bigint AS cores
+          FROM jobs.job j LEFT JOIN jobs.running r USING (job_id) GROUP BY 1, 2, 3) real
+  FULL JOIN jobs.tally_now told USING (task_queue_id, ce_id, status)
+ WHERE (coalesce(real.jobs, 0), coalesce(real.cores, 0)) <> (coalesce(told.jobs, 0), coalesce(told.cores, 0))
+ ORDER BY 1;
+
+-- name: attempts_without_one_record
+-- every VO: an invariant of the whole service.
+-- Each attempt that ended has one accounting record, and one that is held has none yet.
+SELECT format('job %s is %s in attempt %s, and has %s accounting records', j.job_id, j.status, j.attempt, count(e.job_id))
+  FROM jobs.job j LEFT JOIN jobs.ended_attempt e USING (job_id)
+ GROUP BY j.job_id
+HAVING count(e.job_id) <> j.attempt - CASE WHEN j.status IN ('matched', 'running', 'completing') THEN 1 ELSE 0 END
+ ORDER BY j.job_id;
+
+-- name: accounts_that_disagree
+-- every VO: an invariant of the whole service.
+-- A job that was done has one record that says so, of its newest attempt, and no record is of an attempt that never was.
+SELECT format('job %s is %s, and %s of its records say done', j.job_id, j.status,
+              count(*) FILTER (WHERE e.status = 'done'))
+  FROM jobs.job j JOIN jobs.ended_attempt e USING (job_id)
+ GROUP BY j.job_id
+HAVING max(e.attempt) > j.attempt
+    OR (j.status = 'done' AND count(*) FILTER (WHERE e.status = 'done' AND e.attempt = j.attempt) <> 1)
+ ORDER BY j.job_id;
+
+-- name: pauses_that_disagree
+-- every VO: an invariant of the whole service.
+SELECT format('job %s is %s, and pauses', job_id, status)
+  FROM jobs.delayed JOIN jobs.job USING (job_id) WHERE status <> 'checking' ORDER BY job_id;
 
 -- name: outputs_of_stale_attempts
 -- every VO: an invariant of the whole service.
@@ -110,6 +156,21 @@ SELECT format('%s is registered by job %s with bytes of another attempt: %s', o.
 -- every VO: an invariant of the whole service.
 SELECT format('job %s is of VO %s, its array of VO %s', j.job_id, j.vo_id, a.vo_id)
   FROM jobs.job j JOIN jobs.job_array a USING (array_id) WHERE j.vo_id <> a.vo_id;
+
+-- name: rows_that_dangle
+-- every VO: an invariant of the whole service.
+-- What foreign keys would hold, where there are none for the sake of speed.
+SELECT format('array %s names VO %s, user %s or group %s, which is not there', array_id, vo_id, owner_id, group_id)
+  FROM jobs.job_array a
+ WHERE NOT EXISTS (SELECT FROM identity.vo v WHERE v.vo_id = a.vo_id)
+    OR NOT EXISTS (SELECT FROM identity.user_account u WHERE u.user_id = a.owner_id)
+    OR NOT EXISTS (SELECT FROM identity.vo_group g WHERE g.group_id = a.group_id AND g.vo_id = a.vo_id);
+
+-- name: jobs_outside_their_array
+-- every VO: an invariant of the whole service.
+SELECT format('job %s is element %s of array %s, which begins at job %s', j.job_id, j.array_index, j.array_id, a.first_job_id)
+  FROM jobs.job j LEFT JOIN jobs.job_array a USING (array_id)
+ WHERE j.job_id IS DISTINCT FROM a.first_job_id + j.array_index;
 
 -- name: unsettled_removals
 -- every VO: an invariant of the whole service.
@@ -132,7 +193,7 @@ SELECT d.path || '/' || f.name, f.size_bytes, lpad(to_hex(f.adler32), 8, '0'), e
 -- name: read_jobs
 -- every VO: an invariant of the whole service.
 -- Not an invariant by itself: what became of each job, and the last word about it.
-SELECT j.job_id, j.status::text, coalesce(j.exit_code, 0), h.reason
+SELECT j.job_id, j.status::text, coalesce(j.exit_code, 0), coalesce(h.reason, '')
   FROM jobs.job j
- CROSS JOIN LATERAL (SELECT reason FROM jobs.job_history h WHERE h.job_id = j.job_id ORDER BY at DESC LIMIT 1) h
+  LEFT JOIN LATERAL (SELECT reason FROM jobs.job_history h WHERE h.job_id = j.job_id ORDER BY at DESC LIMIT 1) h ON true
  ORDER BY j.job_id;

@@ -46,7 +46,7 @@ async def healthy(world: World) -> World:
         row = await cursor.fetchone()
         assert row is not None
         offer = Offer(cores=1, memory_bytes=10**10, disk_bytes=10**10, wall_s=10**5)
-        slot = Slot(pilot_id=row[0], site="LOCAL", site_id=1, offer=offer)
+        slot = Slot(pilot_id=row[0], site="LOCAL", site_id=1, ce="local-ce", ce_id=1, offer=offer)
         assert await jobs.match_jobs(tx, matcher, world.ada, slot, 1)
     return world
 
@@ -192,7 +192,11 @@ def test_ends_are_explained(
         conn.execute(
             "UPDATE jobs.job SET status = %s::jobs.job_status, exit_code = 3 WHERE job_id = %s", (status, row[0])
         )
-        conn.execute("UPDATE jobs.job_history SET reason = %s", (reason,))
+        conn.execute(
+            """INSERT INTO jobs.job_history (job_id, vo_id, attempt, status, source, reason)
+               SELECT job_id, vo_id, attempt, status, '', %s FROM jobs.job""",
+            (reason,),
+        )
     odd = [sentence for sentence in promises(database_url, ledger).sentences if "nothing explains" in sentence]
     assert (odd == []) == explained
 

@@ -131,7 +131,8 @@ def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
         "identity.voms_membership", "identity.proxy_request", "identity.online_ca", "identity.online_ca_name",
         "identity.provider_account", "identity.newcomer", "resources.site", "resources.computing_element",
         "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
-        "jobs.waiting", "identity.client", "identity.device_guess",
+        "jobs.waiting", "jobs.delayed", "jobs.tally", "jobs.tally_change", "jobs.tally_now", "jobs.service_mark",
+        "identity.client", "identity.device_guess",
     }  # fmt: skip  # Shared by all VOs, or reached through a row that carries its VO only.
     with psycopg.connect(database_url) as conn:
         rows = conn.execute(

@@ -122,8 +122,7 @@ async def test_a_kill_reaches_the_payload_within_five_seconds(pilots: Site) -> N
         payload = int(await until(lambda job_id=job_id: site.log(job_id)))  # type: ignore[misc]
         assert not await gone(payload)
         began = time.monotonic()
-        async with site.context.db.transaction() as tx:
-            await jobs.kill_jobs(tx, ada, CommandJobs(job_ids=[job_id], reason="enough"))
+        await jobs.kill_jobs(site.context.db, ada, CommandJobs(job_ids=[job_id], reason="enough"))
         await until(lambda payload=payload: gone(payload), 10)  # type: ignore[misc]
         assert time.monotonic() - began < 5
 

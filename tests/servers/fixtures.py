@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.authority import Authority, authority
+from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
+from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
 from tests.servers.oidc import OIDCServer, oidc_server
@@ -104,4 +106,18 @@ def fixture_ssh_servers() -> Iterator[SSHServers]:
 def fixture_slurm_cluster() -> Iterator[SlurmCluster]:
     """Two nodes of eight processors, and a login node for SSH."""
     with slurm_cluster() as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="htcondor_server")
+def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
+    """A pool of eight cores, with a token of the account that its jobs run under."""
+    with htcondor_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="ceph_server")
+def fixture_ceph_server() -> Iterator[S3Server]:
+    """Without buckets. It takes fifteen seconds to start."""
+    with ceph_server() as it:
         yield it

@@ -30,6 +30,7 @@ BUILT_IN = {
     "ssh": "spinor.pilots.plugins.ssh:SSHComputing",
     "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
     "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
+    "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
 }
 
 
