@@ -31,6 +31,7 @@ from spinor.jobs.sandboxes.service import (
     receive_sandbox_of_attempt,
     sweep_sandboxes,
 )
+from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "append_log",
     "arrays_of",
     "caller_of_payload",
+    "check_jobs",
     "count_jobs",
     "delete_jobs",
     "demand",

@@ -2,6 +2,9 @@
 
 from spinor.jobs.models.description import (
     After,
+    Checked,
+    CheckedArray,
+    CheckedElement,
     Condition,
     ErrorClass,
     IdRange,
@@ -66,6 +69,9 @@ from spinor.jobs.models.work import (
 __all__ = [
     "After",
     "Assignment",
+    "Checked",
+    "CheckedArray",
+    "CheckedElement",
     "ChosenJobs",
     "CommandJobs",
     "Condition",
