@@ -8,7 +8,14 @@ from spinor.jobs.attempts.payloads import (
     note_progress,
     own_job,
 )
-from spinor.jobs.attempts.service import expire_leases, finish_job, release_jobs_of_pilot, renew_leases, start_job
+from spinor.jobs.attempts.service import (
+    expire_leases,
+    finish_job,
+    quick_failures,
+    release_jobs_of_pilot,
+    renew_leases,
+    start_job,
+)
 from spinor.jobs.control.service import (
     delete_jobs,
     hold_jobs,
@@ -33,6 +40,8 @@ from spinor.jobs.sandboxes.service import (
 )
 from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
+from spinor.jobs.usage.peeking import take_peeks
+from spinor.jobs.usage.service import forget_usage
 
 __all__ = [
     "AttemptEnded",
@@ -53,6 +62,7 @@ __all__ = [
     "find_sandbox",
     "find_sandbox_of_attempt",
     "finish_job",
+    "forget_usage",
     "hold_jobs",
     "interrupt_suspended",
     "job_history",
@@ -63,6 +73,7 @@ __all__ = [
     "note_progress",
     "own_job",
     "prioritise_jobs",
+    "quick_failures",
     "read_log",
     "receive_sandbox",
     "receive_sandbox_of_attempt",
@@ -77,4 +88,5 @@ __all__ = [
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",
+    "take_peeks",
 ]

@@ -1,15 +1,14 @@
 """Waiting for jobs, with a display that follows them."""
 
 import asyncio
-import time
 
+from spinor.api.live import Live
+from spinor.api.rendering import Shown, text_counts
 from spinor.client import Client
 from spinor.errors import SpinorError
-from spinor.jobs.models import JobIds, Waited, WaitForJobs
-from spinor.notebook.live import Live
-from spinor.notebook.rendering import Shown, text_counts
+from spinor.jobs.client import wait_for, waiting
+from spinor.jobs.models import JobIds
 
-_POLL_S = 20.0
 _ASYNC_POLL_S = 5.0  # A waiting thread cannot be interrupted: it shall not outlive its task for long.
 
 
@@ -21,19 +20,12 @@ class StillRunning(SpinorError):
 
 def wait(client: Client, ids: JobIds, shown: Shown, timeout_s: float | None) -> None:
     """Until all have ended; StillRunning when that takes longer than was said."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     live = Live(shown, "jobs")
-    seen: dict[str, int] | None = None
     try:
-        while True:
-            left = _POLL_S if deadline is None else max(0.0, min(_POLL_S, deadline - time.monotonic()))
-            waited = client.post("/api/jobs/wait", _asked(ids, left, seen), Waited)
+        for waited in waiting(client, ids, timeout_s):
             live.update(waited.ended, waited.total, text_counts(waited.counts))
-            if waited.all_ended:
-                return
-            if deadline is not None and time.monotonic() >= deadline:
-                raise StillRunning(f"After {timeout_s:g} s there are {text_counts(waited.counts)}; the jobs go on.")
-            seen = waited.counts
+        if not waited.all_ended:
+            raise StillRunning(f"After {timeout_s:g} s there are {text_counts(waited.counts)}; the jobs go on.")
     except KeyboardInterrupt:
         client.close()  # In the middle of an answer: the connection is of no use any more.
         raise
@@ -44,18 +36,12 @@ def wait(client: Client, ids: JobIds, shown: Shown, timeout_s: float | None) -> 
 async def ended(client: Client, ids: JobIds, shown: Shown) -> None:
     """The same without blocking: other cells' tasks go on."""
     live = Live(shown, "jobs")
-    seen: dict[str, int] | None = None
+    seen: dict[str, int] = {}
     with client.beside() as beside:
         while True:
-            body = _asked(ids, _ASYNC_POLL_S, seen)
-            waited = await asyncio.to_thread(beside.post, "/api/jobs/wait", body, Waited)
+            waited = await asyncio.to_thread(wait_for, beside, ids, _ASYNC_POLL_S, seen)
             live.update(waited.ended, waited.total, text_counts(waited.counts))
             if waited.all_ended:
                 live.close()
                 return
             seen = waited.counts
-
-
-def _asked(ids: JobIds, wait_s: float, seen: dict[str, int] | None) -> WaitForJobs:
-    # The first answer comes at once, each further one when a count has changed.
-    return WaitForJobs(job_ids=ids.job_ids, array_ids=ids.array_ids, wait_s=wait_s, seen=seen or {})

@@ -6,11 +6,11 @@ import urllib.parse
 from contextlib import suppress
 
 from spinor import credentials
+from spinor.api.rendering import Shown, bold, card, esc, muted
+from spinor.api.surroundings import in_notebook
 from spinor.client import Client, RemoteError
 from spinor.errors import NotSignedIn, SpinorError
 from spinor.hub import CLIENT_ID
-from spinor.notebook.rendering import Shown, bold, card, esc, muted
-from spinor.notebook.surroundings import in_notebook
 from spinor.terminal import printable, say
 
 _FORM = {"content-type": "application/x-www-form-urlencoded"}

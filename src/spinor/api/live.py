@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from spinor.notebook.rendering import Shown
-from spinor.notebook.surroundings import cell_number, in_notebook
+from spinor.api.rendering import Shown
+from spinor.api.surroundings import cell_number, in_notebook
 from spinor.terminal import Progress
 
 

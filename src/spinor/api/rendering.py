@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spinor.notebook.surroundings import cell_number
+from spinor.api.surroundings import cell_number
 from spinor.terminal import cell, heading, printable, table
 
 _MUTED = "color:var(--jp-ui-font-color2,#666)"

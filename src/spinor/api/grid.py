@@ -2,22 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
 from spinor import credentials
+from spinor.api import login as signing_in
+from spinor.api.files import Files
+from spinor.api.job import Job
+from spinor.api.jobs import Description, Jobs
+from spinor.api.rendering import Shown, badge, bold, card, facts, html_table, muted, text_facts, text_table
+from spinor.api.rows import Tabular, record
+from spinor.api.sets import JobSet
 from spinor.client import Client
 from spinor.errors import NotFound
 from spinor.hub import Lender
 from spinor.identity.models import WhoAmI
 from spinor.identity.people.models import EndedSessions, EndSessions, SessionRow
-from spinor.notebook import login as signing_in
-from spinor.notebook.files import Files
-from spinor.notebook.jobs import Jobs
-from spinor.notebook.rendering import Shown, badge, bold, card, facts, html_table, muted, text_facts, text_table
-from spinor.notebook.rows import Tabular, record
+
+if TYPE_CHECKING:
+    from spinor.api.executor import Executor
 
 _SESSION_COLUMNS = ("session_id", "vo", "group", "client_id", "signed_in_by", "address", "opened_at", "expires_at")
 
@@ -114,6 +119,16 @@ class Grid(Shown):
         self.client = client
         self.jobs = Jobs(client)
         self.files = Files(client)
+
+    def submit(self, *descriptions: Description, **fields: Any) -> Job | JobSet:
+        """The same as `jobs.submit`."""
+        return self.jobs.submit(*descriptions, **fields)
+
+    def executor(self, *, python: str = "python3", **description: Any) -> "Executor":
+        """Run Python functions as jobs (concurrent.futures); `description` are fields of the job description."""
+        from spinor.api.executor import Executor
+
+        return Executor(self, python=python, **description)
 
     @property
     def me(self) -> Me:

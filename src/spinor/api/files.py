@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spinor.api.rendering import Shown, bold, card, html_table, muted, text_table
+from spinor.api.rows import Tabular, record, time_of
 from spinor.catalog.models import FileStat
 from spinor.client import Client
 from spinor.errors import BadInput
 from spinor.identity.models import WhoAmI
-from spinor.notebook.rendering import Shown, bold, card, html_table, muted, text_table
-from spinor.notebook.rows import Tabular, record, time_of
 from spinor.storage.models import FileReplicas
 from spinor.terminal import size
 
