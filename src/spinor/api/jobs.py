@@ -10,7 +10,7 @@ from spinor.api.job import Job
 from spinor.api.sets import JobArray, JobSet
 from spinor.client import Client
 from spinor.errors import BadInput
-from spinor.jobs.cli.descriptions import documents, read_descriptions
+from spinor.jobs.cli.descriptions import Document, documents, read_descriptions
 from spinor.jobs.cli.submission import send
 from spinor.jobs.models import JobIds, JobRow, JobSpec, SubmittedArray
 
@@ -46,7 +46,7 @@ class Jobs:
         """
         if bool(descriptions) == bool(fields):
             raise BadInput('Give descriptions, or the fields of one: submit(executable="echo", arguments=["hello"]).')
-        found: list[tuple[Any, Any, Path]] = []
+        found: list[Document] = []
         for each in descriptions or [fields]:
             if isinstance(each, str | Path):
                 found += documents([str(each)])

@@ -48,6 +48,7 @@ from spinor.jobs.sandboxes.service import (
     receive_sandbox_of_attempt,
     sweep_sandboxes,
 )
+from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
 from spinor.jobs.usage.service import forget_usage
@@ -63,6 +64,7 @@ __all__ = [
     "arrays_of",
     "caller_of_payload",
     "charge_shares",
+    "check_jobs",
     "claim_reserved",
     "count_jobs",
     "delete_jobs",
