@@ -2,7 +2,7 @@
 
 import click
 
-from spinor.jobs.cli import control, looking, output, submission
+from spinor.jobs.cli import control, looking, output, peeking, submission, using
 
 
 @click.group()
@@ -21,6 +21,9 @@ for command in (
     looking.explain,
     output.log,
     output.output,
+    peeking.peek,
+    using.usage,
+    using.attempts,
     control.wait,
     control.kill,
     control.reschedule,
