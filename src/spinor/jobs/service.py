@@ -33,7 +33,7 @@ from spinor.jobs.sandboxes.service import (
 )
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
-from spinor.jobs.usage.service import forget_usage
+from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
     "AttemptEnded",
@@ -43,6 +43,7 @@ __all__ = [
     "UnknownJob",
     "append_log",
     "arrays_of",
+    "attempts",
     "caller_of_payload",
     "count_jobs",
     "delete_jobs",
@@ -79,4 +80,5 @@ __all__ = [
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
+    "usage",
 ]
