@@ -1,4 +1,4 @@
-"""Peeks: asked by the owner, told to the pilot that holds the job, answered by it alone, and not waited for for ever."""
+"""Peeks: asked by the owner, told to the pilot that holds the job, answered by it alone, not waited for for ever."""
 
 import asyncio
 import base64

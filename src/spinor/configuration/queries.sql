@@ -24,6 +24,19 @@ INSERT INTO configuration.revision (document, author, comment)
 VALUES (%(document)s::text, %(author)s::text, %(comment)s::text)
 RETURNING revision;
 
+-- name: store_work_rules
+-- every VO: the operations data describe all of them.
+INSERT INTO configuration.work_rules (rules) VALUES (%(rules)s::jsonb)
+ON CONFLICT (only_row) DO UPDATE SET rules = excluded.rules;
+
+-- name: find_work_rules
+-- every VO: the operations data describe all of them.
+SELECT rules FROM configuration.work_rules;
+
+-- name: find_revision_of_work_rules
+-- every VO: the operations data describe all of them.
+SELECT (rules ->> 'revision')::bigint FROM configuration.work_rules;
+
 -- name: sync_sandbox_limits
 -- every VO: the operations data describe all of them. A VO that was retired keeps its limits.
 INSERT INTO configuration.sandbox_limits (vo_id, limit_bytes, quota_bytes, user_quota_bytes)

@@ -8,7 +8,14 @@ from spinor.jobs.attempts.payloads import (
     note_progress,
     own_job,
 )
-from spinor.jobs.attempts.service import expire_leases, finish_job, release_jobs_of_pilot, renew_leases, start_job
+from spinor.jobs.attempts.service import (
+    expire_leases,
+    finish_job,
+    quick_failures,
+    release_jobs_of_pilot,
+    renew_leases,
+    start_job,
+)
 from spinor.jobs.control.service import (
     delete_jobs,
     hold_jobs,
@@ -65,6 +72,7 @@ __all__ = [
     "note_progress",
     "own_job",
     "prioritise_jobs",
+    "quick_failures",
     "read_log",
     "receive_sandbox",
     "receive_sandbox_of_attempt",

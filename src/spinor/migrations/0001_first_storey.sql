@@ -398,7 +398,9 @@ CREATE INDEX certificate_expiry ON identity.certificate (expires_at);
 CREATE TABLE resources.site (
     site_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text COLLATE "C" NOT NULL CONSTRAINT site_name_unique UNIQUE,
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_pilots  integer CHECK (max_pilots >= 0),                -- Of all its elements and VOs together; NULL: no limit.
+    administrators text[] NOT NULL DEFAULT '{}'                 -- Users who may change its status.
 );
 
 CREATE TABLE resources.computing_element (
@@ -411,7 +413,10 @@ CREATE TABLE resources.computing_element (
     wall_s      integer NOT NULL CHECK (wall_s > 0),
     max_pilots  integer NOT NULL CHECK (max_pilots >= 0),       -- Waiting and running together, all VOs.
     options     jsonb NOT NULL DEFAULT '{}',
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_waiting integer CHECK (max_waiting >= 0),               -- Not yet enrolled, all VOs; NULL: no limit.
+    max_pilots_of_vos jsonb NOT NULL DEFAULT '{}',              -- VO -> the limit of all its pilots there.
+    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0)
 );
 
 CREATE TABLE resources.computing_access (
@@ -437,6 +442,48 @@ CREATE TABLE resources.storage_access (
     PRIMARY KEY (se_id, vo_id)
 );
 
+-- An element without a row is active. Names, and not ids: what comes back into the operations data keeps its status.
+CREATE TYPE resources.element_kind AS ENUM ('site', 'ce');
+CREATE TYPE resources.status AS ENUM (          -- From the best to the worst: the order is used.
+    'active',       -- degraded|probing|draining -> active
+    'degraded',     -- active|probing|draining -> degraded: in use, but after the others
+    'probing',      -- any other -> probing: nothing but a probe goes there
+    'draining',     -- active|degraded|probing -> draining: no new pilots, and those that are there leave
+    'banned'        -- active|degraded|probing|draining -> banned: the same, and back by a successful probe only
+);
+
+CREATE TABLE resources.element_status (
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    status      resources.status NOT NULL DEFAULT 'active',
+    reason      text NOT NULL DEFAULT '',
+    actor       text NOT NULL DEFAULT '',
+    since       timestamptz,
+    until       timestamptz,                                    -- Then it ends by itself.
+    failed_probes integer NOT NULL DEFAULT 0,                   -- In a row.
+    probe_at    timestamptz,                                    -- When the next probe is due.
+    PRIMARY KEY (kind, name)
+);
+CREATE INDEX element_status_until ON resources.element_status (until) WHERE until IS NOT NULL;
+
+CREATE TABLE resources.fitness_policy (         -- One row: when nodes and elements are taken out of use by themselves.
+    is_only     boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    policy      jsonb NOT NULL
+);
+
+CREATE TABLE resources.status_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    old         resources.status NOT NULL,
+    status      resources.status NOT NULL,
+    reason      text NOT NULL,
+    actor       text NOT NULL,
+    until       timestamptz
+);
+CREATE INDEX status_change_of ON resources.status_change (kind, name, change_id);
+
 ---------------------------------------------------------------------------------------------------- configuration
 
 CREATE TABLE configuration.revision (
@@ -447,7 +494,13 @@ CREATE TABLE configuration.revision (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- What the newest revision says. NULL: no quota.
+-- Shares and limits of the newest revision, as the matcher reads them.
+CREATE TABLE configuration.work_rules (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    rules       jsonb NOT NULL                  -- configuration.work.WorkRules
+);
+
+-- What the newest revision says of sandboxes. NULL: no quota.
 CREATE TABLE configuration.sandbox_limits (
     vo_id       integer PRIMARY KEY REFERENCES identity.vo,
     limit_bytes bigint NOT NULL,
@@ -1025,6 +1078,38 @@ CREATE TABLE jobs.service_mark (
 );
 
 -- jobs: matching
+-- The counts that the matcher reads several times a second, without those of ended jobs. No index holds a count: a fold
+-- stays a HOT update.
+CREATE INDEX tally_waiting ON jobs.tally (task_queue_id) WHERE status = 'waiting';
+CREATE INDEX tally_occupied ON jobs.tally (task_queue_id) WHERE status IN ('matched', 'running', 'completing');
+
+-- What users have used in their groups, in core-seconds that are forgotten with their VO's half-life.
+CREATE TABLE jobs.share_usage (
+    vo_id       integer NOT NULL,
+    group_id    integer NOT NULL,
+    user_id     integer NOT NULL,
+    core_s      double precision NOT NULL,                      -- As of counted_at.
+    total_core_s double precision NOT NULL,                     -- Nothing forgotten.
+    counted_at  timestamptz NOT NULL,
+    PRIMARY KEY (vo_id, group_id, user_id)
+) WITH (fillfactor = 50);
+
+-- Until when what runs has been charged.
+CREATE TABLE jobs.share_clock (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    charged_at  timestamptz NOT NULL
+);
+
+-- How many jobs have ever been started under a limit, by what it counts (user=ada,site=LYON). Whoever starts some locks
+-- the row first.
+CREATE TABLE jobs.limit_state (
+    limit_name  text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    started     bigint NOT NULL DEFAULT 0,
+    tokens      double precision,                               -- Of a burst; NULL: as many as it has.
+    refilled_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (limit_name, key)
+) WITH (fillfactor = 50);
 
 -- jobs: logs, sandboxes and usage
 
@@ -1188,12 +1273,86 @@ CREATE TABLE pilots.pilot (
     offer       jsonb,                                          -- What its slot has left, as it said last.
     offered_at  timestamptz,                                    -- When it last asked for jobs.
     hostname    text NOT NULL DEFAULT '',
-    reason      text NOT NULL DEFAULT ''
+    reason      text NOT NULL DEFAULT '',
+    purpose     text NOT NULL DEFAULT 'work' CHECK (purpose IN ('work', 'probe')),
+    node        jsonb,                                          -- What it found there: processor, limits, runtimes …
+    hs23_per_core double precision,                             -- NULL: not measured.
+    diagnosis   jsonb,                                          -- Why it found its node unfit.
+    drain_reason text NOT NULL DEFAULT '',                      -- Why it is to take no more jobs, and leave.
+    is_settled  boolean NOT NULL DEFAULT false                  -- It has ended, and its computing element says so too.
 );
 CREATE INDEX pilot_of_vo ON pilots.pilot (vo_id, pilot_id);
 CREATE INDEX pilot_alive ON pilots.pilot (ce_id) WHERE ended_at IS NULL;
 CREATE INDEX pilot_recent ON pilots.pilot (created_at);
-CREATE INDEX pilot_cancelled ON pilots.pilot (ended_at) WHERE status = 'deleted';
+CREATE INDEX pilot_unsettled ON pilots.pilot (ended_at) WHERE ended_at IS NOT NULL AND NOT is_settled;
+CREATE INDEX pilot_of_host ON pilots.pilot (ce_id, hostname) WHERE ended_at IS NULL;
+
+CREATE INDEX pilot_probes ON pilots.pilot (ce_id) WHERE purpose = 'probe' AND ended_at IS NULL;
+CREATE INDEX pilot_unfit ON pilots.pilot (ce_id, ended_at) WHERE diagnosis IS NOT NULL;
+
+-- How many pilots are in each state, exactly: `tally` and the changes that are not yet folded into it, read together
+-- (`tally_now`). A trigger writes the changes, so that no statement can forget one.
+CREATE TABLE pilots.tally (
+    ce_id       integer NOT NULL,
+    vo_id       integer NOT NULL,
+    status      pilots.pilot_status NOT NULL,
+    pilots      bigint NOT NULL,
+    PRIMARY KEY (ce_id, vo_id, status)
+);
+
+CREATE TABLE pilots.tally_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ce_id       integer NOT NULL,
+    vo_id       integer NOT NULL,
+    status      pilots.pilot_status NOT NULL,
+    pilots      integer NOT NULL
+);
+
+CREATE VIEW pilots.tally_now AS
+SELECT ce_id, vo_id, status, sum(pilots)::bigint AS pilots
+  FROM (SELECT ce_id, vo_id, status, pilots FROM pilots.tally
+        UNION ALL
+        SELECT ce_id, vo_id, status, pilots FROM pilots.tally_change) AS counted
+ GROUP BY ce_id, vo_id, status;
+
+CREATE FUNCTION pilots.count_change() RETURNS TRIGGER AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        INSERT INTO pilots.tally_change (ce_id, vo_id, status, pilots) VALUES (OLD.ce_id, OLD.vo_id, OLD.status, -1);
+    END IF;
+    INSERT INTO pilots.tally_change (ce_id, vo_id, status, pilots) VALUES (NEW.ce_id, NEW.vo_id, NEW.status, 1);
+    RETURN NULL;
+END
+$$ LANGUAGE plpgsql;
+CREATE TRIGGER count_new AFTER INSERT ON pilots.pilot FOR EACH ROW EXECUTE FUNCTION pilots.count_change();
+CREATE TRIGGER count_changed AFTER UPDATE OF status ON pilots.pilot
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION pilots.count_change();
+
+CREATE TABLE pilots.trouble (                   -- Why the factory waits before it submits there again.
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    failures    integer NOT NULL,                               -- In a row, with no pilot that enrolled in between.
+    reason      text NOT NULL,
+    last_at     timestamptz NOT NULL DEFAULT now(),
+    next_try_at timestamptz NOT NULL,
+    PRIMARY KEY (ce_id, vo_id)
+);
+
+CREATE TABLE pilots.seen_offer (                -- What the last pilot that enrolled there had to offer.
+    ce_id       integer PRIMARY KEY REFERENCES resources.computing_element,
+    offer       jsonb NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE pilots.node_mask (                 -- Nodes whose pilots get no jobs, while their element is in use.
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    hostname    text COLLATE "C" NOT NULL,
+    reason      text NOT NULL,
+    actor       text NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    until       timestamptz NOT NULL,
+    PRIMARY KEY (ce_id, hostname)
+);
 
 CREATE TABLE pilots.pilot_log (
     pilot_id    bigint NOT NULL REFERENCES pilots.pilot,

@@ -5,6 +5,7 @@ then waits; the signal is a hint, and looking again every second is what makes i
 """
 
 import time
+from contextlib import AsyncExitStack
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +27,7 @@ from spinor.pilots.models import (
     Beaten,
     Cancelled,
     CancelPilots,
+    ElementPilots,
     Enrolled,
     Enrolment,
     Finished,
@@ -33,16 +35,22 @@ from spinor.pilots.models import (
     Heartbeat,
     JobLogQuery,
     LogQuery,
+    MaskNodes,
+    MaskQuery,
     Matched,
     MatchRequest,
+    NodeMask,
     Pilot,
     PilotLogQuery,
     PilotPage,
     Position,
     StartReport,
+    StatsQuery,
     StoredSandbox,
+    Unfit,
 )
 from spinor.pilots.service.life import TOKEN_LIFETIME_S
+from spinor.resources.service import StatusBoard
 from spinor.search import Search
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -59,6 +67,24 @@ routes = Routes("pilots")
 async def search_pilots(tx: Tx, caller: Caller, body: Search) -> PilotPage:
     """List the VO's pilots."""
     return await service.search_pilots(tx, caller, body)
+
+
+@routes.get("/api/pilots/stats", scope=Scope.PILOTS_READ)
+async def pilot_stats(tx: Tx, caller: Caller, query: StatsQuery) -> list[ElementPilots]:
+    """Count the VO's pilots by computing element, with what they achieved and where the factory pauses."""
+    return await service.pilot_stats(tx, caller, query.last_s, query.computing_element)
+
+
+@routes.get("/api/pilots/nodes", scope=Scope.PILOTS_READ)
+async def list_masked_nodes(tx: Tx, caller: Caller, query: MaskQuery) -> list[NodeMask]:
+    """List the nodes whose pilots get no jobs, and why."""
+    return await service.masked_nodes(tx, caller, query.computing_element)
+
+
+@routes.post("/api/pilots/nodes", scope=Scope.RESOURCES_MANAGE)
+async def mask_nodes(tx: Tx, caller: Caller, body: MaskNodes) -> list[str]:
+    """Mask nodes for a while, or lift their masks."""
+    return await service.mask_nodes(tx, caller, body)
 
 
 @routes.get("/api/pilots/{pilot_id}", scope=Scope.PILOTS_READ)
@@ -85,9 +111,13 @@ async def cancel_pilots(tx: Tx, caller: Caller, body: CancelPilots) -> Cancelled
 
 
 @routes.post("/api/pilot/enrol", scope=Public.SIGN_IN)
-async def enrol(tx: Tx, state: State, body: Enrolment) -> Enrolled:
+async def enrol(db: Database, state: State, body: Enrolment) -> Enrolled:
     """Spend the enrolment secret for a token."""
-    return await service.enrol(tx, state[KeyRing], state[Settings].url, body)
+    async with db.transaction() as tx:
+        answer = await service.enrol(tx, state[KeyRing], state[Settings].url, body)
+    if isinstance(answer, Enrolled):
+        return answer
+    raise answer  # After the end of the pilot was written down.
 
 
 @routes.post("/api/pilot/match", scope=Scope.PILOT_ACT)
@@ -118,22 +148,29 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
-    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away, files to show."""
-    signals = state[Signals]
+    """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, the order to leave."""
+    signals, board = state[Signals], state[StatusBoard]
     end = time.monotonic() + body.wait_s
-    async with signals.subscribed(f"pilot:{caller.pilot_id}") as event:
+    listening: set[int] = set()
+    async with AsyncExitStack() as stack:
+        event = await stack.enter_async_context(signals.subscribed(f"pilot:{caller.pilot_id}"))
+        last = False
         while True:
             async with db.transaction() as tx:
-                lost = await service.beat(tx, caller, body.held)
+                beat = await service.beat(tx, caller, body.held)
                 peeks = await jobs.take_peeks(tx, caller)
+                if beat.ce_id not in listening:
+                    listening.add(beat.ce_id)
+                    await stack.enter_async_context(signals.subscribed(f"ce:{beat.ce_id}", event=event))
+                drain = beat.drains(await board.statuses(tx))
             left_s = end - time.monotonic()
-            if lost or peeks or left_s <= 0 or await signals.wait(event, left_s):
+            if beat.lost or peeks or (drain and not body.draining) or left_s <= 0 or last:
                 break
-    if not lost and not peeks and left_s > 0:
-        async with db.transaction() as tx:
-            lost = await service.beat(tx, caller, body.held)
-            peeks = await jobs.take_peeks(tx, caller)
-    return Beaten(lost=lost, peeks=peeks, token=_renewed(state, request, caller))
+            # Woken before the time: look once more, and answer; what came may be jobs that this call did not name.
+            last = await signals.wait(event, left_s)
+            if last:
+                board.forget()
+    return Beaten(lost=beat.lost, peeks=peeks, drain=drain, token=_renewed(state, request, caller))
 
 
 @routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
@@ -179,6 +216,12 @@ async def finish_job(tx: Tx, caller: Caller, job_id: int, body: FinishReport) ->
 async def append_log(tx: Tx, caller: Caller, query: LogQuery, body: bytes) -> Position:
     """Add to the pilot's own log."""
     return Position(position=await service.append_log(tx, caller, query.position, body))
+
+
+@routes.post("/api/pilot/unfit", scope=Scope.PILOT_ACT)
+async def report_unfit(tx: Tx, caller: Caller, body: Unfit) -> None:
+    """Say that this node is not fit for work, and why; the pilot ends."""
+    await service.report_unfit(tx, caller, body.diagnosis)
 
 
 @routes.post("/api/pilot/goodbye", scope=Scope.PILOT_ACT)

@@ -19,7 +19,7 @@ from spinor.jobs.attempts import store
 from spinor.jobs.attempts.retries import retry_of
 from spinor.jobs.errors import StaleReport
 from spinor.jobs.models import ErrorClass, FinishReport, Held, JobSpec, JobStatus, Lost, OutputData, OutputFile
-from spinor.jobs.rows import HeldJob, NotRenewed
+from spinor.jobs.rows import HeldJob, NotRenewed, QuickFailures
 from spinor.jobs.rules import Verdict, named
 from spinor.jobs.specs import names_many, places_of, spec_of, suffix_of
 from spinor.jobs.usage import service as usage
@@ -204,3 +204,8 @@ async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:
 async def _tell(tx: Tx, array_ids: set[int]) -> None:
     if array_ids:
         await notify(tx, *(f"array:{array_id}" for array_id in sorted(array_ids)))
+
+
+async def quick_failures(tx: Tx, *, within_s: float, shorter_s: float) -> list[QuickFailures]:
+    """The pilots of which attempts failed at once, for reasons of their site, within the last `within_s` seconds."""
+    return await store.list_quick_failures(tx, within_s=within_s, shorter_s=shorter_s)

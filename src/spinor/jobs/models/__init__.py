@@ -81,6 +81,7 @@ from spinor.jobs.models.work import (
     OutputPlace,
     Requirements,
     SandboxRef,
+    ShareOfVO,
     Slot,
 )
 
@@ -146,6 +147,7 @@ __all__ = [
     "SandboxRef",
     "SandboxUse",
     "Scalar",
+    "ShareOfVO",
     "Slot",
     "SubmitJobs",
     "Submitted",
