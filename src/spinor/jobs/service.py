@@ -51,7 +51,7 @@ from spinor.jobs.sandboxes.service import (
 from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
-from spinor.jobs.usage.service import forget_usage
+from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
     "Ask",
@@ -62,6 +62,7 @@ __all__ = [
     "UnknownJob",
     "append_log",
     "arrays_of",
+    "attempts",
     "caller_of_payload",
     "charge_shares",
     "check_jobs",
@@ -105,4 +106,5 @@ __all__ = [
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
+    "usage",
 ]
