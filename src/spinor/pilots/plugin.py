@@ -25,13 +25,25 @@ from spinor.pilots.models import ElementState
 
 TIMEOUT_S = 60.0
 GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
-BUILT_IN = {"local": "spinor.pilots.plugins.local:LocalComputing"}
+BUILT_IN = {
+    "local": "spinor.pilots.plugins.local:LocalComputing",
+    "ssh": "spinor.pilots.plugins.ssh:SSHComputing",
+    "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
+    "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
+    "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
+}
 
 
 class ElementUnavailable(Unavailable):
     """The computing element does not answer; the factory tries again by itself."""
 
     code = "element-unavailable"
+
+
+class ElementRefused(SpinorError):
+    """The computing element refuses this service; an operator must look at its credentials and options."""
+
+    status, code = 502, "element-refused"
 
 
 class UnknownPlugin(SpinorError):
@@ -90,6 +102,9 @@ class ElementSettings(msgspec.Struct, frozen=True, kw_only=True):
     site: str
     options: Mapping[str, Any]
     directory: Path  # For the plugin's own files, when the options name none. It may not exist yet.
+    # This service. Others may submit to the same element from the same account, and their pilots have the same numbers.
+    url: str = ""
+    secrets: Path = Path("/nonexistent")  # Keys, tokens and known hosts that options name: files below it.
 
 
 class ComputingPlugin(Protocol):
