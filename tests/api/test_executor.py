@@ -3,6 +3,7 @@
 import asyncio
 import math
 from concurrent import futures
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,12 @@ def test_calls_become_jobs_and_results_come_back(grid: Grid) -> None:
 
 def test_exceptions_come_back_with_where_they_came_from(grid: Grid) -> None:
     with grid.executor() as pool:
-        calls = [pool.submit(broken, 5), pool.submit(broken_otherwise), pool.submit(no_data), pool.submit(leaves)]
+        calls: list[futures.Future[Any]] = [
+            pool.submit(broken, 5),
+            pool.submit(broken_otherwise),
+            pool.submit(no_data),
+            pool.submit(leaves),
+        ]
         futures.wait(calls)
     with pytest.raises(ValueError, match="no such x") as caught:
         calls[0].result()
@@ -66,7 +72,7 @@ def test_what_cannot_go_is_said_at_once(grid: Grid) -> None:
         with pytest.raises(CannotGo):
             pool.submit(lambda: 1)
         with pytest.raises(CannotTravel, match="value"):
-            pool.submit(scaled, object())  # type: ignore[arg-type]
+            pool.submit(scaled, object())  # type: ignore[call-overload]
     with pytest.raises(BadInput, match="executable"):
         grid.executor(executable="sh")
 

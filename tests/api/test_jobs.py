@@ -99,7 +99,37 @@ def test_commands_are_about_each_job(grid: Grid) -> None:
     assert len(nobody.kill().wait()) == 0  # A search that has found nothing commands nothing.
 
 
+def test_events_come_until_all_have_ended(grid: Grid) -> None:
+    job = grid.submit(executable="sh", arguments=["-c", "sleep 1; exit 3"])
+    assert isinstance(job, Job)
+    seen = [(event.job_id, event.status.value) for event in job.events()]
+    assert seen[0] == (job.job_id, "waiting")
+    assert [status for _, status in seen][-2:] == ["running", "failed"]
+    assert [event.status for event in job.events()] == [entry.status for entry in job.history()]
+    both = grid.submit(executable="true", parameters={"n": [1, 2]})
+    assert isinstance(both, JobArray)
+    ended = [event.job_id for event in both.events() if event.status == "done"]
+    assert sorted(ended) == [each.job_id for each in both]
+
+
+async def test_events_come_while_other_tasks_go_on(grid: Grid) -> None:
+    job = grid.submit(executable="true")
+    assert isinstance(job, Job)
+    assert [event.status async for event in job.events()][-1] == "done"
+
+
+def test_attempts_and_use_are_kept(grid: Grid) -> None:
+    job = grid.submit(executable="sh", arguments=["-c", "exit 1"], cores=1)
+    assert isinstance(job, Job)
+    job.wait(120).reschedule("once more").wait(120)
+    assert [(each.attempt, each.status, each.exit_code) for each in job.attempts()] == [
+        (1, "failed", 1),
+        (2, "failed", 1),
+    ]
+    assert job.usage().job_id == job.job_id
+
+
 def test_connect_is_all_there_is_to_import() -> None:
     assert spinor.connect is not None
     with pytest.raises(AttributeError):
-        spinor.disconnect  # type: ignore[attr-defined] # noqa: B018
+        spinor.disconnect  # noqa: B018
