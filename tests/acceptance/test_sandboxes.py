@@ -1,24 +1,12 @@
 """A real service whose server is killed while a sandbox is on its way, and a job that is looked into while it runs."""
 
-import hashlib
-import io
-import json
-import os
-import random
 import shutil
-import signal
-import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from spinor import credentials
-from spinor.client import Client
-from spinor.jobs.sandboxes.client import download, upload
 from tests.acceptance.conftest import Service, start_service
 
 pytestmark = pytest.mark.acceptance

@@ -20,6 +20,7 @@ from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import FinishReport, LogChunk, LogStream
 from spinor.jobs.sandboxes.routes import sandbox_response
+from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
     AttemptQuery,
