@@ -19,6 +19,8 @@ from spinor_pilot.children import Child
 
 PROCESSES_PER_CORE = 512
 OPEN_FILES = 65_536
+LEAST_MEMORY_BYTES = 32 << 20
+LEAST_DISK_BYTES = 16 << 20
 RESERVE_BYTES = 256 << 20  # With less than this left on the disk, the largest payload goes before the node fails.
 DISK_PERIOD_S = 2.0
 _PIDS_PER_NAMESPACE = (5, 14)  # Since this Linux, RLIMIT_NPROC counts per user namespace.
@@ -32,7 +34,9 @@ class Excess(NamedTuple):
 
 
 def of(memory_bytes: int, disk_bytes: int, cores: int) -> Limits:
-    return Limits(memory_bytes, disk_bytes, PROCESSES_PER_CORE * cores, cores)
+    """What a job asks for, but never so little that not even a shell script could run and write its log."""
+    least = (max(memory_bytes, LEAST_MEMORY_BYTES), max(disk_bytes, LEAST_DISK_BYTES))
+    return Limits(*least, PROCESSES_PER_CORE * cores, cores)
 
 
 def for_kernel(limits: Limits, controllers: cgroups.Controllers, private_account: bool) -> dict[str, tuple[int, int]]:
