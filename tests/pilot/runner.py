@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from spinor_pilot import cgroups, containers, isolation, kernel, limits, system
+from spinor_pilot import cgroups, containers, isolation, kernel, limits
 from spinor_pilot.children import Guardian
 from spinor_pilot.payload import Payload
 from spinor_pilot.workplace import Share, Workshop
@@ -66,7 +66,7 @@ def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Paylo
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:
     while not over.wait(0.25):
-        everybody = list(system.processes())
+        everybody = limits.Everybody()
         for payload in payloads:
             payload.look(everybody)
 
