@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
-from spinor_pilot import inputs, limits, outputs, streams
+from spinor_pilot import containers, inputs, limits, outputs, streams
 from spinor_pilot.children import Child
 from spinor_pilot.faults import Fault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
@@ -168,7 +168,7 @@ class Payload:
             raise Fault(told(f"starting {self.assignment['executable']!r}", error)) from error
         finally:
             self._wall_s = self._elapsed()
-            self._workshop.clean_up(start, self.home)
+            containers.clean_up(start)
             self.released = True
             self._workshop.changed()
             follower.finish()
@@ -181,6 +181,8 @@ class Payload:
             return
         if self._excess is None and child.oom_kills:
             self._excess = limits.memory_excess(child.max_rss_bytes, self.share.limits.memory_bytes)
+        if self._excess is None and not overtime and not self._asked_to_stop:
+            self._excess = self._workshop.explain(start, self.home, self.share, child.code)
         if self._excess is not None:
             report["error_class"], report["error"] = self._excess
         elif overtime:
@@ -192,7 +194,6 @@ class Payload:
             raise Lost
         elif child.code < 0:
             report["error"] = f"The payload was ended by signal {-child.code} ({_signal_name(-child.code)})."
-        report["error"] += self._workshop.explain(start, self.home, report)
 
     def _wait_for(self, child: Child) -> bool:
         """Whether the payload was asked to stop, since its wall time was nearly over, or was ended when it was."""

@@ -31,7 +31,9 @@ def main() -> None:
     os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"
     chosen = isolation.chosen(guardian, base, site)
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
-    workshop = Workshop(base, guardian, chosen, controllers, containers.found(chosen) if asked.get("images") else [])
+    workshop = Workshop(
+        base, guardian, chosen, controllers, containers.found(chosen, base) if asked.get("images") else []
+    )
     server = Recorder()
     payloads = [_payload(one, server, workshop) for one in asked["jobs"]]
     threads = [threading.Thread(target=payload.run) for payload in payloads]

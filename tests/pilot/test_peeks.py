@@ -52,7 +52,8 @@ def test_a_directory(work: Path) -> None:
     ("path", "code"),
     [
         ("leak", "outside"), ("deep/secret", "outside"), ("deep", "outside"), ("inner", "outside"),
-        ("../secret", "outside"), ("/etc/passwd", "outside"), ("a\0b", "outside"), ("pipe", "not-a-file"), ("none", "no-such-file"),
+        ("../secret", "outside"), ("/etc/passwd", "outside"), ("a\0b", "outside"), ("pipe", "not-a-file"),
+        ("none", "no-such-file"),
         ("out/result.log/x", "no-such-file"), ("deep/none", "outside"),
     ],
 )  # fmt: skip
