@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinor.jobs import service
-from spinor.jobs.cli.using import braille, plots
+from spinor.jobs.cli.usage import braille, plots
 from spinor.jobs.models import ErrorClass, Held, Usage
 from spinor.jobs.usage import rules
 from tests.asgi import Http

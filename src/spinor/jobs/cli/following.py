@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from spinor.client import Client
     from spinor.jobs.models import Job
 
-_LONG_S = 15.0
 _QUIET = frozenset({"submitting", "received"})
+_AT_WORK = frozenset({"matched", "running", "completing"})
 
 
 def follow(client: "Client", job_id: int) -> int | None:
@@ -58,12 +58,15 @@ def _copy(client: "Client", job_id: int, stream: str) -> None:
 
 def _until_ended(client: "Client", job_id: int) -> None:
     from spinor.jobs.client import waiting
-    from spinor.jobs.models import JobIds
+    from spinor.jobs.models import Job, JobIds
 
     last = ""
     for waited in waiting(client, JobIds(job_ids=[job_id])):
         status = next((name for name, count in waited.counts.items() if count), "")
-        if sys.stderr.isatty() and status != last and status not in _QUIET and not waited.all_ended:
+        if last in _AT_WORK and status not in _AT_WORK and not waited.all_ended:
+            # The attempt has ended and the job has not: that is news, whoever listens.
+            say(f"job {job_id}: {status}, {_reason(client.get(f'/api/jobs/{job_id}', Job))}")
+        elif sys.stderr.isatty() and status != last and status not in _QUIET and not waited.all_ended:
             say(f"job {job_id}: {status}")
         last = status
 

@@ -36,6 +36,11 @@ def with_sandboxes(client: "Client", described: Sequence[tuple[JobSpec, Path]]) 
     return specs
 
 
+def packed_sizes(described: Sequence[tuple[JobSpec, Path]]) -> list[int]:
+    """Bytes of each description's own archive; 0 for none."""
+    return [len(_packed(spec.input_sandbox, folder) or b"") for spec, folder in described]
+
+
 def _packed(paths: Sequence[str], folder: Path) -> bytes | None:
     """A tar archive: files by their own name, directories with what is below them."""
     if not paths:
