@@ -27,6 +27,7 @@ TIMEOUT_S = 60.0
 GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
 BUILT_IN = {
     "local": "spinor.pilots.plugins.local:LocalComputing",
+    "arc": "spinor.pilots.plugins.arc:ARCComputing",
     "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
 }
 

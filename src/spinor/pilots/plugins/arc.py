@@ -1,0 +1,266 @@
+"""Pilots as jobs of an ARC computing element, through A-REX's REST interface, with a token or with a proxy.
+
+`external_id` is A-REX's own. A job's name says whose pilot it is: `spinor-<service>-<pilot>-<mark>`.
+"""
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from spinor.pilots.models import ElementState
+from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugins.arc_rest import Access, ElementRefused, Rest, connected
+from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, secret_file, tail
+
+_ID = re.compile(r"[A-Za-z0-9]{8,200}")
+# A job's time of submission has whole seconds: a second later, everybody sees the same jobs of that second.
+_TIE_S = 1.2
+_START, _LAUNCH, _OUT, _ERR = "start.sh", "launch.json", "stdout", "stderr"
+_STATES = {
+    **dict.fromkeys(["ACCEPTING", "ACCEPTED", "PREPARING", "PREPARED", "SUBMITTING", "QUEUING"], ElementState.WAITING),
+    **dict.fromkeys(
+        ["RUNNING", "HELD", "EXITINGLRMS", "OTHER", "EXECUTED", "FINISHING", "KILLING"], ElementState.RUNNING
+    ),
+    "FINISHED": ElementState.DONE,
+    "FAILED": ElementState.FAILED,
+    "KILLED": ElementState.FAILED,
+    "WIPED": ElementState.VANISHED,
+}
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_ADL = """<?xml version="1.0" encoding="UTF-8"?>
+<ActivityDescription xmlns="http://www.eu-emi.eu/es/2010/12/adl"
+ xmlns:nordugrid-adl="http://www.nordugrid.org/es/2011/12/nordugrid-adl">
+<ActivityIdentification><Name>{name}</Name></ActivityIdentification>
+<Application>
+<Executable><Path>{start}</Path><Argument>{python}</Argument><Argument>{bundle}</Argument>
+<FailIfExitCodeNotEqualTo>0</FailIfExitCodeNotEqualTo></Executable>
+<Output>{out}</Output><Error>{err}</Error>{environment}
+</Application>
+<Resources>{runtimes}
+<SlotRequirement><NumberOfSlots>{cores}</NumberOfSlots><SlotsPerHost>{cores}</SlotsPerHost></SlotRequirement>{queue}
+<IndividualPhysicalMemory>{memory}</IndividualPhysicalMemory>
+<WallTime>{wall}</WallTime><IndividualCPUTime>{cpu}</IndividualCPUTime><TotalCPUTime>{cpu}</TotalCPUTime>
+</Resources>
+<DataStaging>{delegation}
+<InputFile><Name>{start}</Name><IsExecutable>true</IsExecutable></InputFile>
+<InputFile><Name>{bundle}</Name></InputFile>
+<InputFile><Name>{launch}</Name></InputFile>
+<OutputFile><Name>{out}</Name></OutputFile>
+<OutputFile><Name>{err}</Name></OutputFile>
+</DataStaging>
+</ActivityDescription>
+"""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: str  # https://arc.example:443/arex
+    queue: str = ""
+    token_file: str = ""  # Below the place of secrets, and read again for each use; so are the next two.
+    proxy_file: str = ""
+    ca: str = ""  # A file or a directory of authorities; otherwise the system's.
+    delegate: bool = True  # With a proxy: the element gets one of its own.
+    runtime_environments: list[str] = []  # "ENV/PROXY", "APPS/HEP/ATLAS-SITE 1.0".
+    python: str = "python3"  # On the worker node.
+    environment: dict[str, str] = {}
+    keep_s: int = 86_400  # How long ended jobs stay on the element, for their output.
+    tags: list[str] = []
+    idle_s: float = 15.0
+    drain_s: float = 20.0
+
+
+class Known(NamedTuple):
+    """A job of this account on the element; what never changes of it."""
+
+    name: str
+    submitted_at: str
+
+
+class Delegation(NamedTuple):
+    number: str
+    until: float  # On the monotonic clock.
+
+
+# What A-REX can only tell by a call for each job, and what outlives a round: by the address of the element.
+_known: dict[str, dict[str, Known]] = {}
+_delegations: dict[tuple[str, str], Delegation] = {}
+
+
+class ARCComputing:
+    """A computing element with A-REX in front."""
+
+    name: ClassVar[str] = "arc"
+
+    def __init__(self, element: ElementSettings) -> None:
+        try:
+            self.options = options = msgspec.convert(element.options, Options)
+        except msgspec.ValidationError as error:
+            raise BadOptions(f"The options of computing element {element.name!r} are wrong: {error}.") from None
+        if not options.url.startswith("https://"):
+            raise BadOptions(f"The option url of computing element {element.name!r} must begin with https://.")
+        if not options.token_file and not options.proxy_file:
+            raise BadOptions(f"Computing element {element.name!r} needs the option token_file or proxy_file.")
+        token, proxy, authority = (
+            secret_file(element, option, getattr(options, option)) for option in ("token_file", "proxy_file", "ca")
+        )
+        self.access = Access(options.url, token, proxy, authority)
+        self.prefix = f"spinor-{hashlib.sha256(element.url.encode()).hexdigest()[:8]}-"
+
+    async def submit(self, pilots: Sequence[PilotLaunch]) -> Sequence[Submitted]:
+        if not pilots:
+            return []
+        async with connected(self.access) as rest:
+            await self._sweep(rest)
+            there = _firsts(await self._ours(rest))
+            fresh = {self._job_name(pilot): pilot for pilot in pilots if self._job_name(pilot) not in there}
+            made: dict[str, str] = {}
+            errors: dict[str, str] = {}
+            if fresh:
+                delegation = await self._delegation(rest)
+                created = await asyncio.gather(
+                    *(rest.create(self._description(name, pilot, delegation)) for name, pilot in fresh.items())
+                )
+                for name, (job_id, error) in zip(fresh, created, strict=True):
+                    made |= {name: job_id} if job_id else {}
+                    errors |= {name: error} if error else {}
+                # Another worker may have done the same: the older job counts, and gets its files only now.
+                await asyncio.sleep(_TIE_S)
+                there |= _firsts(await self._ours(rest))
+                await self._give_files(
+                    rest, {name: fresh[name] for name in made if there.get(name) == made[name]}, made
+                )
+                await rest.ask("clean", [made[name] for name in made if there.get(name) != made[name]])
+            return [
+                Submitted(pilot_id=pilot.pilot_id, external_id=there.get(name), error=errors.get(name, ""))
+                for pilot in pilots
+                if (name := self._job_name(pilot))
+            ]
+
+    async def find(self, pilot_ids: Sequence[int]) -> Mapping[int, str]:
+        if not pilot_ids:
+            return {}
+        async with connected(self.access) as rest:
+            jobs = await self._ours(rest)
+        wanted = {f"{self.prefix}{pilot_id}": pilot_id for pilot_id in pilot_ids}
+        # The newest comes last and stays: numbers begin anew when a service is installed anew.
+        ordered = sorted(jobs.items(), key=lambda item: item[1].submitted_at)
+        return {wanted[key]: job_id for job_id, job in ordered if (key := job.name.rpartition("-")[0]) in wanted}
+
+    async def status(self, external_ids: Sequence[str]) -> Mapping[str, ElementState]:
+        async with connected(self.access) as rest:
+            told = await rest.ask("status", _proper(external_ids))
+        return {each: state_of(told.get(each)) for each in external_ids}
+
+    async def cancel(self, external_ids: Sequence[str]) -> None:
+        async with connected(self.access) as rest:
+            await rest.ask("kill", await self._only_ours(rest, external_ids))
+
+    async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
+        """Both streams, and what A-REX says went wrong."""
+        async with connected(self.access) as rest:
+            ids = await self._only_ours(rest, external_ids)
+            return dict(zip(ids, await asyncio.gather(*(_words(rest, each) for each in ids)), strict=True))
+
+    # ------------------------------------------------------------------------------------------------------ details
+
+    async def _give_files(self, rest: Rest, pilots: Mapping[str, PilotLaunch], ids: Mapping[str, str]) -> None:
+        async def give(name: str, pilot: PilotLaunch) -> None:
+            bundle = await asyncio.to_thread(pilot.bundle.read_bytes)
+            await rest.upload(ids[name], _START, START_SCRIPT)
+            await rest.upload(ids[name], pilot.bundle.name, bundle)
+            await rest.upload(ids[name], _LAUNCH, pilot.launch_file())
+
+        await asyncio.gather(*(give(name, pilots[name]) for name in ids))
+
+    async def _ours(self, rest: Rest) -> dict[str, Known]:
+        """All jobs of this service that the element has, by id. Each is asked for its name once."""
+        known = _known.setdefault(self.access.url, {})
+        ids = await rest.job_ids()
+        for gone in known.keys() - set(ids):
+            del known[gone]
+        missing = [each for each in ids if each not in known]
+        local = await asyncio.gather(*(rest.tail(each, "diagnose/local", OUTPUT_BYTES) for each in missing))
+        for each, text in zip(missing, local, strict=True):
+            facts = dict(line.split("=", 1) for line in text.decode(errors="replace").splitlines() if "=" in line)
+            if "starttime" in facts:  # Otherwise it is just coming, or going.
+                known[each] = Known(facts.get("jobname", ""), facts["starttime"])
+        return {each: known[each] for each in ids if each in known and known[each].name.startswith(self.prefix)}
+
+    async def _only_ours(self, rest: Rest, external_ids: Sequence[str]) -> list[str]:
+        proper = _proper(external_ids)
+        ours = await self._ours(rest) if proper else {}
+        return [each for each in proper if each in ours]
+
+    async def _sweep(self, rest: Rest) -> None:
+        """Clean what ended long ago. Jobs are asked for when they were submitted longer ago than they are kept."""
+        limit = datetime.fromtimestamp(time.time() - self.options.keep_s, UTC).strftime("%Y%m%d%H%M%SZ")
+        old = [each for each, job in (await self._ours(rest)).items() if job.submitted_at < limit]
+        told = await rest.ask("status", old)
+        await rest.ask("clean", [each for each in old if told.get(each, {}).get("state") in _ENDED])
+
+    async def _delegation(self, rest: Rest) -> str:
+        """One credential for all pilots of this element, made anew at half of its life."""
+        if self.access.proxy is None or not self.options.delegate:
+            return ""
+        key = (self.access.url, str(self.access.proxy))
+        found = _delegations.get(key)
+        if found is None or found.until < time.monotonic():
+            found = _delegations[key] = Delegation(await rest.delegate(), time.monotonic() + 6 * 3600)
+        return found.number
+
+    def _job_name(self, pilot: PilotLaunch) -> str:
+        mark = hashlib.sha256(f"mark {pilot.pilot_id} {pilot.secret}".encode()).hexdigest()[:32]
+        return f"{self.prefix}{pilot.pilot_id}-{mark}"
+
+    def _description(self, name: str, pilot: PilotLaunch, delegation: str) -> str:
+        options = self.options
+        environment = "".join(
+            f"<Environment><Name>{escape(key)}</Name><Value>{escape(value)}</Value></Environment>"
+            for key, value in options.environment.items()
+        )
+        runtimes = "".join(
+            f"<RuntimeEnvironment><Name>{escape(each.partition(' ')[0])}</Name>"
+            f"<Version>{escape(each.partition(' ')[2])}</Version></RuntimeEnvironment>"
+            for each in options.runtime_environments
+        )
+        wall_s = pilot.wall_s + 300  # The pilot ends by itself before that.
+        return _ADL.format(
+            name=name, start=_START, python=escape(options.python), bundle=escape(pilot.bundle.name), launch=_LAUNCH,
+            out=_OUT, err=_ERR, environment=environment, runtimes=runtimes, cores=pilot.cores,
+            queue=f"<QueueName>{escape(options.queue)}</QueueName>" if options.queue else "",
+            memory=-(-pilot.memory_bytes // pilot.cores), wall=wall_s, cpu=wall_s * pilot.cores,
+            delegation=f"<nordugrid-adl:DelegationID>{delegation}</nordugrid-adl:DelegationID>" if delegation else "",
+        )  # fmt: skip
+
+
+async def _words(rest: Rest, job_id: str) -> str:
+    paths = [f"session/{_OUT}", f"session/{_ERR}", "diagnose/failed"]
+    try:
+        out, err, failure = [await rest.tail(job_id, path, OUTPUT_BYTES) for path in paths]
+    except ElementRefused:  # It has been cleaned meanwhile.
+        return ""
+    reason = failure.decode(errors="replace").strip()
+    return tail(out) + tail(err) + (f"ARC says: {reason}\n" if reason else "")
+
+
+def state_of(told: Mapping[str, Any] | None) -> ElementState:
+    """What A-REX's answer about one job says; an unknown job has vanished, another error says nothing."""
+    if told is None or str(told.get("status-code")) == "404":
+        return ElementState.VANISHED
+    return _STATES.get(str(told.get("state")), ElementState.UNKNOWN)
+
+
+def _firsts(jobs: Mapping[str, Known]) -> dict[str, str]:
+    """Of jobs with one name the oldest; of one second, the one whose id comes first."""
+    ordered = sorted(jobs.items(), key=lambda item: (item[1].submitted_at, item[0]), reverse=True)
+    return {job.name: job_id for job_id, job in ordered}
+
+
+def _proper(external_ids: Sequence[str]) -> list[str]:
+    return [each for each in external_ids if _ID.fullmatch(each)]
