@@ -65,6 +65,10 @@ class Wire:
             raise Refused(status, body)
         return body
 
+    def get(self, path: str) -> bytes:
+        head = self.request(path, b"").replace(b"POST ", b"GET ", 1)
+        return self.send(head)
+
     def post(self, path: str, body: bytes, content_type: str = "application/json") -> bytes:
         return self.send(self.request(path, body, content_type))
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from spinor.access import Caller
 from spinor.app import Service
+from spinor.blobs import Blobs
 from spinor.db import Database
 from spinor.http import Routes, State
 from spinor.jobs.service import Matcher
@@ -75,5 +76,5 @@ async def over_http(db: Database, folder: Path, routes: Routes) -> AsyncIterator
     )
     async with Signals(db.url).listening() as signals:
         service = Service()
-        service.open(routes.all, db, State(settings, signals, Matcher(), db), _caller_of)
+        service.open(routes.all, db, State(settings, signals, Matcher(), db, Blobs.of(settings)), _caller_of)
         yield Http(service)

@@ -30,15 +30,28 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "xrootd": ("xrootd", "xrdcp", "xrdfs"),
     "keycloak": ("java",),
     "jupyterhub": (),
+    "sshd": ("sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
+    "slurm": (
+        "slurmctld",
+        "slurmd",
+        "slurmdbd",
+        "slurmrestd",
+        "munged",
+        "sbatch",
+        "sshd",
+        "mariadbd",
+        "mariadb-install-db",
+    ),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
+    "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # What scripts/peers leaves when it has installed a peer that has no lock file.
 _INSTALLED = {"htcondor": "htcondor/installed"}
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-_ROOT_ONLY = {"voms", "xrootd", "htcondor", "arc"}
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "htcondor", "arc"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",

@@ -23,6 +23,8 @@ class Scope(StrEnum):
     CONFIG_READ = "config:read"  # Read the operations data.
     CONFIG_WRITE = "config:write"  # Apply and roll back operations data.
     RESOURCES_READ = "resources:read"  # See sites, computing and storage elements of the VO.
+    RESOURCES_MANAGE = "resources:manage"  # Ban, drain and test sites that one looks after.
+    RESOURCES_OPERATE = "resources:operate"  # The same for every site.
     FILES_READ = "files:read"  # Find and read files of the VO.
     FILES_WRITE = "files:write"  # Register, change and remove files where the directory's mode allows.
     FILES_MANAGE = "files:manage"  # The same, whatever the directory's mode.
@@ -47,7 +49,8 @@ SCOPES_BY_PROPERTY: dict[str, frozenset[Scope]] = {
     "file_catalog_management": _READ | {Scope.FILES_WRITE, Scope.FILES_MANAGE},
     "pilot_administrator": _READ | {Scope.PILOTS_MANAGE},
     "vo_administrator": _READ | {Scope.MEMBERS_MANAGE},
-    "operator": _READ | {Scope.MEMBERS_MANAGE, Scope.IDENTITY_MANAGE},
+    "operator": _READ | {Scope.MEMBERS_MANAGE, Scope.IDENTITY_MANAGE, Scope.RESOURCES_MANAGE, Scope.RESOURCES_OPERATE},
+    "site_administrator": _READ | {Scope.RESOURCES_MANAGE},
     "full_proxy": frozenset(),  # No scope: without it a group gets limited proxies only.
     "configuration_administrator": frozenset({Scope.CONFIG_READ, Scope.CONFIG_WRITE}),
 }

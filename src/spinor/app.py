@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spinor import __version__, logs, openapi
 from spinor.access import Caller
+from spinor.blobs import Blobs
 from spinor.catalog.routes import routes as catalog_routes
 from spinor.catalog.store import ERRORS as CATALOG_ERRORS
 from spinor.configuration.routes import routes as configuration_routes
@@ -41,6 +42,8 @@ from spinor.pilots import service as pilots
 from spinor.pilots.routes import routes as pilots_routes
 from spinor.pilots.store import ERRORS as PILOTS_ERRORS
 from spinor.resources.routes import routes as resources_routes
+from spinor.resources.service import StatusBoard
+from spinor.resources.status.service import CHANGED as STATUS_CHANGED
 from spinor.resources.store import ERRORS as RESOURCES_ERRORS
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -118,8 +121,10 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            state = State(settings, signals, keys, verifier, Matcher(), upstreams, Guesses(), Certificates(settings))
+            parts = (Matcher(), StatusBoard(), upstreams, Guesses(), Certificates(settings), Blobs.of(settings))
+            state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
+            looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
@@ -129,6 +134,7 @@ def create_app(settings: Settings) -> Starlette:
             gc.set_threshold(20_000, 20, 50)
             yield
             forgetting.cancel()
+            looking.cancel()
             marking.cancel()
 
     return Starlette(routes=[Mount("/", app=service)], middleware=[Middleware(RequestLog)], lifespan=lifespan)
@@ -140,6 +146,14 @@ async def forget_what_ended(signals: Signals, verifier: Verifier) -> None:
         while not signals.closing:
             if await signals.wait(event, 3600):
                 verifier.forget_all()
+
+
+async def look_again(signals: Signals, board: StatusBoard) -> None:
+    """Let no status of a site or element be remembered past its change."""
+    async with signals.subscribed(STATUS_CHANGED) as event:
+        while not signals.closing:
+            if await signals.wait(event, 3600):
+                board.forget()
 
 
 class Service:

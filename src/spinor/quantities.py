@@ -9,6 +9,7 @@ from decimal import Decimal
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(?:([kmgtpe])(i)?)?b?", re.IGNORECASE)
 _DURATION = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,9})?\s*(?:s|m|min|h|d|w)\s*)+", re.IGNORECASE)
 _PART = re.compile(r"([0-9.]+)\s*(s|min|m|h|d|w)", re.IGNORECASE)
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -38,3 +39,13 @@ def duration_s(text: str) -> Decimal:
     if not is_duration(bare):
         raise ValueError("a duration; write seconds or a unit, such as 90m, 2h or 1h30m")
     return sum((Decimal(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(bare)), Decimal(0))
+
+
+def shown_size(count: float) -> str:
+    """1234567 -> 1.23 MB."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    step = 0
+    while count >= 1000 and step < len(_UNITS) - 1:
+        count, step = count / 1000, step + 1
+    return f"{count:.3g} {_UNITS[step]}"

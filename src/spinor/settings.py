@@ -30,6 +30,7 @@ class Settings:
     ca_file: Path | None = None
     keys_dir: Path
     blob_dir: Path
+    blobs: str = ""  # Where sandboxes and kept logs lie when not below blob_dir: an address of spinor.blobs.s3.
     storage_dir: Path
     ce_dir: Path
     x509_dir: Path | None = None  # None: see `authorities_dir`.
@@ -93,6 +94,7 @@ class Settings:
             ca_file=Path(ca_file) if ca_file else None,
             keys_dir=path("SPINOR_KEYS_DIR", data / "keys"),
             blob_dir=path("SPINOR_BLOB_DIR", data / "blobs"),
+            blobs=env.get("SPINOR_BLOBS", "").strip(),
             storage_dir=path("SPINOR_STORAGE_DIR", data / "storage"),
             ce_dir=path("SPINOR_CE_DIR", data / "computing"),
             x509_dir=path("SPINOR_X509_DIR", data / "x509" / "certificates"),

@@ -55,9 +55,12 @@ class Signals:
         return self._closing.is_set()
 
     @contextlib.asynccontextmanager
-    async def subscribed(self, *topics: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when one of the topics is signalled. Subscribe first, then look, then wait."""
-        event = asyncio.Event()
+    async def subscribed(self, *topics: str, event: asyncio.Event | None = None) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when one of the topics is signalled. Subscribe first, then look, then wait.
+
+        Given the event of another subscription, that one is set by these topics as well.
+        """
+        event = event or asyncio.Event()
         if self._closing.is_set():
             event.set()
         for topic in topics:

@@ -13,9 +13,10 @@ import click
 import msgspec
 
 from spinor.errors import BadInput
+from spinor.quantities import shown_size
 
+size = shown_size
 F = TypeVar("F", bound=Callable[..., Any])
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def output_options(command: F) -> F:
@@ -86,7 +87,7 @@ def cell(value: Any, column: str = "") -> str:
     if column == "mode" and isinstance(value, int):
         return f"{value:04o}"
     if column.endswith("_bytes") and isinstance(value, int):
-        return size(value)
+        return shown_size(value)
     if column.endswith("_s") and isinstance(value, int | float):
         return duration(value)
     if isinstance(value, list | tuple):
@@ -101,16 +102,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def size(count: float) -> str:
-    """1234567 -> 1.23 MB."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    step = 0
-    while count >= 1000 and step < len(_UNITS) - 1:
-        count, step = count / 1000, step + 1
-    return f"{count:.3g} {_UNITS[step]}"
 
 
 def duration(seconds: float) -> str:

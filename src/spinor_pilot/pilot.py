@@ -182,7 +182,7 @@ class Pilot:
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
             wait_s = self.heartbeat_s if now_held == known and not early else SHORT_BEAT_S
             known = now_held
-            asked = {"held": [payload.usage() for payload in held], "wait_s": wait_s}
+            asked = {"held": [payload.usage() for payload in held], "wait_s": wait_s, "draining": bool(self.draining)}
             began = time.monotonic()
             try:
                 answer = self.server.json(

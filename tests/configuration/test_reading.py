@@ -72,7 +72,7 @@ def test_a_good_document_has_none() -> None:
         ("vos: [astro]}\n    storage", "vos: astro}\n    storage", 12, "sites.LOCAL.computing_elements.ce.vos",
          "must be a list"),
         ("/srv/data", "srv/data", 14, "sites.LOCAL.storage_elements.se.root", "absolute"),
-        ("sites:", "limits: 3\nsites:", 9, "limits", "there is no 'limits' here"),
+        ("sites:", "quotas: 3\nsites:", 9, "quotas", "there is no 'quotas' here"),
         ("users:", "users: []\nusrs:", 7, "users", "must be a mapping"),
         ("  ada: {", "  ada: {}\n  ada: {", 9, "users.ada", "twice; the first is in line 8"),
         ("  ada: {", "  yes: {}\n  ada: {", 8, "users.yes", "quotes"),

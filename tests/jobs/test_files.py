@@ -44,9 +44,10 @@ def test_yaml_json_and_several_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
-        ("{", "is not YAML or JSON: line 2, column 1"),
+        ("{", "line 2, column 1: it is not YAML or JSON"),
         ("executable: [", "line"),
-        ("- a", "it is a list"),
+        ("- a", "it is a single value"),
+        ("- [a]", "it is a list"),
         ("text", "it is a single value"),
         ("", "no job description"),
         ("arguments: [a]", "missing required field `executable`"),
@@ -54,7 +55,7 @@ def test_yaml_json_and_several_documents(tmp_path: Path) -> None:
         ("{executable: x, coers: 2}", "did you mean `cores`?"),
         ("{executable: x, memory: 2GB}", "did you mean `memory_bytes`?"),
         ("{executable: x, cores: 0}", "cores: Expected `int` >= 1"),
-        ("{executable: x, output_data: [{path: a, lfn: b}]}", "output_data[0]: Object missing required field `se`"),
+        ("{executable: x, output_data: [{path: a, lfn: b}]}", "line 1, column 31: output_data[0].se: is needed"),
         ("executable: !!python/object:os.system x", "could not determine a constructor"),
     ],
 )

@@ -1,16 +1,19 @@
 """Logs: positions make a repeat harmless, a gap is refused, and a limit ends them with a clear last line."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from spinor.blobs import Blobs, Directory
 from spinor.jobs import service
-from spinor.jobs.logs import service as logs
 from spinor.jobs.logs.service import LogGap
 from spinor.jobs.models import Assignment, LogChunk, LogPart, LogQuery, LogStream
 from tests.asgi import Http
 
 from .workbench import Workbench
+
+NO_BLOBS = Blobs(Directory(Path("/nowhere")), Path("/nowhere"))  # Small logs need none.
 
 
 async def append(bench: Workbench, job: Assignment, position: int, data: bytes) -> int:
@@ -20,7 +23,7 @@ async def append(bench: Workbench, job: Assignment, position: int, data: bytes) 
 
 async def read(bench: Workbench, job: Assignment, position: int = 0, attempt: int | None = None) -> LogPart:
     query = LogQuery(position=position, attempt=attempt)
-    return await bench.run(service.read_log, bench.world.ada, job.job_id, query)
+    return await service.read_log(bench.db, NO_BLOBS, bench.world.ada, job.job_id, query)
 
 
 async def test_what_is_appended_is_read_from_any_position(bench: Workbench) -> None:
@@ -48,15 +51,6 @@ async def test_the_same_chunk_side_by_side_is_kept_once(bench: Workbench) -> Non
     job = await bench.running()
     assert await asyncio.gather(*(append(bench, job, 0, b"twice") for _ in range(6))) == [5] * 6
     assert (await read(bench, job)).data == b"twice"
-
-
-async def test_a_log_ends_at_its_limit_and_says_so(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "LIMIT_BYTES", 10)
-    job = await bench.running()
-    assert await append(bench, job, 0, b"1234567") == 7
-    assert await append(bench, job, 7, b"89abcdef") == 15
-    assert await append(bench, job, 15, b"more") == 19
-    assert (await read(bench, job)).data == b"123456789a" + logs.NOTICE
 
 
 async def test_a_log_is_read_while_it_is_written_and_after(bench: Workbench, http: Http) -> None:

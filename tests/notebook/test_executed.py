@@ -88,14 +88,14 @@ def test_the_login_asks_nothing(kernel: Kernel, lent: Lent, tmp_path: Path) -> N
 
 def test_another_token_in_the_file_is_another_person_at_once(kernel: Kernel, lent: Lent) -> None:
     lent.put(lent.token("carl"))
-    assert "carl" in kernel.run("from spinor.notebook import connect\ngrid = connect()\ngrid.me")
+    assert "carl" in kernel.run("from spinor import connect\ngrid = connect()\ngrid.me")
     lent.put(lent.token("dora"))
     assert "dora" in kernel.run("grid.me")
 
 
 def test_ours_runs_out_under_the_running_kernel(kernel: Kernel, lent: Lent) -> None:
     lent.put(lent.token("carl"))
-    kernel.run("from spinor.notebook import connect\ngrid = connect()\nfirst = grid.client.token()")
+    kernel.run("from spinor import connect\ngrid = connect()\nfirst = grid.client.token()")
     assert kernel.run("grid.client.token() == first") == "True"
     kernel.run("import time\nnow = time.time\ntime.time = lambda: now() + 1300")
     assert kernel.run("grid.client.token() == first") == "False"
@@ -104,7 +104,7 @@ def test_ours_runs_out_under_the_running_kernel(kernel: Kernel, lent: Lent) -> N
 
 def test_a_session_that_was_ended_elsewhere_is_opened_again(kernel: Kernel, lent: Lent) -> None:
     lent.put(lent.token("carl"))
-    kernel.run("from spinor.notebook import connect\ngrid = connect()\ngrid.me")
+    kernel.run("from spinor import connect\ngrid = connect()\ngrid.me")
     assert "open sessions" in kernel.run("grid.sessions")
     kernel.run("grid.sessions.end(*[row.session_id for row in grid.sessions.rows])")
     assert "carl" in kernel.run("grid.me")
@@ -143,7 +143,7 @@ def test_a_token_that_was_taken_away_ends_what_came_from_it(kernel: Kernel, lent
 
 def test_the_display_is_written_over_while_jobs_run(kernel: Kernel, lent: Lent) -> None:
     lent.put(lent.token("carl"))
-    kernel.run("from spinor.notebook import connect\nsubmit = connect().jobs.submit")
+    kernel.run("from spinor import connect\nsubmit = connect().jobs.submit")
     outputs = kernel.outputs("jobs = submit(executable='sleep', arguments=['1'], parameters={'n': [1, 2]}).wait()")
     (display,) = [each for each in outputs if each.output_type == "display_data"]
     assert "2 done" in display.data["text/plain"]

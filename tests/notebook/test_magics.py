@@ -5,12 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from spinor import connect
+from spinor.api.files import FileSet
+from spinor.api.grid import Me
+from spinor.api.job import Job
+from spinor.api.sets import JobSet
 from spinor.client import RemoteError
 from spinor.errors import BadInput, NotSignedIn, SpinorError
-from spinor.notebook import connect
-from spinor.notebook.files import FileSet
-from spinor.notebook.grid import Me
-from spinor.notebook.jobs import Job, JobSet
 from tests.acceptance.conftest import Service
 from tests.notebook.conftest import Notebook
 
@@ -61,7 +62,7 @@ def test_a_file_goes_into_the_catalog_into_a_job_and_comes_back(notebook: Notebo
 
 def test_results_are_tables_of_other_libraries(notebook: Notebook) -> None:
     jobs = notebook.run(
-        "from spinor.notebook import connect\n"
+        "from spinor import connect\n"
         "three = dict(name='three', executable='echo', arguments=['{n}'], parameters={'n': [1, 2, 3]})\n"
         "jobs = connect().jobs.submit(**three)\n"
         "jobs.wait()"

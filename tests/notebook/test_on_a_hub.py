@@ -85,7 +85,7 @@ async def test_a_token_that_the_hub_has_renewed_is_found(
     async with hub.kernel("sofya") as kernel:
         # This one is as it was at the start of the server, and never renewed.
         await kernel.text("import os\nlent = os.environ.pop('ACCESS_TOKEN')")
-        await kernel.text("from spinor.notebook import connect\ngrid = connect()\nfirst = grid.client.token()")
+        await kernel.text("from spinor import connect\ngrid = connect()\nfirst = grid.client.token()")
         oidc_server.end_token(hub.auth_state("sofya")["access_token"])
         hub.visit("sofya")  # Its user opens a page: the hub renews the token in the file.
         assert await kernel.text("open(os.environ['SECRETS_MOUNT_PATH'] + '/access_token').read() == lent") == "False"
@@ -132,7 +132,7 @@ async def test_what_the_browser_shows(hub: JupyterHub, settle: Settle, page: "Pa
         "%%job --name frequency-hopping --as job --memory 500MB -- 79\nimport sys\n"
         "for channel in range(1, int(sys.argv[1]) + 1, 13):\n    print('channel', channel)",
         "job.wait()",
-        "from spinor.notebook import connect\ngrid = connect()\n"
+        "from spinor import connect\ngrid = connect()\n"
         "jobs = grid.jobs.submit(name='<img src=x onerror=alert(1)>', executable='bash',\n"
         "    arguments=['-c', 'exit {code}'], parameters={'code': [0, 0, 0, 1, 0, 2]}).wait()",
         "open('melody.txt', 'w').write('88 keys')\n%put melody.txt /demo/hedy/melody.txt",

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from spinor import connect
 from spinor.credentials import UnsafeFile
 from spinor.errors import BadInput, SpinorError
-from spinor.notebook import connect
 from spinor.notebook.proxies import ProxyFile, asked_attributes, proxy_init
 from tests.acceptance.conftest import Service
 from tests.notebook.community import give_proxies

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from spinor.api.files import FileSet
+from spinor.api.grid import Grid, Me
+from spinor.api.job import Job
+from spinor.api.login import Invitation
+from spinor.api.rendering import Shown, esc
+from spinor.api.sets import JobSet
 from spinor.client import Client
 from spinor.identity.models import Membership, WhoAmI
 from spinor.jobs.models import Job as JobModel
 from spinor.jobs.models import JobIds, JobRow, JobSpec, JobStatus
-from spinor.notebook.files import FileSet
-from spinor.notebook.grid import Grid, Me
-from spinor.notebook.jobs import Job, JobSet
-from spinor.notebook.login import Invitation
-from spinor.notebook.rendering import Shown, esc
 
 ATTACKS = [
     "<script>alert(1)</script>",

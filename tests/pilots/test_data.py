@@ -4,10 +4,12 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 
+from spinor.blobs import Blobs
 from spinor.catalog import service as catalog
 from spinor.errors import NotFound
 from spinor.jobs import service as jobs
 from spinor.jobs.models import JobSpec, JobStatus, OutputData
+from spinor.jobs.sandboxes.store import Owner
 from spinor.pilots.chores import submit_pilots
 from spinor.types import LFN
 
@@ -33,8 +35,8 @@ async def body(data: bytes) -> AsyncIterator[bytes]:
 async def test_data_goes_in_and_out(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
     archive = packed("analyse.sh", "#!/bin/sh\necho result of $1 >'r é.txt'\n")
-    blobs = site.context.settings.blob_dir
-    sandbox = await jobs.receive_sandbox(site.context.db, blobs, (ada.vo_id, ada.user_id), body(archive))
+    blobs = Blobs.of(site.context.settings)
+    sandbox = await jobs.receive_sandbox(site.context.db, blobs, Owner(ada.vo_id, ada.user_id), body(archive))
     lfn = "/astro/run/r é.txt"
     (first,) = await site.submit(
         ada,

@@ -11,11 +11,14 @@ import pytest
 
 from tests.servers.arc import ARCServer, arc_server
 from tests.servers.authority import Authority, authority
+from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
 from tests.servers.oidc import OIDCServer, oidc_server
+from tests.servers.slurm import SlurmCluster, slurm_cluster
+from tests.servers.sshd import SSHServers, ssh_servers
 from tests.servers.voms import VOMSServer, voms_server
 from tests.servers.xrootd import Admission, XRootDServer, xrootd_server
 
@@ -93,6 +96,20 @@ def fixture_xrootd_server(authority: Authority, voms_server: VOMSServer) -> Iter
         yield it
 
 
+@pytest.fixture(scope="session", name="ssh_servers")
+def fixture_ssh_servers() -> Iterator[SSHServers]:
+    """Who wants a server starts one, `with ssh_servers.serving("name")`."""
+    with ssh_servers() as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="slurm_cluster")
+def fixture_slurm_cluster() -> Iterator[SlurmCluster]:
+    """Two nodes of eight processors, and a login node for SSH."""
+    with slurm_cluster() as it:
+        yield it
+
+
 @pytest.fixture(scope="session", name="htcondor_server")
 def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
     """A pool of eight cores, with a token of the account that its jobs run under."""
@@ -104,4 +121,10 @@ def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
 def fixture_arc_server(authority: Authority) -> Iterator[ARCServer]:
     """For the certificate that it comes with."""
     with arc_server(authority) as it:
+
+
+@pytest.fixture(scope="session", name="ceph_server")
+def fixture_ceph_server() -> Iterator[S3Server]:
+    """Without buckets. It takes fifteen seconds to start."""
+    with ceph_server() as it:
         yield it

@@ -18,17 +18,22 @@ from spinor.configuration.models import (
     ClientSection,
     ComputingElementSection,
     Document,
+    FitnessSection,
     GroupSection,
     IdentityProviderSection,
     MembershipSection,
     OnlineCASection,
+    SandboxesSection,
     Section,
+    SharesSection,
+    SiteSection,
     StorageElementSection,
     UserSection,
     VOMSSection,
 )
 from spinor.configuration.plugins import computing_plugins, storage_plugins
 from spinor.configuration.reading import Path, Source, shown_path
+from spinor.configuration.work import check_limits
 from spinor.errors import BadInput
 from spinor.identity.delegation.models import LONGEST_CERTIFICATE_S
 from spinor.identity.federation import rules as federation
@@ -180,6 +185,12 @@ def _check_online_ca(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_quantity(source, _certificate_s, found, (*path, "lifetime"))
 
 
+def _check_sandboxes(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("limit", "quota", "user_quota"):
+        if found.get(name) is not None:
+            _check_quantity(source, rules.size_bytes, found, (*path, name))
+
+
 def _certificate_s(value: int | str) -> int:
     seconds = rules.duration_s(value)
     if not 600 <= seconds <= LONGEST_CERTIFICATE_S:
@@ -187,11 +198,34 @@ def _certificate_s(value: int | str) -> int:
     return seconds
 
 
+def _check_shares(source: Source, found: dict[str, Any], path: Path) -> None:
+    """`path` is that of the VO's section of shares."""
+    _check_quantity(source, rules.duration_s, found, (*path, "half_life"))
+    for kind, noun, known in (
+        ("groups", "group", source.keys((*path[:2], "groups"))),
+        ("users", "user", source.keys(("users",))),
+    ):
+        for name in found.get(kind, {}):
+            _check_one(source, name, (*path, kind, name), noun, known)
+
+
 def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
     _check_plugin(source, found, path, computing_plugins())
     _check_names(source, found.get("vos", []), (*path, "vos"), "VO", source.keys(("vos",)))
     _check_quantity(source, rules.size_bytes, found, (*path, "memory_bytes"))
     _check_quantity(source, rules.duration_s, found, (*path, "wall_s"))
+    for vo in found.get("max_pilots_of_vos", {}):
+        if vo not in found.get("vos", []):
+            source.fault((*path, "max_pilots_of_vos", vo), f"VO {vo!r} is not among the VOs of this element")
+
+
+def _check_fitness(source: Source, found: dict[str, Any], path: Path) -> None:
+    for name in ("window", "mask", "black_hole_job", "black_hole_window"):
+        _check_quantity(source, rules.duration_s, found, (*path, name))
+
+
+def _check_site(source: Source, found: dict[str, Any], path: Path) -> None:
+    _check_names(source, found.get("administrators", []), (*path, "administrators"), "user", source.keys(("users",)))
 
 
 def _check_storage(source: Source, found: dict[str, Any], path: Path) -> None:
@@ -254,6 +288,9 @@ def _check_whole(source: Source, found: dict[str, Any], _path: Path) -> None:
             for n, each in enumerate(user.identities)
         ],
     )
+    for vo in found.get("shares", {}):
+        _check_one(source, vo, ("shares", vo), "VO", source.keys(("vos",)))
+    check_limits(source, found.get("limits", []))
     providers: dict[str, IdentityProviderSection] = found.get("identity_providers", {})
     _check_unique(source, [(each.issuer, ("identity_providers", name, "issuer")) for name, each in providers.items()])
     groups = [group for vo in found.get("vos", {}).values() for group in vo.groups.values()]
@@ -305,7 +342,11 @@ _CHECKS: dict[type[Section], Callable[[Source, dict[str, Any], Path], None]] = {
     ClientSection: check_client,
     VOMSSection: _check_voms,
     OnlineCASection: _check_online_ca,
+    SharesSection: _check_shares,
+    SandboxesSection: _check_sandboxes,
     ComputingElementSection: _check_computing,
+    SiteSection: _check_site,
+    FitnessSection: _check_fitness,
     StorageElementSection: _check_storage,
     MembershipSection: _check_membership,
     IdentityProviderSection: _check_provider,

@@ -33,6 +33,7 @@ GrantName: TypeAlias = Literal[
 ]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Share: TypeAlias = Annotated[float, Meta(gt=0, le=1_000_000_000)]
 SizeText: TypeAlias = Annotated[str, Meta(description="Bytes, with a unit: 500MB, 4GB (10⁹), 4GiB (2³⁰).")]
 DurationText: TypeAlias = Annotated[str, Meta(description="Time, with units: 90m, 12h, 1h30m, 2d.")]
 
@@ -86,12 +87,32 @@ class VOMSSection(Section, frozen=True):
     groups: dict[str, str] = {}
 
 
+class SharesSection(Section, frozen=True):
+    """How the computing time of a VO is divided among its groups, and that of a group among its users: by numbers, of
+    which only the ratios count. Whoever is not named has 1. Use is forgotten with the half-life."""
+
+    half_life: DurationText | Positive = "7d"
+    groups: dict[Name, Share] = {}
+    users: dict[Name, Share] = {}
+
+
+class SandboxesSection(Section, frozen=True):
+    """How large one sandbox may be, and what all sandboxes of the VO and of one user may take. Without a quota there is
+    no bound."""
+
+    limit: SizeText | Annotated[int, Meta(ge=1)] = "100MiB"
+    quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+    user_quota: SizeText | Annotated[int, Meta(ge=1)] | None = None
+
+
 class VOSection(Section, frozen=True):
     """A virtual organisation: a tenant. What one VO owns, another can neither see nor touch."""
 
     groups: dict[Name, GroupSection] = {}
     capabilities: CapabilitiesSection = CapabilitiesSection()
     voms: VOMSSection = VOMSSection()
+    shares: SharesSection = SharesSection()
+    sandboxes: SandboxesSection = SandboxesSection()
 
 
 class IdentitySection(Section, frozen=True):
@@ -174,7 +195,8 @@ class ClientSection(Section, frozen=True):
 
 
 class ComputingElementSection(Section, frozen=True):
-    """A way to machines. Cores, memory and wall time are what one pilot gets there."""
+    """A way to machines. Cores, memory and wall time are what one pilot gets there. `max_pilots` counts the pilots of
+    all VOs, `max_waiting` those of them that have not started yet, `max_pilots_of_vos` those of one VO."""
 
     plugin: str
     cores: Positive
@@ -183,6 +205,9 @@ class ComputingElementSection(Section, frozen=True):
     max_pilots: Natural
     vos: list[str] = []
     options: dict[str, Any] = {}
+    max_waiting: Natural | None = None
+    max_pilots_of_vos: dict[str, Natural] = {}
+    max_submissions_per_minute: Positive | None = None
 
 
 class StorageElementSection(Section, frozen=True):
@@ -196,10 +221,30 @@ class StorageElementSection(Section, frozen=True):
 
 
 class SiteSection(Section, frozen=True):
-    """A place that has machines, storage, or both."""
+    """A place that has machines, storage, or both. `max_pilots` is for all its computing elements together; its
+    administrators may ban, drain and test it when their group has the property site_administrator."""
 
     computing_elements: dict[Name, ComputingElementSection] = {}
     storage_elements: dict[Name, StorageElementSection] = {}
+    max_pilots: Natural | None = None
+    administrators: list[str] = []
+
+
+class BurstSection(Section, frozen=True):
+    """At most so many starts at once; they are allowed again evenly over `per_s` seconds."""
+
+    starts: Positive
+    per_s: Annotated[float, Meta(gt=0, le=31_536_000)]
+
+
+class LimitSection(Section, frozen=True):
+    """How many jobs may run at once, or start in a time. `per` says of whom and where, each by name or `*`: a count of
+    its own for each. Without it, all jobs are counted."""
+
+    name: Name
+    per: dict[Literal["user", "group", "vo", "site", "ce", "label"], Line] = {}
+    running: Natural | None = None
+    burst: BurstSection | None = None
 
 
 class OnlineCASection(Section, frozen=True):
@@ -208,6 +253,21 @@ class OnlineCASection(Section, frozen=True):
 
     enabled: bool = False
     lifetime: DurationText | Positive = "12h"
+
+
+class FitnessSection(Section, frozen=True):
+    """When nodes and computing elements are taken out of use by themselves. Within `window`, as many pilots as
+    `pilots_of_node` that find their node unfit let it be masked for `mask`, and as many `nodes` as that, unfit or
+    masked, let their element be probed. A node is masked as well when `black_hole_jobs` jobs failed there for reasons
+    of the site, each within `black_hole_job`, all within `black_hole_window`."""
+
+    window: DurationText | Positive = "30m"
+    pilots_of_node: Positive = 2
+    nodes: Positive = 3
+    mask: DurationText | Positive = "6h"
+    black_hole_jobs: Positive = 5
+    black_hole_job: DurationText | Positive = "30s"
+    black_hole_window: DurationText | Positive = "5m"
 
 
 class Document(Section, frozen=True):
@@ -219,6 +279,11 @@ class Document(Section, frozen=True):
     clients: dict[Name, ClientSection] = {}
     sites: dict[Name, SiteSection] = {}
     online_ca: OnlineCASection = OnlineCASection()
+    shares: Annotated[
+        dict[VOName, Share], Meta(description="How the VOs divide the pilots; who is not named has 1.")
+    ] = {}
+    limits: list[LimitSection] = []
+    fitness: FitnessSection = FitnessSection()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +341,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Validity(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     faults: list[Fault]
+
+
+class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one VO; None: no quota."""
+
+    limit_bytes: int = 100 * 1024 * 1024
+    quota_bytes: int | None = None
+    user_quota_bytes: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,11 @@ Names are enough here. The plugins themselves belong to systems above this one, 
 from importlib.metadata import entry_points
 
 OUR_STORAGE_PLUGINS = ("file",)
+<<<<<<< HEAD
 OUR_COMPUTING_PLUGINS = ("arc", "htcondor", "local")
+=======
+OUR_COMPUTING_PLUGINS = ("htcondor", "local", "slurm", "slurmrestd", "ssh")
+>>>>>>> main
 STORAGE_ENTRY_POINTS = "spinor.storage"
 COMPUTING_ENTRY_POINTS = "spinor.computing"
 

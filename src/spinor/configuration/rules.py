@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from spinor import quantities
-from spinor.configuration.models import Change, ChangeKind, Document
+from spinor.configuration.models import Change, ChangeKind, Document, SandboxLimits
 from spinor.identity.delegation.models import OnlineCASetting, Voms, VomsHost
 from spinor.identity.federation.models import MembershipRule, Provider
 from spinor.identity.models import LinkedName, WantedGroup, WantedUser
-from spinor.resources.models import WantedComputingElement, WantedStorageElement
+from spinor.resources.models import FitnessPolicy, WantedComputingElement, WantedSite, WantedStorageElement
 
 _LONGEST_S = 2**31 - 1
 
@@ -96,6 +96,33 @@ def wanted_online_ca(document: Document) -> OnlineCASetting:
     return OnlineCASetting(is_enabled=document.online_ca.enabled, longest_s=duration_s(document.online_ca.lifetime))
 
 
+def fitness_policy(document: Document) -> FitnessPolicy:
+    section = document.fitness
+    return FitnessPolicy(
+        window_s=duration_s(section.window),
+        pilots_of_node=section.pilots_of_node,
+        nodes=section.nodes,
+        mask_s=duration_s(section.mask),
+        black_hole_jobs=section.black_hole_jobs,
+        black_hole_job_s=duration_s(section.black_hole_job),
+        black_hole_window_s=duration_s(section.black_hole_window),
+    )
+
+
+def wanted_sandbox_limits(document: Document) -> dict[str, SandboxLimits]:
+    def bytes_of(value: int | str | None) -> int | None:
+        return None if value is None else size_bytes(value)
+
+    return {
+        vo: SandboxLimits(
+            limit_bytes=size_bytes(section.sandboxes.limit),
+            quota_bytes=bytes_of(section.sandboxes.quota),
+            user_quota_bytes=bytes_of(section.sandboxes.user_quota),
+        )
+        for vo, section in document.vos.items()
+    }
+
+
 _ALIKE = (
     "title", "issuer", "client_id", "client_secret_file", "ca_file", "hosts", "subject_claim", "assurance",
     "registration", "registration_vos", "exchange_clients", "exchange_audiences", "link_certificates",
@@ -118,6 +145,13 @@ def wanted_providers(document: Document) -> list[Provider]:
     ]
 
 
+def wanted_sites(document: Document) -> list[WantedSite]:
+    return [
+        WantedSite(name=name, max_pilots=section.max_pilots, administrators=section.administrators)
+        for name, section in document.sites.items()
+    ]
+
+
 def wanted_computing(document: Document) -> list[WantedComputingElement]:
     return [
         WantedComputingElement(
@@ -130,6 +164,9 @@ def wanted_computing(document: Document) -> list[WantedComputingElement]:
             max_pilots=ce.max_pilots,
             options=ce.options,
             vos=ce.vos,
+            max_waiting=ce.max_waiting,
+            max_pilots_of_vos=ce.max_pilots_of_vos,
+            max_submissions_per_minute=ce.max_submissions_per_minute,
         )
         for site, section in document.sites.items()
         for name, ce in section.computing_elements.items()

@@ -2,7 +2,16 @@
 
 from spinor.configuration import clients, rules, store
 from spinor.configuration.checking import BadConfiguration, read_document
-from spinor.configuration.models import Applied, Difference, Document, FullRevision, Revision, Validity
+from spinor.configuration.models import (
+    Applied,
+    Difference,
+    Document,
+    FullRevision,
+    Revision,
+    SandboxLimits,
+    Validity,
+)
+from spinor.configuration.work import WorkRules, work_rules
 from spinor.db import Tx
 from spinor.errors import Conflict, NotFound
 from spinor.identity import service as identity
@@ -89,8 +98,23 @@ async def apply(tx: Tx, text: str, *, author: str, base_revision: int | None = N
     await federation.sync_providers(tx, rules.wanted_providers(new))
     await registry.sync_clients(tx, clients.wanted_clients(new))
     await registry.sync_capabilities(tx, clients.wanted_capabilities(new))
-    await resources.sync_elements(tx, list(new.sites), rules.wanted_computing(new), rules.wanted_storage(new))
+    await resources.sync_elements(tx, rules.wanted_sites(new), rules.wanted_computing(new), rules.wanted_storage(new))
+    await resources.set_fitness_policy(tx, rules.fitness_policy(new))
+    await store.sync_sandbox_limits(tx, rules.wanted_sandbox_limits(new))
+    await store.store_work_rules(tx, work_rules(new, number))
     return Applied(revision=number, changes=rules.differences(old, new), warnings=rules.warnings(old, new))
+
+
+async def shares_and_limits(tx: Tx, known: WorkRules | None = None) -> WorkRules:
+    """Shares and limits as they are in force; `known` itself when they have not changed since."""
+    if known is not None and await store.find_revision_of_work_rules(tx) == known.revision:
+        return known
+    return await store.find_work_rules(tx)
+
+
+async def sandbox_limits(tx: Tx, vo_id: int) -> SandboxLimits:
+    """What sandboxes of a VO may take."""
+    return await store.find_sandbox_limits(tx, vo_id) or SandboxLimits()
 
 
 async def rollback(

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from spinor.blobs import Blobs
 from spinor.chores import Chore, ChoreContext, chore
 from spinor.db import Tx
 from spinor.jobs import service
 from spinor.jobs.control import gates, notifications
+from spinor.jobs.logs.keeping import keep_logs
 from spinor.jobs.matching import store as matching
 
 _FULL = 1000
@@ -68,9 +70,17 @@ async def _notify(context: ChoreContext, _: dict[str, Any]) -> None:
 
 
 async def _sweep_sandboxes(context: ChoreContext, _: dict[str, Any]) -> None:
-    rows, blobs = await service.sweep_sandboxes(context.db, context.settings.blob_dir)
+    rows, blobs = await service.sweep_sandboxes(context.db, Blobs.of(context.settings))
     if rows or blobs:
         context.log.info("unused sandboxes swept", extra={"sandboxes": rows, "blobs": blobs})
+
+
+async def _keep_logs(context: ChoreContext, _: dict[str, Any]) -> None:
+    await keep_logs(context.db, Blobs.of(context.settings))
+
+
+async def _forget_usage(context: ChoreContext, _: dict[str, Any]) -> None:
+    await service.forget_usage(context.db)
 
 
 CHORES: list[Chore] = [
@@ -82,5 +92,7 @@ CHORES: list[Chore] = [
     chore("jobs.open-gates", _open_gates, every_s=1, timeout_s=120, retries=0, concurrency=1),
     chore("jobs.fail-late", _until_empty(gates.fail_late), every_s=10, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.notify", _notify, every_s=5, timeout_s=300, retries=0, concurrency=1),
-    chore("jobs.sweep-sandboxes", _sweep_sandboxes, every_s=86_400, timeout_s=3600, retries=1, concurrency=1),
+    chore("jobs.sweep-sandboxes", _sweep_sandboxes, every_s=21_600, timeout_s=3600, retries=1, concurrency=1),
+    chore("jobs.keep-logs", _keep_logs, every_s=60, timeout_s=3600, retries=0, concurrency=1),
+    chore("jobs.forget-usage", _forget_usage, every_s=86_400, timeout_s=3600, retries=1, concurrency=1),
 ]

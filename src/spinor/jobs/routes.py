@@ -4,13 +4,13 @@ import asyncio
 import time
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
 
 from spinor.access import Caller, Scope
 from spinor.db import Database, Tx
 from spinor.errors import BadInput
 from spinor.http import Routes, State
 from spinor.jobs import service
+from spinor.jobs.logs.routes import routes as logs
 from spinor.jobs.models import (
     CommandJobs,
     Explanation,
@@ -18,22 +18,19 @@ from spinor.jobs.models import (
     Job,
     JobPage,
     JobSummary,
-    LogPart,
-    LogQuery,
     Outcome,
     PrioritiseJobs,
     Progress,
-    Sandbox,
-    SandboxRef,
     SubmitJobs,
     Submitted,
     SummariseJobs,
     Waited,
     WaitForJobs,
 )
+from spinor.jobs.sandboxes.routes import routes as sandboxes
 from spinor.jobs.service import Matcher
+from spinor.jobs.usage.routes import routes as usage
 from spinor.search.models import Search
-from spinor.settings import Settings
 from spinor.signals import Signals, notify
 
 routes = Routes("jobs")
@@ -51,7 +48,6 @@ async def note_progress(tx: Tx, caller: Caller, body: Progress) -> None:
     await service.note_progress(tx, caller, body.text)
 
 
-_LOG_LOOK_S = 0.3  # New bytes of a log are not signalled: each look costs less than a signal to every server.
 _COUNT_LOOK_S = 2.0
 _COUNT_PAUSE_S = 0.2  # A large array ends many jobs a second; it is counted at most this often.
 _MAX_KEY = 200
@@ -161,52 +157,5 @@ async def wait_for_jobs(db: Database, caller: Caller, body: WaitForJobs, state: 
             await asyncio.sleep(min(_COUNT_PAUSE_S, max(0.0, deadline - time.monotonic())))
 
 
-@routes.get("/api/jobs/{job_id}/log", scope=Scope.JOBS_READ)
-async def read_log(db: Database, caller: Caller, job_id: int, query: LogQuery, state: State) -> Response:
-    """Read a job's stdout or stderr from a position on; with `wait_s`, wait for new bytes."""
-    signals = state[Signals]
-    deadline = time.monotonic() + query.wait_s
-    async with signals.subscribed(f"log:{job_id}") as stopping:
-        while True:
-            async with db.transaction() as tx:
-                part = await service.read_log(tx, caller, job_id, query)
-            left = deadline - time.monotonic()
-            if part.data or part.ended or left <= 0 or await signals.wait(stopping, min(left, _LOG_LOOK_S)):
-                return _log_response(part)
-
-
-def _log_response(part: LogPart) -> Response:
-    headers = {
-        "X-Spinor-Position": str(part.position),
-        "X-Spinor-Attempt": str(part.attempt),
-        "X-Spinor-Ended": "true" if part.ended else "false",
-    }
-    return Response(part.data, media_type="application/octet-stream", headers=headers)
-
-
-@routes.get("/api/jobs/{job_id}/output", scope=Scope.JOBS_READ)
-async def job_output(db: Database, caller: Caller, job_id: int, state: State) -> Response:
-    """Fetch a job's output sandbox, as a tar archive."""
-    async with db.transaction() as tx:
-        sandbox, path = await service.find_output(tx, caller, state[Settings].blob_dir, job_id)
-    return sandbox_response(sandbox, str(path))
-
-
-@routes.put("/api/sandboxes", scope=Scope.JOBS_SUBMIT, body_type="application/x-tar")
-async def put_sandbox(db: Database, caller: Caller, request: Request, state: State) -> SandboxRef:
-    """Store an input sandbox, an uncompressed tar archive; the same content again is the same sandbox."""
-    owner = (caller.vo_id, caller.user_id)
-    return await service.receive_sandbox(db, state[Settings].blob_dir, owner, request.stream())
-
-
-@routes.get("/api/sandboxes/{sandbox_id}", scope=Scope.JOBS_READ)
-async def get_sandbox(db: Database, caller: Caller, sandbox_id: int, state: State) -> Response:
-    """Fetch a sandbox of the VO, as a tar archive."""
-    async with db.transaction() as tx:
-        sandbox, path = await service.find_sandbox(tx, caller, state[Settings].blob_dir, sandbox_id)
-    return sandbox_response(sandbox, str(path))
-
-
-def sandbox_response(sandbox: Sandbox, path: str) -> Response:
-    """The bytes as a stream; their SHA-256 is the ETag."""
-    return FileResponse(path, media_type="application/x-tar", headers={"ETag": f'"{sandbox.sha256}"'})
+for room in (sandboxes, logs, usage):
+    routes.all += room.all

@@ -266,3 +266,11 @@ class PilotCount(msgspec.Struct, frozen=True):
     computing_element: str
     status: str
     pilots: int
+
+
+class QuickFailures(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a pilot's attempts that ended lately: all, and those that failed at once for reasons of the site."""
+
+    pilot_id: int
+    ended: int
+    failed: int

@@ -1,24 +1,17 @@
 """Pure decisions: the state machine, who fits where, and what a pilot's report means."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
 from spinor.access import Caller
 from spinor.errors import Conflict
-from spinor.jobs.models import (
-    ErrorClass,
-    FinishReport,
-    Gpu,
-    JobSpec,
-    JobStatus,
-    Offer,
-    Requirements,
-    Retries,
-    Slot,
-)
+from spinor.jobs.fit import Capacity as Capacity
+from spinor.jobs.fit import exclusions as exclusions
+from spinor.jobs.fit import listed as listed
+from spinor.jobs.models import ErrorClass, FinishReport, JobSpec, JobStatus, Requirements, Retries
 
 S = JobStatus
 
@@ -78,10 +71,6 @@ def refusal(old: JobStatus, new: JobStatus) -> TransitionRefused:
     return TransitionRefused(sentence, status=old.value, wanted=new.value)
 
 
-def listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
 def digest(wants: Requirements) -> bytes:
     """Equal requirements have an equal digest."""
     return hashlib.sha256(msgspec.json.encode(wants)).digest()
@@ -112,96 +101,6 @@ def requirements(spec: JobSpec, caller: Caller) -> Requirements:
         tags=sorted(set(spec.tags)),
         labels=sorted(set(spec.labels)),
     )
-
-
-class Capacity(Struct, frozen=True, kw_only=True):
-    """What a slot has, or what an element gives its pilots. None: not known beforehand."""
-
-    site: str
-    ce: str
-    cores: int
-    memory_bytes: int
-    disk_bytes: int | None
-    wall_s: int
-    tags: frozenset[str]
-    gpus: Sequence[Gpu] | None = None
-    platform: str | None = None
-    hs23_per_core: float | None = None
-    containers: bool | None = None
-    whole_node: bool | None = None
-
-    @staticmethod
-    def of(slot: Slot, offer: Offer | None = None) -> "Capacity":
-        """Of a slot, or of what is left of it."""
-        left = offer or slot.offer
-        return Capacity(
-            site=slot.site,
-            ce=slot.ce,
-            cores=left.cores,
-            memory_bytes=left.memory_bytes,
-            disk_bytes=left.disk_bytes,
-            wall_s=left.wall_s,
-            tags=frozenset(left.tags),
-            gpus=left.gpus,
-            platform=left.platform or None,
-            hs23_per_core=left.hs23_per_core or None,
-            containers=bool(left.container_runtimes),
-            whole_node=left.whole_node,
-        )
-
-
-def exclusions(wants: Requirements, has: Capacity) -> list[str]:
-    """Each constraint that keeps these jobs off this slot, as a clause with both values; empty when they fit."""
-    return [clause for check in (_place_clauses, _size_clauses, _kind_clauses) for clause in check(wants, has)]
-
-
-def _place_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
-    if wants.sites and has.site not in wants.sites:
-        yield f"site: the job asks for {listed(wants.sites)}, this is {has.site}"
-    if has.site in wants.banned_sites:
-        yield f"banned_sites: the job does not want {has.site}"
-    if wants.computing_elements and has.ce not in wants.computing_elements:
-        yield f"computing_elements: the job asks for {listed(wants.computing_elements)}, this is {has.ce}"
-
-
-def _size_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
-    if wants.cores > has.cores:
-        yield f"cores: the job asks for {wants.cores}, here are {has.cores}"
-    if wants.memory_bytes > has.memory_bytes:
-        yield f"memory_bytes: the job asks for {wants.memory_bytes:,}, here are {has.memory_bytes:,}"
-    if has.disk_bytes is not None and wants.disk_bytes > has.disk_bytes:
-        yield f"disk_bytes: the job asks for {wants.disk_bytes:,}, here are {has.disk_bytes:,}"
-    if wants.wall_s > has.wall_s:
-        yield f"wall_s: the job asks for {wants.wall_s:,} s, here are {has.wall_s:,} s"
-    if wants.cpu_work_hs23_s and has.hs23_per_core:
-        there = has.wall_s * has.hs23_per_core * min(has.cores, wants.max_cores)
-        if wants.cpu_work_hs23_s > there:
-            yield f"cpu_work_hs23_s: the job asks for {wants.cpu_work_hs23_s:,.0f}, here are {there:,.0f}"
-
-
-def _kind_clauses(wants: Requirements, has: Capacity) -> Iterator[str]:
-    if wants.platform and has.platform is not None and wants.platform != has.platform:
-        yield f"platform: the job asks for {wants.platform}, this is {has.platform}"
-    if wants.container and has.containers is False:
-        yield "container_image: no container runtime works here"
-    if wants.whole_node and has.whole_node is False:
-        yield "whole_node: others run on this node"
-    if wants.gpus and has.gpus is not None:
-        fitting = [gpu for gpu in has.gpus if _gpu_fits(wants, gpu)]
-        if wants.gpus > len(fitting):
-            yield f"gpus: the job asks for {wants.gpus}{_gpu_words(wants)}, here are {len(fitting)}"
-    absent = sorted(set(wants.tags) - has.tags)
-    if absent:
-        yield f"tags: {listed(absent)} not offered here"
-
-
-def _gpu_fits(wants: Requirements, gpu: Gpu) -> bool:
-    return wants.gpu_model in gpu.model.casefold() and wants.gpu_memory_bytes <= gpu.memory_bytes
-
-
-def _gpu_words(wants: Requirements) -> str:
-    memory = f" with {wants.gpu_memory_bytes:,} bytes" if wants.gpu_memory_bytes else ""
-    return f"{f' of model {wants.gpu_model}' if wants.gpu_model else ''}{memory}"
 
 
 ERROR_CLASSES = tuple(ErrorClass)  # The order of `job.retried` and `job_array.retries`.

@@ -8,7 +8,14 @@ from spinor.jobs.attempts.payloads import (
     note_progress,
     own_job,
 )
-from spinor.jobs.attempts.service import expire_leases, finish_job, release_jobs_of_pilot, renew_leases, start_job
+from spinor.jobs.attempts.service import (
+    expire_leases,
+    finish_job,
+    quick_failures,
+    release_jobs_of_pilot,
+    renew_leases,
+    start_job,
+)
 from spinor.jobs.control.service import (
     delete_jobs,
     hold_jobs,
@@ -32,6 +39,8 @@ from spinor.jobs.sandboxes.service import (
     sweep_sandboxes,
 )
 from spinor.jobs.submission.service import linked, submit_jobs
+from spinor.jobs.usage.peeking import take_peeks
+from spinor.jobs.usage.service import forget_usage
 
 __all__ = [
     "AttemptEnded",
@@ -51,6 +60,7 @@ __all__ = [
     "find_sandbox",
     "find_sandbox_of_attempt",
     "finish_job",
+    "forget_usage",
     "hold_jobs",
     "interrupt_suspended",
     "job_history",
@@ -61,6 +71,7 @@ __all__ = [
     "note_progress",
     "own_job",
     "prioritise_jobs",
+    "quick_failures",
     "read_log",
     "receive_sandbox",
     "receive_sandbox_of_attempt",
@@ -75,4 +86,5 @@ __all__ = [
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",
+    "take_peeks",
 ]

@@ -398,7 +398,9 @@ CREATE INDEX certificate_expiry ON identity.certificate (expires_at);
 CREATE TABLE resources.site (
     site_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text COLLATE "C" NOT NULL CONSTRAINT site_name_unique UNIQUE,
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_pilots  integer CHECK (max_pilots >= 0),                -- Of all its elements and VOs together; NULL: no limit.
+    administrators text[] NOT NULL DEFAULT '{}'                 -- Users who may change its status.
 );
 
 CREATE TABLE resources.computing_element (
@@ -411,7 +413,10 @@ CREATE TABLE resources.computing_element (
     wall_s      integer NOT NULL CHECK (wall_s > 0),
     max_pilots  integer NOT NULL CHECK (max_pilots >= 0),       -- Waiting and running together, all VOs.
     options     jsonb NOT NULL DEFAULT '{}',
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    max_waiting integer CHECK (max_waiting >= 0),               -- Not yet enrolled, all VOs; NULL: no limit.
+    max_pilots_of_vos jsonb NOT NULL DEFAULT '{}',              -- VO -> the limit of all its pilots there.
+    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0)
 );
 
 CREATE TABLE resources.computing_access (
@@ -437,6 +442,48 @@ CREATE TABLE resources.storage_access (
     PRIMARY KEY (se_id, vo_id)
 );
 
+-- An element without a row is active. Names, and not ids: what comes back into the operations data keeps its status.
+CREATE TYPE resources.element_kind AS ENUM ('site', 'ce');
+CREATE TYPE resources.status AS ENUM (          -- From the best to the worst: the order is used.
+    'active',       -- degraded|probing|draining -> active
+    'degraded',     -- active|probing|draining -> degraded: in use, but after the others
+    'probing',      -- any other -> probing: nothing but a probe goes there
+    'draining',     -- active|degraded|probing -> draining: no new pilots, and those that are there leave
+    'banned'        -- active|degraded|probing|draining -> banned: the same, and back by a successful probe only
+);
+
+CREATE TABLE resources.element_status (
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    status      resources.status NOT NULL DEFAULT 'active',
+    reason      text NOT NULL DEFAULT '',
+    actor       text NOT NULL DEFAULT '',
+    since       timestamptz,
+    until       timestamptz,                                    -- Then it ends by itself.
+    failed_probes integer NOT NULL DEFAULT 0,                   -- In a row.
+    probe_at    timestamptz,                                    -- When the next probe is due.
+    PRIMARY KEY (kind, name)
+);
+CREATE INDEX element_status_until ON resources.element_status (until) WHERE until IS NOT NULL;
+
+CREATE TABLE resources.fitness_policy (         -- One row: when nodes and elements are taken out of use by themselves.
+    is_only     boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    policy      jsonb NOT NULL
+);
+
+CREATE TABLE resources.status_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    kind        resources.element_kind NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    old         resources.status NOT NULL,
+    status      resources.status NOT NULL,
+    reason      text NOT NULL,
+    actor       text NOT NULL,
+    until       timestamptz
+);
+CREATE INDEX status_change_of ON resources.status_change (kind, name, change_id);
+
 ---------------------------------------------------------------------------------------------------- configuration
 
 CREATE TABLE configuration.revision (
@@ -445,6 +492,20 @@ CREATE TABLE configuration.revision (
     author      text NOT NULL,
     comment     text NOT NULL DEFAULT '',
     applied_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- Shares and limits of the newest revision, as the matcher reads them.
+CREATE TABLE configuration.work_rules (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    rules       jsonb NOT NULL                  -- configuration.work.WorkRules
+);
+
+-- What the newest revision says of sandboxes. NULL: no quota.
+CREATE TABLE configuration.sandbox_limits (
+    vo_id       integer PRIMARY KEY REFERENCES identity.vo,
+    limit_bytes bigint NOT NULL,
+    quota_bytes bigint,
+    user_quota_bytes bigint
 );
 
 ---------------------------------------------------------------------------------------------------- catalog
@@ -919,6 +980,7 @@ CREATE TABLE jobs.job_history (
     reason      text NOT NULL DEFAULT ''
 );                                                              -- The first line, of the submission, is the array's row.
 CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
+CREATE INDEX job_history_time ON jobs.job_history USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 -- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
 -- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
@@ -1016,6 +1078,38 @@ CREATE TABLE jobs.service_mark (
 );
 
 -- jobs: matching
+-- The counts that the matcher reads several times a second, without those of ended jobs. No index holds a count: a fold
+-- stays a HOT update.
+CREATE INDEX tally_waiting ON jobs.tally (task_queue_id) WHERE status = 'waiting';
+CREATE INDEX tally_occupied ON jobs.tally (task_queue_id) WHERE status IN ('matched', 'running', 'completing');
+
+-- What users have used in their groups, in core-seconds that are forgotten with their VO's half-life.
+CREATE TABLE jobs.share_usage (
+    vo_id       integer NOT NULL,
+    group_id    integer NOT NULL,
+    user_id     integer NOT NULL,
+    core_s      double precision NOT NULL,                      -- As of counted_at.
+    total_core_s double precision NOT NULL,                     -- Nothing forgotten.
+    counted_at  timestamptz NOT NULL,
+    PRIMARY KEY (vo_id, group_id, user_id)
+) WITH (fillfactor = 50);
+
+-- Until when what runs has been charged.
+CREATE TABLE jobs.share_clock (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    charged_at  timestamptz NOT NULL
+);
+
+-- How many jobs have ever been started under a limit, by what it counts (user=ada,site=LYON). Whoever starts some locks
+-- the row first.
+CREATE TABLE jobs.limit_state (
+    limit_name  text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    started     bigint NOT NULL DEFAULT 0,
+    tokens      double precision,                               -- Of a burst; NULL: as many as it has.
+    refilled_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (limit_name, key)
+) WITH (fillfactor = 50);
 
 -- jobs: logs, sandboxes and usage
 
@@ -1066,6 +1160,90 @@ CREATE TABLE jobs.output_file (
     PRIMARY KEY (job_id, lfn)
 );
 
+-- Sandboxes on their way: each is counted against the quotas from its beginning. Its parts are blobs below uploads/<id>/.
+CREATE TABLE jobs.upload (
+    upload_id   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    owner_id    integer NOT NULL REFERENCES identity.user_account,
+    sha256      bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    size_bytes  bigint NOT NULL CHECK (size_bytes > 0),
+    ends        bigint[] NOT NULL DEFAULT '{}',                 -- Where the parts that came end.
+    touched_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT upload_unique UNIQUE (owner_id, vo_id, sha256)
+);
+CREATE INDEX upload_of_vo ON jobs.upload (vo_id);
+
+-- What the rows of jobs.sandbox take; changed by the statements that insert and delete them.
+CREATE TABLE jobs.sandbox_use (
+    vo_id       integer NOT NULL,
+    owner_id    integer NOT NULL,
+    used_bytes  bigint NOT NULL,
+    PRIMARY KEY (vo_id, owner_id)
+);
+
+-- An output sandbox that was not taken: the attempt has none, and goes on.
+CREATE TABLE jobs.refused_output (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    code        text NOT NULL,
+    detail      text NOT NULL,
+    PRIMARY KEY (job_id, attempt)
+);
+
+-- The log of an attempt that has ended, moved here from jobs.job_log: compressed, in frames of 1 MiB each. Small ones lie
+-- here, others in a blob.
+CREATE TABLE jobs.kept_log (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    stream      jobs.log_stream NOT NULL,
+    vo_id       integer NOT NULL,
+    kept_at     timestamptz NOT NULL DEFAULT now(),
+    head_bytes  bigint NOT NULL,                                -- Kept of the beginning.
+    tail_position bigint NOT NULL,                              -- Where the rest of what is kept begins in the stream.
+    end_position bigint NOT NULL,
+    frames      bigint[] NOT NULL,                              -- Where each compressed frame ends.
+    last        bytea NOT NULL,                                 -- Its last 4 kB, for who explains.
+    data        bytea,
+    blob        text,
+    PRIMARY KEY (job_id, attempt, stream),
+    CONSTRAINT kept_log_place CHECK ((data IS NULL) <> (blob IS NULL))
+);
+
+-- What an attempt used, at most some 200 points however long it runs.
+CREATE TABLE jobs.heartbeat (
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    slot_s      integer NOT NULL,                               -- The start of the span of wall time that the point is for.
+    vo_id       integer NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    wall_s      real NOT NULL,
+    cpu_s       real NOT NULL,
+    rss_bytes   bigint NOT NULL,
+    disk_bytes  bigint NOT NULL,
+    read_bytes  bigint NOT NULL,
+    written_bytes bigint NOT NULL,
+    PRIMARY KEY (job_id, attempt, slot_s)
+);
+CREATE INDEX heartbeat_time ON jobs.heartbeat USING brin (at);
+
+-- Somebody waits to see a file of a running job. A crash of the database may forget it.
+CREATE UNLOGGED TABLE jobs.peek (
+    peek_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL,
+    job_id      bigint NOT NULL,
+    attempt     integer NOT NULL,
+    pilot_id    bigint NOT NULL,
+    path        text NOT NULL,
+    position    bigint,                                         -- NULL: the end of the file.
+    size_bytes  integer NOT NULL,
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    told_at     timestamptz,                                    -- When its pilot was asked last.
+    answer      jsonb                                           -- jobs.models.PeekAnswer
+);
+CREATE INDEX peek_waiting ON jobs.peek (pilot_id) WHERE answer IS NULL;
+
 ---------------------------------------------------------------------------------------------------- pilots
 
 CREATE TYPE pilots.pilot_status AS ENUM (
@@ -1095,12 +1273,86 @@ CREATE TABLE pilots.pilot (
     offer       jsonb,                                          -- What its slot has left, as it said last.
     offered_at  timestamptz,                                    -- When it last asked for jobs.
     hostname    text NOT NULL DEFAULT '',
-    reason      text NOT NULL DEFAULT ''
+    reason      text NOT NULL DEFAULT '',
+    purpose     text NOT NULL DEFAULT 'work' CHECK (purpose IN ('work', 'probe')),
+    node        jsonb,                                          -- What it found there: processor, limits, runtimes …
+    hs23_per_core double precision,                             -- NULL: not measured.
+    diagnosis   jsonb,                                          -- Why it found its node unfit.
+    drain_reason text NOT NULL DEFAULT '',                      -- Why it is to take no more jobs, and leave.
+    is_settled  boolean NOT NULL DEFAULT false                  -- It has ended, and its computing element says so too.
 );
 CREATE INDEX pilot_of_vo ON pilots.pilot (vo_id, pilot_id);
 CREATE INDEX pilot_alive ON pilots.pilot (ce_id) WHERE ended_at IS NULL;
 CREATE INDEX pilot_recent ON pilots.pilot (created_at);
-CREATE INDEX pilot_cancelled ON pilots.pilot (ended_at) WHERE status = 'deleted';
+CREATE INDEX pilot_unsettled ON pilots.pilot (ended_at) WHERE ended_at IS NOT NULL AND NOT is_settled;
+CREATE INDEX pilot_of_host ON pilots.pilot (ce_id, hostname) WHERE ended_at IS NULL;
+
+CREATE INDEX pilot_probes ON pilots.pilot (ce_id) WHERE purpose = 'probe' AND ended_at IS NULL;
+CREATE INDEX pilot_unfit ON pilots.pilot (ce_id, ended_at) WHERE diagnosis IS NOT NULL;
+
+-- How many pilots are in each state, exactly: `tally` and the changes that are not yet folded into it, read together
+-- (`tally_now`). A trigger writes the changes, so that no statement can forget one.
+CREATE TABLE pilots.tally (
+    ce_id       integer NOT NULL,
+    vo_id       integer NOT NULL,
+    status      pilots.pilot_status NOT NULL,
+    pilots      bigint NOT NULL,
+    PRIMARY KEY (ce_id, vo_id, status)
+);
+
+CREATE TABLE pilots.tally_change (
+    change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ce_id       integer NOT NULL,
+    vo_id       integer NOT NULL,
+    status      pilots.pilot_status NOT NULL,
+    pilots      integer NOT NULL
+);
+
+CREATE VIEW pilots.tally_now AS
+SELECT ce_id, vo_id, status, sum(pilots)::bigint AS pilots
+  FROM (SELECT ce_id, vo_id, status, pilots FROM pilots.tally
+        UNION ALL
+        SELECT ce_id, vo_id, status, pilots FROM pilots.tally_change) AS counted
+ GROUP BY ce_id, vo_id, status;
+
+CREATE FUNCTION pilots.count_change() RETURNS TRIGGER AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        INSERT INTO pilots.tally_change (ce_id, vo_id, status, pilots) VALUES (OLD.ce_id, OLD.vo_id, OLD.status, -1);
+    END IF;
+    INSERT INTO pilots.tally_change (ce_id, vo_id, status, pilots) VALUES (NEW.ce_id, NEW.vo_id, NEW.status, 1);
+    RETURN NULL;
+END
+$$ LANGUAGE plpgsql;
+CREATE TRIGGER count_new AFTER INSERT ON pilots.pilot FOR EACH ROW EXECUTE FUNCTION pilots.count_change();
+CREATE TRIGGER count_changed AFTER UPDATE OF status ON pilots.pilot
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION pilots.count_change();
+
+CREATE TABLE pilots.trouble (                   -- Why the factory waits before it submits there again.
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    failures    integer NOT NULL,                               -- In a row, with no pilot that enrolled in between.
+    reason      text NOT NULL,
+    last_at     timestamptz NOT NULL DEFAULT now(),
+    next_try_at timestamptz NOT NULL,
+    PRIMARY KEY (ce_id, vo_id)
+);
+
+CREATE TABLE pilots.seen_offer (                -- What the last pilot that enrolled there had to offer.
+    ce_id       integer PRIMARY KEY REFERENCES resources.computing_element,
+    offer       jsonb NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE pilots.node_mask (                 -- Nodes whose pilots get no jobs, while their element is in use.
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    hostname    text COLLATE "C" NOT NULL,
+    reason      text NOT NULL,
+    actor       text NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    until       timestamptz NOT NULL,
+    PRIMARY KEY (ce_id, hostname)
+);
 
 CREATE TABLE pilots.pilot_log (
     pilot_id    bigint NOT NULL REFERENCES pilots.pilot,

@@ -25,10 +25,10 @@ def login(vo: str, group: str, url: str) -> None:
     It asks for a confirmation in the browser only where the hub has lent no token. What the hub has lent is not kept.
     """
     from spinor import credentials
+    from spinor.api.login import confirm_in_browser
     from spinor.client import Client
     from spinor.errors import NotSignedIn
     from spinor.identity.models import WhoAmI
-    from spinor.notebook.login import confirm_in_browser
 
     url, server = credentials.known_server(url)
     server.vo, server.group = vo or server.vo, group or server.group

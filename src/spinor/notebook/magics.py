@@ -12,13 +12,14 @@ import click
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
+from spinor.api.files import FileSet
+from spinor.api.grid import Grid, Me, connect
+from spinor.api.job import Job
+from spinor.api.sets import JobSet
 from spinor.errors import BadInput, SpinorError
 from spinor.jobs.cli.descriptions import read_descriptions
 from spinor.jobs.cli.submission import WithCommand, changes, description_options, send
 from spinor.jobs.models import JobIds
-from spinor.notebook.files import FileSet
-from spinor.notebook.grid import Grid, Me, connect
-from spinor.notebook.jobs import Job, JobSet
 from spinor.terminal import printable, read_ids
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class SpinorMagics(Magics):
     @line_magic
     def jobs(self, line: str) -> JobSet:
         """%jobs [QUERY]: the jobs that a query names (status=failed submitted_at>-1d), the newest first."""
-        return self.grid.jobs.search(line.strip())
+        return self.grid.jobs.where(line.strip())
 
     @line_magic
     def job(self, line: str) -> Job | JobSet:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from spinor.api.rendering import Shown, badge, bold, card, facts, muted, text_facts
 from spinor.client import Client
 from spinor.credentials import UnsafeFile, write_secret
 from spinor.errors import BadInput
 from spinor.identity.delegation.models import AskedAttributes, GivenProxy, NewProxy
-from spinor.notebook.rendering import Shown, badge, bold, card, facts, muted, text_facts
 
 USUAL_HOURS = 12
 

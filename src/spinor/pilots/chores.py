@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from spinor.chores import ChoreContext, chore
-from spinor.pilots import bundle, rules, service
+from spinor.errors import SpinorError
+from spinor.pilots import bundle, planning, rules, service
 from spinor.pilots.models import ElementState, Ending, Followed, PilotStatus
 from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, PilotLaunch, plugin_named
 from spinor.pilots.service.factory import Order
@@ -33,6 +34,7 @@ async def submit_pilots(context: ChoreContext, _: dict[str, Any]) -> None:
 async def follow_pilots(context: ChoreContext, _: dict[str, Any]) -> None:
     """Ask every element about its pilots, and draw the conclusions."""
     async with context.db.transaction() as tx:
+        await service.withdraw_pilots(tx)
         by_element = await service.pilots_to_follow(tx)
     await asyncio.gather(*(_follow(context, element, pilots) for element, pilots in by_element))
 
@@ -45,10 +47,11 @@ async def _carry_out(context: ChoreContext, order: Order) -> None:
         launches = await asyncio.to_thread(launches_for, order, context.settings)
         async with asyncio.timeout(TIMEOUT_S):
             submitted = await plugin.submit(launches)
-    except Exception:
+    except Exception as error:
         # Whatever a plugin does, the other elements get their pilots. Some of these may have been started:
         # the follower looks them up, and gives up the others.
         log.exception("submission-failed", extra=facts)
+        await _note_trouble(context, order, f"submission failed: {_words(error)}")
         return
     accepted = {each.pilot_id: each.external_id for each in submitted if each.external_id is not None}
     refused = [
@@ -59,7 +62,21 @@ async def _carry_out(context: ChoreContext, order: Order) -> None:
     async with context.db.transaction() as tx:
         await service.record_submissions(tx, accepted)
         await service.end_pilots(tx, refused)
+    if refused and not accepted:
+        await _note_trouble(context, order, refused[0][1].reason)
     log.info("pilots-submitted", extra={**facts, "accepted": len(accepted), "refused": [e.reason for _, e in refused]})
+
+
+async def _note_trouble(context: ChoreContext, order: Order, reason: str) -> None:
+    pairs = {(order.element.ce_id, pilot.vo_id): reason for pilot in order.pilots}
+    async with context.db.transaction() as tx:
+        await service.note_trouble(tx, pairs)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:.0f} s"
+    return error.message if isinstance(error, SpinorError) else f"{type(error).__name__}: {error}"
 
 
 async def _follow(context: ChoreContext, element: ComputingElement, pilots: Sequence[Followed]) -> None:
@@ -81,10 +98,12 @@ async def _follow(context: ChoreContext, element: ComputingElement, pilots: Sequ
 
 async def _look_up(context: ChoreContext, plugin: ComputingPlugin, pilots: Sequence[Followed]) -> None:
     """Find what a worker submitted and could not record any more; give up what nobody ever submitted."""
-    missing = [p for p in pilots if p.external_id is None and p.age_s > LOOK_UP_AFTER_S and p.status not in rules.FINAL]
+    missing = [p for p in pilots if p.external_id is None and p.age_s > LOOK_UP_AFTER_S]
     if not missing:
         return
     found = await plugin.find([pilot.pilot_id for pilot in missing])
+    # One that ended here and is there all the same is cancelled by the next round, which knows what it is called.
+    settled = [p.pilot_id for p in missing if p.status in rules.FINAL and p.pilot_id not in found]
     given_up = [
         (pilot.status, Ending(pilot_id=pilot.pilot_id, status=PilotStatus.ABORTED, reason="it was never submitted"))
         for pilot in missing
@@ -92,6 +111,7 @@ async def _look_up(context: ChoreContext, plugin: ComputingPlugin, pilots: Seque
     ]
     async with context.db.transaction() as tx:
         await service.record_submissions(tx, found)
+        await service.settle_pilots(tx, settled)
         await service.end_pilots(tx, given_up)
 
 
@@ -101,7 +121,8 @@ async def _conclude(
     """Record what follows from the element's words. What pilots that never enrolled have said becomes their log."""
     waiting = [pilot.pilot_id for pilot, verdict in judged if verdict.becomes is PilotStatus.WAITING]
     endings = [(pilot.status, verdict.ends) for pilot, verdict in judged if verdict.ends is not None]
-    if not waiting and not endings:
+    settled = [pilot.pilot_id for pilot, verdict in judged if verdict.settled]
+    if not waiting and not endings and not settled:
         return
     mute = {
         pilot.external_id: pilot.pilot_id
@@ -112,9 +133,36 @@ async def _conclude(
     async with context.db.transaction() as tx:
         await service.note_waiting(tx, waiting)
         ended = await service.end_pilots(tx, endings)
+        await service.settle_pilots(tx, settled)
         await service.keep_output(tx, {mute[each]: text for each, text in texts.items() if text})
+        await service.note_trouble(tx, _never_enrolled(judged, ended))
     if ended:
         context.log.warning("pilots-ended", extra={"plugin": plugin.name, "pilot_ids": ended})
+
+
+def _never_enrolled(
+    judged: Sequence[tuple[Followed, rules.Verdict]], ended: Sequence[int]
+) -> dict[tuple[int, int], str]:
+    """By element and VO, why the factory is to wait: pilots that ended there without a word."""
+    return {
+        (pilot.ce_id, pilot.vo_id): verdict.ends.reason
+        for pilot, verdict in judged
+        if verdict.ends is not None and pilot.running_s is None and pilot.pilot_id in ended
+    }
+
+
+async def find_black_holes(context: ChoreContext, _: dict[str, Any]) -> None:
+    """Take nodes out of use that let one job after the other fail."""
+    async with context.db.transaction() as tx:
+        found = await service.find_black_holes(tx)
+    if found:
+        context.log.warning("black-holes", extra={"nodes": found})
+
+
+async def fold_tally(context: ChoreContext, _: dict[str, Any]) -> None:
+    """Fold the changes of the counts of pilots into the counts."""
+    async with context.db.transaction() as tx:
+        await service.fold_tally(tx)
 
 
 def plugin_for(element: ComputingElement, settings: Settings) -> ComputingPlugin:
@@ -145,7 +193,7 @@ def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
             cores=element.cores,
             memory_bytes=element.memory_bytes,
             wall_s=element.wall_s,
-            tags=rules.tags_of(element),
+            tags=planning.tags_of(element),
             idle_s=float(element.options.get("idle_s", 15)),
             grace_s=float(element.options.get("drain_s", 20)),
             bundle=_bundle(settings.ce_dir),
@@ -168,4 +216,6 @@ CHORES = [
     # turns in the database, and following is made of compare-and-set.
     chore("pilots.submit", submit_pilots, every_s=1, timeout_s=120, retries=0, concurrency=4),
     chore(FOLLOW_CHORE, follow_pilots, every_s=5, timeout_s=120, retries=0, concurrency=4),
+    chore("pilots.find_black_holes", find_black_holes, every_s=10, timeout_s=60, retries=0, concurrency=1),
+    chore("pilots.fold_tally", fold_tally, every_s=10, timeout_s=60, retries=0, concurrency=1),
 ]

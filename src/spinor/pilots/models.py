@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from spinor.jobs.models import Assignment, Held, JobStatus, Lost, Offer
+from spinor.jobs.models import Assignment, Held, JobStatus, Lost, Offer, PeekAsked
+
+
+class Purpose(StrEnum):
+    """What a pilot is for."""
+
+    WORK = "work"
+    PROBE = "probe"  # To see whether its element works: it takes the job of its probe, and no other.
 
 
 class PilotStatus(StrEnum):
@@ -66,6 +73,7 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     held: list[Held]
     wait_s: Annotated[float, Meta(ge=0, le=30)] = 0
+    draining: bool = False  # It takes no more jobs already, and need not be told at once.
 
 
 class Beaten(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +82,7 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True):
     lost: list[Lost]
     drain: bool = False
     token: str | None = None
+    peeks: list[PeekAsked] = []  # People wait to see these: answer with PUT /api/pilot/jobs/{job_id}/peek.
 
 
 class StartReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +120,19 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     status: JobStatus
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about a node that keeps a pilot from working there."""
+
+    check: Annotated[str, Meta(min_length=1, max_length=100)]
+    detail: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class Unfit(msgspec.Struct, frozen=True, kw_only=True):
+    """The last words of a pilot that cannot work on its node."""
+
+    diagnosis: Annotated[list[Finding], Meta(min_length=1, max_length=50)]
+
+
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
@@ -135,6 +157,59 @@ class Pilot(msgspec.Struct, frozen=True, kw_only=True):
     jobs_taken: int
     offer: Offer | None = None  # What its slot has left, as it said last.
     reason: str
+    purpose: Purpose = Purpose.WORK
+    hs23_per_core: float | None = None
+    node: dict[str, Any] | None = None  # What it found there.
+    diagnosis: list[Finding] = []  # Why its node is unfit.
+    drain_reason: str = ""
+
+
+class ElementPilots(msgspec.Struct, frozen=True, kw_only=True):
+    """The pilots of a VO on a computing element: those that are alive now, and those of a period that have ended."""
+
+    computing_element: str
+    site: str
+    submitted: int = 0
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    empty: int = 0  # Of those done, without a job.
+    failed: int = 0
+    aborted: int = 0
+    cancelled: int = 0
+    jobs: int = 0
+    efficiency: float | None = None  # The part of those that ended which had done work.
+    jobs_per_pilot: float | None = None
+    failures: int = 0  # In a row, for which the factory pauses until `next_try_at`.
+    next_try_at: datetime | None = None
+    trouble: str = ""
+
+
+class StatsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    last_s: Annotated[int, Meta(ge=60, le=366 * 86_400)] = 86_400
+    computing_element: str = ""
+
+
+class NodeMask(msgspec.Struct, frozen=True, kw_only=True):
+    """A node whose pilots get no jobs for a while."""
+
+    computing_element: str
+    hostname: str
+    reason: str
+    actor: str
+    since: datetime
+    until: datetime
+
+
+class MaskQuery(msgspec.Struct, frozen=True, kw_only=True):
+    computing_element: str = ""
+
+
+class MaskNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    computing_element: str
+    hostnames: Annotated[list[str], Meta(min_length=1, max_length=10_000)]
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+    lasting_s: Annotated[int, Meta(ge=0, le=366 * 86_400)] = 6 * 3600  # 0: lift the mask.
 
 
 class PilotPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,14 +240,23 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
 # --------------------------------------------------------------------------------------------------- for the factory
 
 
-class AlivePilot(msgspec.Struct, frozen=True, kw_only=True):
-    """A pilot that is on its way or works. `fresh` when its offer was told within the last half minute."""
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How many pilots of a VO a computing element has, exactly."""
 
     ce_id: int
     vo_id: int
-    status: PilotStatus
-    offer: Offer | None = None
-    fresh: bool = False
+    alive: int
+    on_the_way: int = 0  # Of these, not enrolled yet, and going to take jobs.
+    submitted_lately: int = 0  # Within the last minute.
+
+
+class IdlePilots(msgspec.Struct, frozen=True, kw_only=True):
+    """Pilots that have asked for jobs within the last half minute and got none, and what each of them has left."""
+
+    ce_id: int
+    vo_id: int
+    offer: Offer
+    count: int = 1
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +266,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     vo_id: int
     fruitless: int
     since_s: float  # Since the end of the last of them.
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the factory waits before it submits pilots of a VO to a computing element again."""
+
+    ce_id: int
+    vo_id: int
+    failures: int
+    reason: str
+    last_at: datetime
+    next_try_at: datetime
+    paused: bool
+
+
+class SeenOffer(msgspec.Struct, frozen=True, kw_only=True):
+    ce_id: int
+    offer: Offer
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +310,7 @@ class NewPilot(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded intent. The secret lives here and in the launch, never in the database."""
 
     pilot_id: int
+    vo_id: int
     vo: str
     secret: str
 

@@ -27,7 +27,13 @@ TIMEOUT_S = 60.0
 GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
 BUILT_IN = {
     "local": "spinor.pilots.plugins.local:LocalComputing",
+<<<<<<< HEAD
     "arc": "spinor.pilots.plugins.arc:ARCComputing",
+=======
+    "ssh": "spinor.pilots.plugins.ssh:SSHComputing",
+    "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
+    "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
+>>>>>>> main
     "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
 }
 
@@ -36,6 +42,12 @@ class ElementUnavailable(Unavailable):
     """The computing element does not answer; the factory tries again by itself."""
 
     code = "element-unavailable"
+
+
+class ElementRefused(SpinorError):
+    """The computing element refuses this service; an operator must look at its credentials and options."""
+
+    status, code = 502, "element-refused"
 
 
 class UnknownPlugin(SpinorError):

@@ -5,18 +5,21 @@ then waits; the signal is a hint, and looking again every second is what makes i
 """
 
 import time
+from contextlib import AsyncExitStack
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from spinor import credentials
 from spinor.access import Caller, Scope
+from spinor.blobs import Blobs
 from spinor.db import Database, Tx
 from spinor.http import Public, Routes, State
 from spinor.identity import service as identity
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import FinishReport, LogChunk, LogStream
+from spinor.jobs.sandboxes.routes import sandbox_response
 from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
@@ -24,6 +27,7 @@ from spinor.pilots.models import (
     Beaten,
     Cancelled,
     CancelPilots,
+    ElementPilots,
     Enrolled,
     Enrolment,
     Finished,
@@ -31,16 +35,22 @@ from spinor.pilots.models import (
     Heartbeat,
     JobLogQuery,
     LogQuery,
+    MaskNodes,
+    MaskQuery,
     Matched,
     MatchRequest,
+    NodeMask,
     Pilot,
     PilotLogQuery,
     PilotPage,
     Position,
     StartReport,
+    StatsQuery,
     StoredSandbox,
+    Unfit,
 )
 from spinor.pilots.service.life import TOKEN_LIFETIME_S
+from spinor.resources.service import StatusBoard
 from spinor.search import Search
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -57,6 +67,24 @@ routes = Routes("pilots")
 async def search_pilots(tx: Tx, caller: Caller, body: Search) -> PilotPage:
     """List the VO's pilots."""
     return await service.search_pilots(tx, caller, body)
+
+
+@routes.get("/api/pilots/stats", scope=Scope.PILOTS_READ)
+async def pilot_stats(tx: Tx, caller: Caller, query: StatsQuery) -> list[ElementPilots]:
+    """Count the VO's pilots by computing element, with what they achieved and where the factory pauses."""
+    return await service.pilot_stats(tx, caller, query.last_s, query.computing_element)
+
+
+@routes.get("/api/pilots/nodes", scope=Scope.PILOTS_READ)
+async def list_masked_nodes(tx: Tx, caller: Caller, query: MaskQuery) -> list[NodeMask]:
+    """List the nodes whose pilots get no jobs, and why."""
+    return await service.masked_nodes(tx, caller, query.computing_element)
+
+
+@routes.post("/api/pilots/nodes", scope=Scope.RESOURCES_MANAGE)
+async def mask_nodes(tx: Tx, caller: Caller, body: MaskNodes) -> list[str]:
+    """Mask nodes for a while, or lift their masks."""
+    return await service.mask_nodes(tx, caller, body)
 
 
 @routes.get("/api/pilots/{pilot_id}", scope=Scope.PILOTS_READ)
@@ -83,9 +111,13 @@ async def cancel_pilots(tx: Tx, caller: Caller, body: CancelPilots) -> Cancelled
 
 
 @routes.post("/api/pilot/enrol", scope=Public.SIGN_IN)
-async def enrol(tx: Tx, state: State, body: Enrolment) -> Enrolled:
+async def enrol(db: Database, state: State, body: Enrolment) -> Enrolled:
     """Spend the enrolment secret for a token."""
-    return await service.enrol(tx, state[KeyRing], state[Settings].url, body)
+    async with db.transaction() as tx:
+        answer = await service.enrol(tx, state[KeyRing], state[Settings].url, body)
+    if isinstance(answer, Enrolled):
+        return answer
+    raise answer  # After the end of the pilot was written down.
 
 
 @routes.post("/api/pilot/match", scope=Scope.PILOT_ACT)
@@ -116,20 +148,29 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
-    """Renew leases, then wait up to `wait_s` for news: jobs that were taken away."""
-    signals = state[Signals]
+    """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, or that the pilot is to leave."""
+    signals, board = state[Signals], state[StatusBoard]
     end = time.monotonic() + body.wait_s
-    async with signals.subscribed(f"pilot:{caller.pilot_id}") as event:
+    listening: set[int] = set()
+    async with AsyncExitStack() as stack:
+        event = await stack.enter_async_context(signals.subscribed(f"pilot:{caller.pilot_id}"))
+        last = False
         while True:
             async with db.transaction() as tx:
-                lost = await service.beat(tx, caller, body.held)
+                beat = await service.beat(tx, caller, body.held)
+                peeks = await jobs.take_peeks(tx, caller)
+                if beat.ce_id not in listening:
+                    listening.add(beat.ce_id)
+                    await stack.enter_async_context(signals.subscribed(f"ce:{beat.ce_id}", event=event))
+                drain = beat.drains(await board.statuses(tx))
             left_s = end - time.monotonic()
-            if lost or left_s <= 0 or await signals.wait(event, left_s):
+            if beat.lost or peeks or (drain and not body.draining) or left_s <= 0 or last:
                 break
-    if not lost and left_s > 0:
-        async with db.transaction() as tx:
-            lost = await service.beat(tx, caller, body.held)
-    return Beaten(lost=lost, token=_renewed(state, request, caller))
+            # Woken before the time: look once more, and answer; what came may be jobs that this call did not name.
+            last = await signals.wait(event, left_s)
+            if last:
+                board.forget()
+    return Beaten(lost=beat.lost, peeks=peeks, drain=drain, token=_renewed(state, request, caller))
 
 
 @routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
@@ -152,17 +193,17 @@ async def store_sandbox(
     db: Database, state: State, request: Request, caller: Caller, query: AttemptQuery
 ) -> StoredSandbox:
     """Store the output sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    blobs = state[Settings].blob_dir
-    stored = await jobs.receive_sandbox_of_attempt(db, blobs, caller, (query.job_id, query.attempt), request.stream())
+    job = (query.job_id, query.attempt)
+    stored = await jobs.receive_sandbox_of_attempt(db, state[Blobs], caller, job, request.stream())
     return StoredSandbox(sandbox_id=stored.sandbox_id)
 
 
 @routes.get("/api/pilot/sandboxes/{sandbox_id}", scope=Scope.PILOT_ACT)
-async def fetch_sandbox(tx: Tx, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
+async def fetch_sandbox(db: Database, state: State, caller: Caller, sandbox_id: int, query: AttemptQuery) -> Response:
     """Fetch an input sandbox of an attempt that the pilot holds (a raw tar archive)."""
-    job = (query.job_id, query.attempt)
-    _, path = await jobs.find_sandbox_of_attempt(tx, caller, state[Settings].blob_dir, job, sandbox_id)
-    return FileResponse(path, media_type="application/x-tar")
+    async with db.transaction() as tx:
+        sandbox = await jobs.find_sandbox_of_attempt(tx, caller, (query.job_id, query.attempt), sandbox_id)
+    return await sandbox_response(state[Blobs], sandbox)
 
 
 @routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)
@@ -175,6 +216,12 @@ async def finish_job(tx: Tx, caller: Caller, job_id: int, body: FinishReport) ->
 async def append_log(tx: Tx, caller: Caller, query: LogQuery, body: bytes) -> Position:
     """Add to the pilot's own log."""
     return Position(position=await service.append_log(tx, caller, query.position, body))
+
+
+@routes.post("/api/pilot/unfit", scope=Scope.PILOT_ACT)
+async def report_unfit(tx: Tx, caller: Caller, body: Unfit) -> None:
+    """Say that this node is not fit for work, and why; the pilot ends."""
+    await service.report_unfit(tx, caller, body.diagnosis)
 
 
 @routes.post("/api/pilot/goodbye", scope=Scope.PILOT_ACT)

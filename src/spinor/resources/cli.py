@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from spinor.resources.status.cli import add_commands
 from spinor.terminal import output_options
 
 
@@ -50,6 +51,10 @@ def list_storage_elements(as_json: bool, quiet: bool) -> None:
 
     columns = ("name", "site", "plugin", "root", "read_only")
     _list("/api/storage-elements", PublicStorageElement, columns, as_json, quiet)
+
+
+add_commands(site, "site", "site")
+add_commands(ce, "ce", "computing element")
 
 
 def _list(path: str, model: Any, columns: Sequence[str], as_json: bool, quiet: bool) -> None:

@@ -31,6 +31,10 @@ class ComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     vos: list[str]
     vo_ids: list[int]
     retired_at: datetime | None = None
+    max_waiting: int | None = None  # Pilots that have not enrolled yet, of all VOs.
+    max_pilots_of_vos: dict[str, int] = {}
+    max_submissions_per_minute: int | None = None
+    site_max_pilots: int | None = None  # Of all elements of its site together.
 
 
 class StorageElement(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,14 @@ class PublicStorageElement(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
 
 
+class WantedSite(msgspec.Struct, frozen=True, kw_only=True):
+    """A site as the operations data want it."""
+
+    name: str
+    max_pilots: int | None = None
+    administrators: list[str] = []
+
+
 class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     """A computing element as the operations data want it."""
 
@@ -79,6 +91,9 @@ class WantedComputingElement(msgspec.Struct, frozen=True, kw_only=True):
     max_pilots: int
     options: dict[str, Any]
     vos: list[str]
+    max_waiting: int | None = None
+    max_pilots_of_vos: dict[str, int] = {}
+    max_submissions_per_minute: int | None = None
 
 
 class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,3 +106,15 @@ class WantedStorageElement(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     options: dict[str, Any]
     vos: list[str]
+
+
+class FitnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When nodes and computing elements are taken out of use by themselves. The operations data may say otherwise."""
+
+    window_s: int = 1800
+    pilots_of_node: int = 2  # So many pilots that find their node unfit within the window: the node is masked.
+    nodes: int = 3  # So many nodes of an element that are unfit within the window, or masked: the element is probed.
+    mask_s: int = 6 * 3600
+    black_hole_jobs: int = 5  # So many jobs that failed at once, for reasons of the site, on one node: it is masked.
+    black_hole_job_s: int = 30  # What counts as at once.
+    black_hole_window_s: int = 300

@@ -13,7 +13,8 @@ SELECT s.site_id, s.name,
 -- name: list_computing_elements
 -- every VO: the pilot factory serves all of them; the rows say which.
 SELECT c.ce_id, c.name, c.site_id, s.name AS site, c.plugin, c.cores, c.memory_bytes, c.wall_s, c.max_pilots,
-       c.options, c.retired_at,
+       c.options, c.retired_at, c.max_waiting, c.max_pilots_of_vos, c.max_submissions_per_minute,
+       s.max_pilots AS site_max_pilots,
        ARRAY (SELECT v.name FROM resources.computing_access a JOIN identity.vo v ON v.vo_id = a.vo_id
                WHERE a.ce_id = c.ce_id ORDER BY v.vo_id) AS vos,
        ARRAY (SELECT a.vo_id FROM resources.computing_access a WHERE a.ce_id = c.ce_id ORDER BY a.vo_id) AS vo_ids
@@ -55,9 +56,12 @@ SELECT e.se_id, e.name, s.name AS site, e.plugin, e.root, e.read_only, e.options
 -- name: merge_sites
 -- every VO: sites belong to none; the operations data describe all of them.
 MERGE INTO resources.site s
-USING (SELECT unnest(%(names)s::text[]) AS name) w ON s.name = w.name
-WHEN MATCHED AND s.retired_at IS NOT NULL THEN UPDATE SET retired_at = NULL
-WHEN NOT MATCHED THEN INSERT (name) VALUES (w.name);
+USING (SELECT * FROM jsonb_to_recordset(%(sites)s::jsonb)
+                         AS w (name text, max_pilots integer, administrators text[])) w ON s.name = w.name
+WHEN MATCHED AND (s.retired_at IS NOT NULL
+                  OR (s.max_pilots, s.administrators) IS DISTINCT FROM (w.max_pilots, w.administrators))
+     THEN UPDATE SET retired_at = NULL, max_pilots = w.max_pilots, administrators = w.administrators
+WHEN NOT MATCHED THEN INSERT (name, max_pilots, administrators) VALUES (w.name, w.max_pilots, w.administrators);
 
 -- name: retire_sites
 -- every VO: sites belong to none; the operations data describe all of them.
@@ -69,15 +73,23 @@ MERGE INTO resources.computing_element c
 USING (SELECT s.site_id, w.*
          FROM jsonb_to_recordset(%(elements)s::jsonb)
               AS w (site text, name text, plugin text, cores integer, memory_bytes bigint, wall_s integer,
-                    max_pilots integer, options jsonb)
+                    max_pilots integer, options jsonb, max_waiting integer, max_pilots_of_vos jsonb,
+                    max_submissions_per_minute integer)
          JOIN resources.site s ON s.name = w.site) w ON c.name = w.name
 WHEN MATCHED AND (c.retired_at IS NOT NULL
-                  OR (c.site_id, c.plugin, c.cores, c.memory_bytes, c.wall_s, c.max_pilots, c.options)
-                  <> (w.site_id, w.plugin, w.cores, w.memory_bytes, w.wall_s, w.max_pilots, w.options))
+                  OR (c.site_id, c.plugin, c.cores, c.memory_bytes, c.wall_s, c.max_pilots, c.options, c.max_waiting,
+                      c.max_pilots_of_vos, c.max_submissions_per_minute)
+                     IS DISTINCT FROM (w.site_id, w.plugin, w.cores, w.memory_bytes, w.wall_s, w.max_pilots, w.options,
+                                       w.max_waiting, w.max_pilots_of_vos, w.max_submissions_per_minute))
      THEN UPDATE SET site_id = w.site_id, plugin = w.plugin, cores = w.cores, memory_bytes = w.memory_bytes,
-                     wall_s = w.wall_s, max_pilots = w.max_pilots, options = w.options, retired_at = NULL
-WHEN NOT MATCHED THEN INSERT (site_id, name, plugin, cores, memory_bytes, wall_s, max_pilots, options)
-     VALUES (w.site_id, w.name, w.plugin, w.cores, w.memory_bytes, w.wall_s, w.max_pilots, w.options);
+                     wall_s = w.wall_s, max_pilots = w.max_pilots, options = w.options, retired_at = NULL,
+                     max_waiting = w.max_waiting, max_pilots_of_vos = w.max_pilots_of_vos,
+                     max_submissions_per_minute = w.max_submissions_per_minute
+WHEN NOT MATCHED
+     THEN INSERT (site_id, name, plugin, cores, memory_bytes, wall_s, max_pilots, options, max_waiting, max_pilots_of_vos,
+                  max_submissions_per_minute)
+          VALUES (w.site_id, w.name, w.plugin, w.cores, w.memory_bytes, w.wall_s, w.max_pilots, w.options,
+                  w.max_waiting, w.max_pilots_of_vos, w.max_submissions_per_minute);
 
 -- name: retire_computing_elements
 -- every VO: the operations data describe all of them.
@@ -135,3 +147,12 @@ SELECT e.se_id, v.vo_id
   JOIN resources.storage_element e ON e.name = w.name
   JOIN identity.vo v ON v.name = ANY (w.vos)
     ON CONFLICT (se_id, vo_id) DO NOTHING;
+
+-- name: find_fitness_policy
+-- every VO: nodes and elements are the same for all of them.
+SELECT policy FROM resources.fitness_policy;
+
+-- name: set_fitness_policy
+-- every VO: see above.
+INSERT INTO resources.fitness_policy (policy) VALUES (%(policy)s::jsonb)
+ON CONFLICT (is_only) DO UPDATE SET policy = excluded.policy;

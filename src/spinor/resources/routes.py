@@ -7,8 +7,11 @@ from spinor.db import Tx
 from spinor.http import Routes
 from spinor.resources import service
 from spinor.resources.models import PublicComputingElement, PublicStorageElement, Site
+from spinor.resources.status.routes import routes as status_routes
 
 routes = Routes("resources")
+
+routes.all += status_routes.all
 
 
 @routes.get("/api/sites", scope=Scope.RESOURCES_READ)

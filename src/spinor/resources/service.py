@@ -8,12 +8,30 @@ from spinor.errors import NotFound
 from spinor.resources import store
 from spinor.resources.models import (
     ComputingElement,
+    FitnessPolicy,
     PublicComputingElement,
     Site,
     StorageElement,
     WantedComputingElement,
+    WantedSite,
     WantedStorageElement,
 )
+from spinor.resources.status.service import StatusBoard, status_of
+
+__all__ = [
+    "StatusBoard",
+    "UnknownStorageElement",
+    "all_storage_elements",
+    "computing_elements",
+    "computing_elements_of_vo",
+    "fitness_policy",
+    "set_fitness_policy",
+    "sites",
+    "status_of",
+    "storage_element",
+    "storage_elements",
+    "sync_elements",
+]
 
 
 class UnknownStorageElement(NotFound):
@@ -61,9 +79,22 @@ async def all_storage_elements(tx: Tx) -> list[StorageElement]:
 
 
 async def sync_elements(
-    tx: Tx, sites: Sequence[str], computing: Sequence[WantedComputingElement], storage: Sequence[WantedStorageElement]
+    tx: Tx,
+    sites: Sequence[WantedSite],
+    computing: Sequence[WantedComputingElement],
+    storage: Sequence[WantedStorageElement],
 ) -> None:
     """Bring sites and elements in line with the operations data. What is no longer there is retired, not deleted."""
     await store.sync_sites(tx, sites)
     await store.sync_computing_elements(tx, computing)
     await store.sync_storage_elements(tx, storage)
+
+
+async def fitness_policy(tx: Tx) -> FitnessPolicy:
+    """When nodes and elements are taken out of use by themselves."""
+    return await store.find_fitness_policy(tx)
+
+
+async def set_fitness_policy(tx: Tx, policy: FitnessPolicy) -> None:
+    """As the operations data say."""
+    await store.set_fitness_policy(tx, policy)

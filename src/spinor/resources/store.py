@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from spinor.access import Caller
-from spinor.db import Queries, Tx, execute, fetch, fetch_one
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
 from spinor.errors import Conflict, SpinorError
 from spinor.resources.models import (
     ComputingElement,
+    FitnessPolicy,
     PublicComputingElement,
     Site,
     StorageElement,
     WantedComputingElement,
+    WantedSite,
     WantedStorageElement,
 )
 
@@ -56,9 +59,9 @@ async def list_all_storage_elements(tx: Tx) -> list[StorageElement]:
     return await fetch(tx, StorageElement, Q.list_all_storage_elements)
 
 
-async def sync_sites(tx: Tx, names: Sequence[str]) -> None:
-    await execute(tx, Q.merge_sites, {"names": list(names)})
-    await execute(tx, Q.retire_sites, {"names": list(names)})
+async def sync_sites(tx: Tx, sites: Sequence[WantedSite]) -> None:
+    await execute(tx, Q.merge_sites, {"sites": Jsonb(list(sites))})
+    await execute(tx, Q.retire_sites, {"names": [site.name for site in sites]})
 
 
 async def sync_computing_elements(tx: Tx, elements: Sequence[WantedComputingElement]) -> None:
@@ -75,3 +78,12 @@ async def sync_storage_elements(tx: Tx, elements: Sequence[WantedStorageElement]
     await execute(tx, Q.retire_storage_elements, {"names": [element.name for element in elements]})
     await execute(tx, Q.delete_storage_access, wanted)
     await execute(tx, Q.insert_storage_access, wanted)
+
+
+async def find_fitness_policy(tx: Tx) -> FitnessPolicy:
+    found = await fetch_value(tx, Q.find_fitness_policy)
+    return msgspec.convert(found or {}, FitnessPolicy)
+
+
+async def set_fitness_policy(tx: Tx, policy: FitnessPolicy) -> None:
+    await execute(tx, Q.set_fitness_policy, {"policy": Jsonb(policy)})

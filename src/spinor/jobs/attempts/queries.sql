@@ -253,3 +253,14 @@ SELECT extract(epoch FROM clock_timestamp() - marked_at)::double precision FROM 
 -- every VO: the service answers all of them.
 INSERT INTO jobs.service_mark (one, marked_at) VALUES (true, clock_timestamp())
 ON CONFLICT (one) DO UPDATE SET marked_at = clock_timestamp();
+
+-- name: list_quick_failures
+-- every VO: a node that swallows jobs does so for all of them. Each VO is a range of the index.
+SELECT pilot_id, count(*)::integer AS ended,
+       count(*) FILTER (WHERE error_class = 'site' AND reported AND wall_s < %(shorter_s)s::double precision)::integer
+           AS failed
+  FROM jobs.ended_attempt
+ WHERE vo_id = ANY (ARRAY(SELECT vo_id FROM identity.vo)) AND pilot_id IS NOT NULL
+   AND ended_at > now() - make_interval(secs => %(within_s)s::double precision)
+ GROUP BY pilot_id
+HAVING count(*) FILTER (WHERE error_class = 'site' AND reported AND wall_s < %(shorter_s)s::double precision) > 0;

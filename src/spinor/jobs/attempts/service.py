@@ -19,9 +19,10 @@ from spinor.jobs.attempts import store
 from spinor.jobs.attempts.retries import retry_of
 from spinor.jobs.errors import StaleReport
 from spinor.jobs.models import ErrorClass, FinishReport, Held, JobSpec, JobStatus, Lost, OutputData, OutputFile
-from spinor.jobs.rows import HeldJob, NotRenewed
+from spinor.jobs.rows import HeldJob, NotRenewed, QuickFailures
 from spinor.jobs.rules import Verdict, named
 from spinor.jobs.specs import names_many, places_of, spec_of, suffix_of
+from spinor.jobs.usage import service as usage
 from spinor.signals import notify
 from spinor.types import LFN, PFN, SEName
 
@@ -60,6 +61,7 @@ async def renew_leases(tx: Tx, pilot: Caller, held: Sequence[Held]) -> list[Lost
         "max_rss_bytes": [each.max_rss_bytes for each in ordered],
     }
     await store.record_usage(tx, pilot, columns)
+    await usage.note_usage(tx, pilot, ordered)
     return [Lost(job_id=row.job_id, attempt=row.attempt, reason=_why_lost(row)) for row in lost]
 
 
@@ -202,3 +204,8 @@ async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:
 async def _tell(tx: Tx, array_ids: set[int]) -> None:
     if array_ids:
         await notify(tx, *(f"array:{array_id}" for array_id in sorted(array_ids)))
+
+
+async def quick_failures(tx: Tx, *, within_s: float, shorter_s: float) -> list[QuickFailures]:
+    """The pilots of which attempts failed at once, for reasons of their site, within the last `within_s` seconds."""
+    return await store.list_quick_failures(tx, within_s=within_s, shorter_s=shorter_s)

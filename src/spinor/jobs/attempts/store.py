@@ -8,7 +8,7 @@ from spinor.access import Caller
 from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
 from spinor.jobs.models import FinishReport, JobStatus
-from spinor.jobs.rows import Attempt, ChosenJob, HeldJob, NotRenewed, PayloadRow, Released, Retry
+from spinor.jobs.rows import Attempt, ChosenJob, HeldJob, NotRenewed, PayloadRow, QuickFailures, Released, Retry
 from spinor.jobs.rules import source_of
 
 Q = Queries("spinor.jobs.attempts")
@@ -146,3 +146,7 @@ async def seconds_since_mark(tx: Tx, *, lock: bool = True) -> float:
 
 async def set_mark(tx: Tx) -> None:
     await execute(tx, Q.set_mark)
+
+
+async def list_quick_failures(tx: Tx, *, within_s: float, shorter_s: float) -> list[QuickFailures]:
+    return await fetch(tx, QuickFailures, Q.list_quick_failures, {"within_s": within_s, "shorter_s": shorter_s})

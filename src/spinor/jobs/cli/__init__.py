@@ -1,28 +1,51 @@
-"""`spinor job`: submit, watch and control jobs."""
+"""`spinor job`: run, submit, watch and control jobs."""
+
+import importlib
 
 import click
 
-from spinor.jobs.cli import control, looking, output, submission
+# verb -> the module of this package that has it, and the name there.
+_VERBS: dict[str, tuple[str, str]] = {
+    "run": ("run", "run"),
+    "submit": ("submission", "submit"),
+    "list": ("looking", "list_jobs"),
+    "show": ("looking", "show"),
+    "history": ("looking", "history"),
+    "summary": ("looking", "summary"),
+    "stats": ("statistics", "stats"),
+    "top": ("top", "top"),
+    "explain": ("looking", "explain"),
+    "log": ("output", "log"),
+    "output": ("output", "output"),
+    "wait": ("waiting", "wait"),
+    "kill": ("control", "kill"),
+    "delete": ("control", "delete"),
+    "hold": ("control", "hold"),
+    "release": ("control", "release"),
+    "reschedule": ("control", "reschedule"),
+    "priority": ("control", "priority"),
+}
 
 
-@click.group()
+class _Verbs(click.Group):
+    """Import a verb's module when the verb is used, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        module, name = _VERBS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"spinor.jobs.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Verbs)
 def job() -> None:
-    """Submit, watch and control jobs.
+    """Run, submit, watch and control jobs.
 
-    A first one: spinor job submit -- echo hello
+    A first one: spinor job run -- ./script.sh a b c
+
+    Jobs are named by their ids (17, 10-19, array:7, - for ids on stdin), by sets (--group), or by a query (--where).
     """
-
-
-for command in (
-    submission.submit,
-    looking.list_jobs,
-    looking.show,
-    looking.summary,
-    looking.explain,
-    output.log,
-    output.output,
-    control.wait,
-    control.kill,
-    control.reschedule,
-):
-    job.add_command(command)

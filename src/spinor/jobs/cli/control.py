@@ -1,99 +1,108 @@
-"""Commands over existing jobs: wait, kill, reschedule."""
+"""Commands over existing jobs: kill, delete, hold, release, reschedule, prioritise."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from spinor.jobs.cli.ids import chosen, job_ids
-from spinor.jobs.models import CommandJobs, JobIds, Outcome, Waited, WaitForJobs
+from spinor.jobs.cli.ids import choosing, chosen
 from spinor.terminal import output_options, say
 
 if TYPE_CHECKING:
     from spinor.client import Client
-    from spinor.terminal import Progress
+    from spinor.jobs.models import ChosenJobs, Outcome
 
-_POLL_S = 20.0
-_BAD = ("failed", "killed", "deleted")
-_EXIT_CODES = {"unknown-job": 3, "denied": 4, "transition-refused": 5}
+_LISTED = 20
 
 
-@click.command()
-@job_ids
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after that (exit code 75).")
-@output_options
-def wait(ids: tuple[str, ...], array_ids: tuple[int, ...], timeout: float | None, as_json: bool, quiet: bool) -> int:
-    """Wait until jobs have ended. The exit code is 1 if any of them did not end well."""
-    import msgspec
+def _command(name: str, past: str, doc: str, *, is_confirmed: bool = False) -> click.Command:
+    """A command that changes jobs, each on its own."""
 
-    from spinor.client import Client
-    from spinor.terminal import Progress
+    @click.command(name, help=doc)
+    @choosing
+    @click.option("--reason", default="", help="Why; kept in the history.")
+    @click.option("-y", "--yes", is_flag=True, hidden=not is_confirmed, help="Do not ask.")
+    @output_options
+    def command(yes: bool, reason: str, as_json: bool, quiet: bool, **names: Any) -> int:
+        from spinor.client import Client
 
-    asked = chosen(ids, array_ids)
-    with Client.from_environment() as client, Progress("jobs", unit="ended") as progress:
-        waited = _wait(client, asked, progress, timeout)
-    counts = ", ".join(f"{count:,} {status}" for status, count in waited.counts.items())
-    if as_json:
-        click.echo(msgspec.json.encode(waited).decode())
-    elif not quiet:
-        say(counts)
-    if not waited.all_ended:
-        return 75
-    return 1 if any(waited.counts.get(status) for status in _BAD) else 0
+        asked = chosen(**names)
+        with Client.from_environment() as client:
+            if is_confirmed and not yes:
+                _confirm(client, name, asked)
+            outcome = _send(client, name, asked, {"reason": reason})
+        return _report(outcome, past, as_json, quiet)
+
+    return command
 
 
-def _wait(client: "Client", asked: JobIds, progress: "Progress", timeout: float | None) -> Waited:
-    import time
-
-    deadline = None if timeout is None else time.monotonic() + timeout
-    # The first answer comes at once, each further one when a count has changed.
-    seen: dict[str, int] = {}
-    while True:
-        left = _POLL_S if deadline is None else min(_POLL_S, max(0.0, deadline - time.monotonic()))
-        body = WaitForJobs(job_ids=asked.job_ids, array_ids=asked.array_ids, wait_s=left, seen=seen)
-        waited = client.post("/api/jobs/wait", body, Waited)
-        progress.total = waited.total
-        progress.set(waited.ended, ", ".join(f"{count:,} {status}" for status, count in waited.counts.items()))
-        if waited.all_ended or (deadline is not None and time.monotonic() >= deadline):
-            return waited
-        seen = waited.counts
+kill = _command("kill", "Killed", "Kill jobs; what runs is stopped within seconds.", is_confirmed=True)
+delete = _command(
+    "delete",
+    "Deleted",
+    "Delete jobs: what has not ended is killed, and lists leave them out.",
+    is_confirmed=True,
+)
+hold = _command("hold", "Held", "Hold jobs back: they do not start before `spinor job release`.")
+release = _command("release", "Released", "Let jobs go that were held back.")
+reschedule = _command(
+    "reschedule",
+    "Rescheduled",
+    "Let jobs run again, as a new attempt under the same id: those that have ended, and those that run now.",
+)
 
 
 @click.command()
-@job_ids
+@click.argument("priority", type=click.IntRange(0, 9), metavar="PRIORITY")
+@choosing
 @click.option("--reason", default="", help="Why; kept in the history.")
 @output_options
-def kill(ids: tuple[str, ...], array_ids: tuple[int, ...], reason: str, as_json: bool, quiet: bool) -> int:
-    """Kill jobs; what runs is stopped within seconds."""
-    return _command("kill", "Killed", chosen(ids, array_ids), reason, as_json, quiet)
-
-
-@click.command()
-@job_ids
-@click.option("--reason", default="", help="Why; kept in the history.")
-@output_options
-def reschedule(ids: tuple[str, ...], array_ids: tuple[int, ...], reason: str, as_json: bool, quiet: bool) -> int:
-    """Let jobs run again, as a new attempt: failed and killed ones, and those that run now."""
-    return _command("reschedule", "Rescheduled", chosen(ids, array_ids), reason, as_json, quiet)
-
-
-def _command(verb: str, past: str, asked: JobIds, reason: str, as_json: bool, quiet: bool) -> int:
-    import msgspec
-
+def priority(priority: int, reason: str, as_json: bool, quiet: bool, **names: Any) -> int:
+    """Give jobs another PRIORITY, 0 to 9; 9 goes first among your own."""
     from spinor.client import Client
 
-    body = CommandJobs(job_ids=asked.job_ids, array_ids=asked.array_ids, reason=reason)
     with Client.from_environment() as client:
-        outcome = client.post(f"/api/jobs/{verb}", body, Outcome)
+        outcome = _send(client, "prioritise", chosen(**names), {"reason": reason, "priority": priority})
+    return _report(outcome, f"Gave priority {priority} to", as_json, quiet)
+
+
+def _send(client: "Client", verb: str, asked: "ChosenJobs", more: dict[str, Any]) -> "Outcome":
+    import msgspec
+
+    from spinor.jobs.models import Outcome
+
+    return client.post(f"/api/jobs/{verb}", {**msgspec.to_builtins(asked), **more}, Outcome)
+
+
+def _confirm(client: "Client", verb: str, asked: "ChosenJobs") -> None:
+    """A set or a query may name more than one thinks: it is counted and asked, where somebody can answer."""
+    import sys
+
+    from spinor.jobs.client import where_of
+    from spinor.jobs.models import JobSummary, SummariseJobs
+
+    if not (asked.where or asked.job_groups) or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    found = client.post("/api/jobs/summary", SummariseJobs(where=where_of(asked)), JobSummary)
+    counts = ", ".join(f"{group['count']:,} {group['status']}" for group in found.groups)
+    click.confirm(f"{verb.capitalize()} {found.total:,} jobs ({counts or 'there are none'})?", abort=True, err=True)
+
+
+def _report(outcome: "Outcome", past: str, as_json: bool, quiet: bool) -> int:
+    import msgspec
+
+    from spinor.jobs.client import EXIT_CODES, refusals
+
+    count = sum(each.last - each.first + 1 for each in outcome.done)
     if as_json:
         click.echo(msgspec.json.encode(outcome).decode())
     elif quiet:
-        for job_id in outcome.done:
+        for job_id in outcome.done_ids:
             click.echo(job_id)
-    elif outcome.done:
-        count = len(outcome.done)
-        click.echo(f"{past} job {outcome.done[0]}." if count == 1 else f"{past} {count:,} jobs.")
-    for refused in outcome.refused[:20]:
-        say(f"spinor: {refused.detail}")
-    if len(outcome.refused) > 20:
-        say(f"spinor: … and {len(outcome.refused) - 20:,} more were refused")
-    return _EXIT_CODES.get(outcome.refused[0].code, 1) if outcome.refused else 0
+    elif count:
+        click.echo(f"{past} job {outcome.done[0].first}." if count == 1 else f"{past} {count:,} jobs.")
+    sentences = refusals(outcome)
+    for sentence in sentences[:_LISTED]:
+        say(f"spinor: {sentence}")
+    if len(sentences) > _LISTED:
+        say(f"spinor: … and {len(sentences) - _LISTED:,} more reasons why others were refused")
+    return EXIT_CODES.get(outcome.refused[0].code, 1) if outcome.refused else 0

@@ -1,107 +1,93 @@
-"""What jobs write: their logs, live, and their output sandboxes."""
+"""What jobs write: their logs, live, files while they run, and their output sandboxes."""
 
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from spinor.jobs.cli.ids import choosing, chosen, for_each
 from spinor.terminal import output_options, say
 
 if TYPE_CHECKING:
     from spinor.client import Client
-
-_WAIT_S = 20
+    from spinor.jobs.client import LogPiece
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="ID")
-@click.option("-f", "--follow", "wait_s", flag_value=_WAIT_S, default=0, type=int, help="Go on until it has ended.")
+@choosing
+@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended; one job.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), default="stdout", show_default=True)
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the newest unless told.")
-def log(job_id: int, wait_s: int, stream: str, attempt: int | None) -> None:
-    """Print what a job has written so far; -f follows it live."""
+@click.option("-n", "--tail", "lines", type=click.IntRange(min=0), help="Only the last lines of what there is.")
+def log(follow: bool, stream: str, attempt: int | None, lines: int | None, **names: Any) -> int:
+    """Print what jobs have written so far; -f follows one live, also into its next attempt."""
     from spinor.client import Client
+    from spinor.jobs.client import find_ids
 
     with Client.from_environment() as client:
-        reader = _Reader(client, job_id, stream)
-        if attempt is None:
-            reader.copy_newest(wait_s)
-        else:
-            reader.copy(attempt, wait_s)
+        asked = chosen(**names)
+        if follow:
+            ids = find_ids(client, asked)
+            if len(ids) != 1:
+                raise click.UsageError(f"-f follows one job, and these are {len(ids):,}.")
+            _follow(client, ids[0], stream, attempt)
+            return 0
+        several = len(asked.job_ids) != 1 or bool(asked.array_ids or asked.job_groups or asked.where)
+        return for_each(client, asked, lambda job_id: _print(client, job_id, stream, attempt, lines, several))
 
 
-class _Part(NamedTuple):
-    data: bytes
-    position: int
-    attempt: int
-    ended: bool
+def _print(client: "Client", job_id: int, stream: str, attempt: int | None, lines: int | None, several: bool) -> None:
+    from spinor.jobs.client import whole_log
+
+    if several:
+        click.echo(f"==> job {job_id} <==")
+    ended = True
+    if lines is None:
+        for piece in whole_log(client, job_id, stream, attempt):
+            write(piece.data)
+            ended = piece.data.endswith(b"\n")
+    else:
+        data = b"".join(piece.data for piece in whole_log(client, job_id, stream, attempt))
+        data = b"".join(data.splitlines(keepends=True)[-lines:] if lines else [])
+        write(data)
+        ended = not data or data.endswith(b"\n")
+    if several and not ended:
+        click.echo()
 
 
-class _Reader:
-    """Copies one stream of a job to stdout."""
+def _follow(client: "Client", job_id: int, stream: str, attempt: int | None) -> None:
+    from spinor.jobs.client import follow_log
 
-    def __init__(self, client: "Client", job_id: int, stream: str) -> None:
-        self._client = client
-        self._path = f"/api/jobs/{job_id}/log"
-        self._stream = stream
-
-    def copy(self, attempt: int, wait_s: int) -> None:
-        """One attempt, to its end when it is followed, and otherwise what there is."""
-        position = 0
-        while True:
-            part = self._read(attempt, position, wait_s)
-            _write(part.data)
-            position = part.position
-            if not part.data and (part.ended or not wait_s):
-                return
-
-    def copy_newest(self, wait_s: int) -> None:
-        """The newest attempt and, when it is followed, those that come after it."""
-        shown = 0
-        while True:
-            newest = self._read(None, 0, 0 if shown else wait_s)
-            if newest.attempt > shown:
-                if shown:
-                    say(f"--- attempt {newest.attempt}")
-                shown = newest.attempt
-                self.copy(shown, wait_s)
-            elif newest.ended:
-                return
-            elif shown:
-                time.sleep(1)
-            if not wait_s:
-                return
-
-    def _read(self, attempt: int | None, position: int, wait_s: int) -> _Part:
-        query: dict[str, Any] = {"stream": self._stream, "position": position, "wait_s": wait_s}
-        if attempt is not None:
-            query["attempt"] = attempt
-        headers, data = self._client.request("GET", self._path, query=query)
-        return _Part(
-            data=data,
-            position=int(headers["x-spinor-position"]),
-            attempt=int(headers["x-spinor-attempt"]),
-            ended=headers["x-spinor-ended"] == "true",
-        )
+    shown = 0
+    for piece in follow_log(client, job_id, stream, attempt):
+        shown = note_attempt(shown, piece)
+        write(piece.data)
 
 
-def _write(data: bytes) -> None:
+def note_attempt(shown: int, piece: "LogPiece") -> int:
+    """Say that what follows is of another attempt."""
+    if shown and piece.attempt != shown:
+        say(f"--- attempt {piece.attempt}")
+    return piece.attempt
+
+
+def write(data: bytes, *, to_stderr: bool = False) -> None:
     """Bytes as they are into a pipe; on a terminal without control characters, which could do anything there."""
-    if not sys.stdout.isatty():
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    stream = sys.stderr if to_stderr else sys.stdout
+    if not stream.isatty():
+        stream.buffer.write(data)
+        stream.buffer.flush()
         return
     text = data.decode(errors="replace")
-    click.echo("".join(c for c in text if c.isprintable() or c in "\n\t\r"), nl=False)
+    click.echo("".join(c for c in text if c.isprintable() or c in "\n\t\r"), nl=False, err=to_stderr)
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@choosing
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The directory to unpack into.")
 @output_options
-def output(ids: tuple[str, ...], target: Path | None, as_json: bool, quiet: bool) -> None:
+def output(target: Path | None, as_json: bool, quiet: bool, **names: Any) -> int:
     """Fetch and unpack the output sandboxes of jobs.
 
     One job's goes into the directory itself (job-ID unless told), those of several into ID below it.
@@ -110,19 +96,24 @@ def output(ids: tuple[str, ...], target: Path | None, as_json: bool, quiet: bool
 
     from spinor.client import Client
     from spinor.jobs.cli.packing import unpack
-    from spinor.terminal import printable, read_ids
+    from spinor.jobs.client import find_ids
+    from spinor.jobs.models import ChosenJobs
+    from spinor.terminal import printable
 
-    numbers = read_ids(ids)
     with Client.from_environment() as client:
-        for job_id in numbers:
+        ids = find_ids(client, chosen(**names))
+
+        def one(job_id: int) -> None:
             folder = target or Path(f"job-{job_id}")
-            if target and len(numbers) > 1:
+            if target and len(ids) > 1:
                 folder = target / str(job_id)
-            names = unpack(client.get(f"/api/jobs/{job_id}/output"), folder)
+            found = unpack(client.get(f"/api/jobs/{job_id}/output"), folder)
             if as_json:
-                click.echo(msgspec.json.encode({"job_id": job_id, "directory": str(folder), "files": names}).decode())
+                click.echo(msgspec.json.encode({"job_id": job_id, "directory": str(folder), "files": found}).decode())
             elif quiet:
                 click.echo(job_id)
             else:
-                for name in names:
+                for name in found:
                     click.echo(printable(str(folder / name)))
+
+        return for_each(client, ChosenJobs(job_ids=ids), one)

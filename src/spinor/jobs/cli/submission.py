@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spinor.jobs.models import JobSpec, Submitted, SubmittedArray
 
 F = TypeVar("F", bound=Callable[..., Any])
-_SINGLE = {"name", "cores", "priority", "max_reschedules"}
+_SINGLE = {"name", "cores", "priority"}
 _SIZES = {"memory": "memory_bytes", "disk": "disk_bytes", "wall": "wall_s"}
 _LISTS = {"sites", "tags", "input_sandbox", "output_sandbox"}
 
@@ -27,7 +27,6 @@ _DESCRIPTION_OPTIONS = (
     click.option("--site", "sites", multiple=True, help="Only at this site; may be given many times."),
     click.option("--tag", "tags", multiple=True, help="Only where this tag is offered."),
     click.option("--priority", type=int, help="0 to 9; 9 goes first."),
-    click.option("--max-reschedules", type=int, help="How often it starts again when its pilot is lost."),
     click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of its environment."),
     click.option("--input-sandbox", multiple=True, metavar="PATH", help="A local file or directory that goes with it."),
     click.option("--input-data", multiple=True, metavar="LFN", help="A file that it reads; - reads LFNs from stdin."),

@@ -9,13 +9,12 @@ from msgspec.structs import replace
 from spinor.access import Caller
 from spinor.db import Tx
 from spinor.jobs import rules
-from spinor.jobs.logs import store as logs
-from spinor.jobs.logs.service import read_log
+from spinor.jobs.logs.service import read_tail
 from spinor.jobs.looking import store as looking
 from spinor.jobs.looking.service import stored_job
 from spinor.jobs.matching import store
 from spinor.jobs.matching.elements import capacity_of
-from spinor.jobs.models import ElementVerdict, Explanation, HistoryEntry, JobStatus, LogQuery, LogStream
+from spinor.jobs.models import ElementVerdict, Explanation, HistoryEntry, JobStatus, LogStream
 from spinor.jobs.rows import PilotCount, PlaceInQueue, StoredJob
 from spinor.jobs.specs import spec_of
 from spinor.resources import service as resources
@@ -151,10 +150,8 @@ async def _explain_failed(tx: Tx, caller: Caller, job: StoredJob, sentences: lis
 
 
 async def _tail(tx: Tx, caller: Caller, job: StoredJob, stream: LogStream) -> list[str]:
-    end = await logs.find_stored_log_end(tx, caller.vo_id, (job.job_id, job.attempt), stream)
-    query = LogQuery(stream=stream, attempt=job.attempt, position=max(0, end - 4096))
-    part = await read_log(tx, caller, job.job_id, query)
-    return part.data.decode(errors="replace").splitlines()[-_TAIL_LINES:]
+    data = await read_tail(tx, caller, job.job_id, job.attempt, stream)
+    return data.decode(errors="replace").splitlines()[-_TAIL_LINES:]
 
 
 def _earlier_attempts(job: StoredJob, history: Sequence[HistoryEntry]) -> list[str]:

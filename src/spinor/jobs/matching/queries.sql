@@ -1,76 +1,150 @@
--- The statements of matching. The matcher comes from the waiting table and takes rows with SKIP LOCKED: it waits for nobody.
+-- The statements of matching. The matcher comes from the waiting table and takes rows with SKIP LOCKED: it waits for
+-- nobody. The names of VOs, groups and users are joined in; nothing of theirs is changed.
 
--- name: list_waiting_heads
+---------------------------------------------------------------------------------------------------- the view
+
+-- name: read_waiting
 -- every VO: one view serves the pilots of all; the matcher gives a pilot the queues of its own VO only.
--- Only queues in which jobs wait are visited, each through one probe of the key.
-WITH RECURSIVE occupied AS (
-    (SELECT task_queue_id FROM jobs.waiting ORDER BY task_queue_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT w.task_queue_id FROM jobs.waiting w WHERE w.task_queue_id > occupied.task_queue_id
-             ORDER BY w.task_queue_id LIMIT 1)
-      FROM occupied WHERE occupied.task_queue_id IS NOT NULL
-)
-SELECT q.task_queue_id, q.wants, head.priorities, head.job_ids
-  FROM occupied
-  JOIN jobs.task_queue q USING (task_queue_id)
+-- Ten thousand counts several times a second: packed into one value, they cost the reader next to nothing.
+SELECT coalesce(string_agg(int4send(t.task_queue_id) || int8send(t.jobs), ''), '') AS counts,
+       coalesce((SELECT json_agg(json_build_array(s.user_id, s.vo_id)) FROM identity.suspension s
+                  WHERE s.lifted_at IS NULL AND (s.ends_at IS NULL OR s.ends_at > clock_timestamp())), '[]') AS suspended
+  FROM (SELECT task_queue_id, sum(jobs)::bigint AS jobs FROM jobs.tally_now WHERE status = 'waiting'
+         GROUP BY task_queue_id HAVING sum(jobs) > 0) t;
+
+-- name: read_occupied
+-- every VO: limits may count the jobs of all of them.
+-- What runs and what has been started, as of one snapshot: their difference is what a limit is checked by.
+SELECT coalesce((SELECT string_agg(int4send(t.task_queue_id) || int4send(t.ce_id) || int8send(t.jobs) || int8send(t.cores), '')
+                   FROM (SELECT task_queue_id, ce_id, sum(jobs)::bigint AS jobs, sum(cores)::bigint AS cores
+                           FROM jobs.tally_now WHERE status IN ('matched', 'running', 'completing')
+                          GROUP BY task_queue_id, ce_id) t), '') AS counts,
+       coalesce((SELECT json_agg(json_build_object(
+                    'limit', l.limit_name, 'key', l.key, 'started', l.started, 'tokens', l.tokens,
+                    'refilled_at', extract(epoch FROM l.refilled_at)::double precision,
+                    'at', extract(epoch FROM clock_timestamp())::double precision))
+                   FROM jobs.limit_state l), '[]') AS states;
+
+-- name: list_queues
+-- every VO: the view is one.
+SELECT q.task_queue_id, v.name AS vo, g.name AS "group", u.name AS "user", q.wants
+  FROM jobs.task_queue q
+  JOIN identity.vo v USING (vo_id)
+  JOIN identity.vo_group g USING (group_id)
+  JOIN identity.user_account u ON u.user_id = q.owner_id
+ WHERE q.task_queue_id = ANY (%(task_queue_ids)s::integer[])
+ ORDER BY q.task_queue_id;
+
+-- name: list_heads
+-- every VO: the view is one.
+SELECT q.task_queue_id, head.priority, head.job_id, extract(epoch FROM j.updated_at)::double precision AS since
+  FROM unnest(%(task_queue_ids)s::integer[]) AS q (task_queue_id)
  CROSS JOIN LATERAL (
-    SELECT array_agg(h.priority ORDER BY h.priority, h.job_id) AS priorities,
-           array_agg(h.job_id ORDER BY h.priority, h.job_id) AS job_ids
-      FROM (SELECT w.priority, w.job_id FROM jobs.waiting w WHERE w.task_queue_id = q.task_queue_id
-             ORDER BY w.priority, w.job_id LIMIT %(depth)s::integer) h
+    SELECT w.priority, w.job_id FROM jobs.waiting w
+     WHERE w.task_queue_id = q.task_queue_id ORDER BY w.priority, w.job_id LIMIT 1
  ) head
- WHERE head.job_ids IS NOT NULL AND NOT identity.is_suspended(q.owner_id, q.vo_id);
+ CROSS JOIN LATERAL (SELECT updated_at FROM jobs.job WHERE job.job_id = head.job_id) j;
+
+-- name: list_use
+-- every VO: the view is one.
+SELECT s.vo_id, g.name AS "group", u.name AS "user", s.core_s,
+       extract(epoch FROM clock_timestamp() - s.counted_at)::double precision AS age_s
+  FROM jobs.share_usage s
+  JOIN identity.vo_group g USING (group_id)
+  JOIN identity.user_account u USING (user_id);
+
+---------------------------------------------------------------------------------------------------- the claim
 
 -- name: claim_jobs
--- From waiting to matched, each job for one pilot. Arrays keep every step on its key, whatever the planner believes of
--- the tables' sizes.
-WITH head AS MATERIALIZED (
-    SELECT t.ctid, t.job_id, wish.cores
-      FROM unnest(%(task_queue_ids)s::integer[], %(counts)s::integer[], %(cores)s::smallint[])
-           AS wish (task_queue_id, n, cores)
+-- every VO: pilots of several are served together, and each gets jobs of its own VO only.
+-- From waiting to matched, for several pilots at once: what they want of a queue is added up, and the jobs are dealt out
+-- in their order. Arrays keep every step on its key, whatever the planner believes of the tables' sizes.
+WITH wish AS MATERIALIZED (
+    SELECT * FROM unnest(%(wish_queue_ids)s::integer[], %(wish_counts)s::integer[], %(wish_priorities)s::smallint[],
+                         %(wish_job_ids)s::bigint[]) AS w (task_queue_id, n, priority, job_id)
+), deal AS MATERIALIZED (
+    SELECT * FROM unnest(%(deal_queue_ids)s::integer[], %(deal_ns)s::bigint[], %(pilot_ids)s::bigint[],
+                         %(vo_ids)s::integer[], %(site_ids)s::integer[], %(ce_ids)s::integer[], %(cores)s::smallint[],
+                         %(waited_s)s::double precision[])
+                  AS d (task_queue_id, n, pilot_id, vo_id, site_id, ce_id, cores, waited_s)
+), head AS MATERIALIZED (
+    SELECT wish.task_queue_id, t.place, t.priority, t.job_id
+      FROM wish
      CROSS JOIN LATERAL (
-        SELECT w.ctid, w.job_id FROM jobs.waiting w
-         WHERE w.task_queue_id = wish.task_queue_id
+        SELECT w.ctid AS place, w.priority, w.job_id FROM jobs.waiting w
+         WHERE w.task_queue_id = wish.task_queue_id AND (w.priority, w.job_id) >= (wish.priority, wish.job_id)
          ORDER BY w.priority, w.job_id LIMIT wish.n FOR UPDATE SKIP LOCKED
      ) t
 ), free AS MATERIALIZED (
-    SELECT j.job_id FROM jobs.job j
-     WHERE j.job_id = ANY (ARRAY(SELECT job_id FROM head)) AND j.vo_id = %(vo_id)s::integer AND j.status = 'waiting'
+    SELECT j.job_id, j.vo_id, j.updated_at FROM jobs.job j
+     WHERE j.job_id = ANY (ARRAY(SELECT job_id FROM head)) AND j.status = 'waiting'
        FOR UPDATE SKIP LOCKED
+), dealt AS MATERIALIZED (
+    SELECT numbered.place, numbered.job_id, numbered.priority, deal.pilot_id, deal.site_id, deal.ce_id, deal.cores
+      FROM (SELECT head.task_queue_id, head.place, head.priority, free.job_id, free.vo_id, free.updated_at,
+                   row_number() OVER (PARTITION BY head.task_queue_id ORDER BY head.priority, head.job_id) AS n
+              FROM head JOIN free USING (job_id)) numbered
+      JOIN deal ON deal.task_queue_id = numbered.task_queue_id AND deal.n = numbered.n AND deal.vo_id = numbered.vo_id
+     WHERE deal.waited_s = 0 OR numbered.updated_at <= now() - make_interval(secs => deal.waited_s)
 ), taken AS (
-    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT head.ctid FROM head JOIN free USING (job_id)))
-    RETURNING job_id
+    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT place FROM dealt)) RETURNING job_id
 ), job AS (
     UPDATE jobs.job SET status = 'matched', minor_status = 'assigned', attempt = attempt + 1, exit_code = NULL,
-           application_status = '', pilot_id = %(pilot_id)s::bigint, site_id = %(site_id)s::integer,
-           ce_id = %(ce_id)s::integer, started_at = NULL, ended_at = NULL, cpu_s = NULL, wall_s = NULL,
-           max_rss_bytes = NULL, updated_at = now()
-     WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken)) AND vo_id = %(vo_id)s::integer AND status = 'waiting'
-    RETURNING job_id, array_id, array_index, owner_id, group_id, task_queue_id, attempt, priority
-), granted AS MATERIALIZED (
-    SELECT job.*, head.cores FROM job JOIN head USING (job_id)
+           application_status = '', pilot_id = dealt.pilot_id, site_id = dealt.site_id, ce_id = dealt.ce_id,
+           started_at = NULL, ended_at = NULL, cpu_s = NULL, wall_s = NULL, max_rss_bytes = NULL, updated_at = now()
+      FROM dealt
+     WHERE job.job_id = dealt.job_id AND job.job_id = ANY (ARRAY(SELECT job_id FROM taken)) AND job.status = 'waiting'
+    RETURNING job.job_id, job.array_id, job.array_index, job.vo_id, job.owner_id, job.group_id, job.task_queue_id,
+              job.attempt, dealt.priority, dealt.pilot_id, dealt.ce_id, dealt.cores
 ), lease AS (
     INSERT INTO jobs.running (job_id, vo_id, attempt, pilot_id, ce_id, cores, lease_expires_at)
-    SELECT job_id, %(vo_id)s::integer, attempt, %(pilot_id)s::bigint, %(ce_id)s::integer, cores,
-           now() + make_interval(secs => %(lease_s)s::integer)
-      FROM granted
+    SELECT job_id, vo_id, attempt, pilot_id, ce_id, cores, now() + make_interval(secs => %(lease_s)s::integer)
+      FROM job
 ), history AS (
     INSERT INTO jobs.job_history (job_id, vo_id, attempt, status, minor_status, source)
-    SELECT job_id, %(vo_id)s::integer, attempt, 'matched', 'assigned', %(source)s::text FROM granted
+    SELECT job_id, vo_id, attempt, 'matched', 'assigned', 'pilot ' || pilot_id FROM job
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
     SELECT task_queue_id, change.ce_id, change.status, sum(change.jobs), sum(change.jobs * change.cores)
-      FROM granted CROSS JOIN LATERAL (VALUES
-            (0, 'waiting'::jobs.job_status, -1, 0), (%(ce_id)s::integer, 'matched', 1, granted.cores::integer)
+      FROM job CROSS JOIN LATERAL (VALUES
+            (0, 'waiting'::jobs.job_status, -1, 0), (job.ce_id, 'matched', 1, job.cores::integer)
            ) AS change (ce_id, status, jobs, cores)
      GROUP BY 1, 2, 3
 )
-SELECT granted.job_id, granted.array_id, granted.array_index, granted.owner_id, granted.group_id, granted.attempt,
-       granted.cores, (p.elements -> (granted.array_index %% 100))::text AS parameters, a.spec
-  FROM granted
-  JOIN jobs.job_array a USING (array_id)
-  LEFT JOIN jobs.array_parameters p ON p.array_id = granted.array_id AND p.block = granted.array_index / 100
- ORDER BY granted.priority DESC, granted.job_id;
+SELECT job.job_id, job.array_id, job.array_index, job.vo_id, job.owner_id, job.group_id, job.attempt, job.pilot_id,
+       job.cores, job.task_queue_id, job.priority, (p.elements -> (job.array_index %% 100))::text AS parameters
+  FROM job
+  LEFT JOIN jobs.array_parameters p ON p.array_id = job.array_id AND p.block = job.array_index / 100
+ ORDER BY job.priority, job.job_id;
+
+-- name: list_specs
+-- every VO: the jobs of these arrays have just been claimed.
+SELECT array_id, spec FROM jobs.job_array WHERE array_id = ANY (%(array_ids)s::bigint[]);
+
+-- name: lock_limits
+-- every VO: limits may count the jobs of all of them.
+-- In one order, so that servers that need several of them wait and do not block each other.
+SELECT l.limit_name AS "limit", l.key, l.started, l.tokens, extract(epoch FROM l.refilled_at)::double precision AS refilled_at,
+       extract(epoch FROM clock_timestamp())::double precision AS at
+  FROM jobs.limit_state l
+ WHERE (l.limit_name, l.key) IN (SELECT * FROM unnest(%(limits)s::text[], %(keys)s::text[]))
+ ORDER BY l.limit_name, l.key FOR UPDATE;
+
+-- name: insert_limits
+-- every VO: limits may count the jobs of all of them.
+INSERT INTO jobs.limit_state (limit_name, key)
+SELECT limit_name, key FROM unnest(%(limits)s::text[], %(keys)s::text[]) AS k (limit_name, key) ORDER BY 1, 2
+ON CONFLICT DO NOTHING;
+
+-- name: count_starts
+-- every VO: limits may count the jobs of all of them.
+UPDATE jobs.limit_state l
+   SET started = l.started + s.starts, tokens = s.tokens, refilled_at = to_timestamp(s.at)
+  FROM unnest(%(limits)s::text[], %(keys)s::text[], %(starts)s::bigint[], %(tokens)s::double precision[],
+              %(at)s::double precision[]) AS s (limit_name, key, starts, tokens, at)
+ WHERE l.limit_name = s.limit_name AND l.key = s.key;
+
+---------------------------------------------------------------------------------------------------- counters and use
 
 -- name: count_demand
 -- every VO: the pilot factory serves all of them, and asks per VO what its elements may run.
@@ -103,6 +177,63 @@ SELECT pg_try_advisory_xact_lock(hashtext('spinor.jobs.tally'));
 -- name: drop_empty_tallies
 -- every VO: one journal serves all of them.
 DELETE FROM jobs.tally WHERE jobs = 0 AND cores = 0;
+
+-- name: lock_share_clock
+-- every VO: all are charged at once. Two who charge take turns here, and the second finds that little time has passed.
+SELECT extract(epoch FROM clock_timestamp() - charged_at)::double precision AS elapsed_s
+  FROM jobs.share_clock FOR UPDATE;
+
+-- name: start_share_clock
+-- every VO: all are charged at once.
+INSERT INTO jobs.share_clock (charged_at) VALUES (clock_timestamp()) ON CONFLICT DO NOTHING;
+
+-- name: charge_shares
+-- every VO: all are charged at once, each with its own half-life.
+-- The integral of cores * 2^(-age / half-life) since the last time, added to what is left of the use until then.
+WITH elapsed AS MATERIALIZED (
+    UPDATE jobs.share_clock SET charged_at = charged_at + make_interval(secs => %(elapsed_s)s::double precision)
+    RETURNING charged_at
+), vo AS MATERIALIZED (
+    SELECT v.vo_id, coalesce(w.half_life_s, %(half_life_s)s::double precision) AS half_life_s
+      FROM identity.vo v
+      LEFT JOIN unnest(%(vos)s::text[], %(half_lives_s)s::double precision[]) AS w (name, half_life_s) USING (name)
+), used AS (
+    SELECT q.vo_id, q.group_id, q.owner_id AS user_id, sum(t.cores) AS cores
+      FROM (SELECT task_queue_id, sum(cores) AS cores FROM jobs.tally_now
+             WHERE status IN ('matched', 'running', 'completing') GROUP BY task_queue_id) t
+      JOIN jobs.task_queue q USING (task_queue_id)
+     GROUP BY 1, 2, 3 HAVING sum(t.cores) > 0
+)
+INSERT INTO jobs.share_usage AS s (vo_id, group_id, user_id, core_s, total_core_s, counted_at)
+SELECT used.vo_id, used.group_id, used.user_id,
+       used.cores * (1 - exp(-ln(2) / vo.half_life_s * %(elapsed_s)s::double precision)) * vo.half_life_s / ln(2),
+       used.cores * %(elapsed_s)s::double precision, elapsed.charged_at
+  FROM used JOIN vo USING (vo_id) CROSS JOIN elapsed
+ ORDER BY 1, 2, 3
+ON CONFLICT (vo_id, group_id, user_id) DO UPDATE
+   SET core_s = excluded.core_s + s.core_s * exp(-ln(2) / (SELECT half_life_s FROM vo WHERE vo.vo_id = s.vo_id)
+                                    * extract(epoch FROM excluded.counted_at - s.counted_at)::double precision),
+       total_core_s = s.total_core_s + excluded.total_core_s, counted_at = excluded.counted_at;
+
+-- name: list_vo_use
+-- every VO: they are compared.
+SELECT v.vo_id, v.name AS vo, coalesce(use.core_s, 0) AS core_s, coalesce(now_running.cores, 0)::bigint AS running_cores
+  FROM identity.vo v
+  LEFT JOIN unnest(%(vos)s::text[], %(half_lives_s)s::double precision[]) AS wanted (name, half_life_s) USING (name)
+  LEFT JOIN LATERAL (
+    SELECT sum(s.core_s * exp(-ln(2) / coalesce(wanted.half_life_s, %(half_life_s)s::double precision)
+                              * extract(epoch FROM clock_timestamp() - s.counted_at)::double precision)) AS core_s
+      FROM jobs.share_usage s WHERE s.vo_id = v.vo_id
+  ) use ON true
+  LEFT JOIN (
+    SELECT q.vo_id, sum(t.cores) AS cores
+      FROM jobs.tally_now t JOIN jobs.task_queue q USING (task_queue_id)
+     WHERE t.status IN ('matched', 'running', 'completing') GROUP BY q.vo_id
+  ) now_running USING (vo_id)
+ WHERE v.retired_at IS NULL
+ ORDER BY v.name;
+
+---------------------------------------------------------------------------------------------------- to explain
 
 -- name: find_place_in_queue
 -- Jobs that go before this one: in its own queue exactly, in the VO's other queues up to a bound each.

@@ -1,35 +1,91 @@
 """The rows of matching."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
+from spinor.configuration.work import HALF_LIFE_S, WorkRules
+from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
-from spinor.jobs.models import Demand, Slot
-from spinor.jobs.rows import Head, HeldJob, PilotCount, PlaceInQueue
+from spinor.jobs.matching.limits import Bucket, Key
+from spinor.jobs.matching.rows import ClaimedJob, Deal, HeadRow, KeyState, Occupied, QueueRow, UseRow, Waiting, Wish
+from spinor.jobs.models import Demand, ShareOfVO
+from spinor.jobs.rows import PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
 
 
-async def list_waiting_heads(tx: Tx, depth: int) -> list[Head]:
-    return await fetch(tx, Head, Q.list_waiting_heads, {"depth": depth})
+async def read_waiting(tx: Tx) -> Waiting:
+    [(counts, suspended)] = await fetch_rows(tx, Q.read_waiting)
+    return Waiting(counts=bytes(counts), suspended=[(user_id, vo_id) for user_id, vo_id in suspended])
 
 
-async def claim_jobs(tx: Tx, vo_id: int, slot: Slot, wishes: Sequence[tuple[int, int, int]]) -> list[HeldJob]:
-    """`wishes` are (task queue, number of jobs, cores for each)."""
+async def read_occupied(tx: Tx) -> Occupied:
+    [(counts, states)] = await fetch_rows(tx, Q.read_occupied)
+    return Occupied(counts=bytes(counts), states=[KeyState(**state) for state in states])
+
+
+async def list_queues(tx: Tx, task_queue_ids: Sequence[int]) -> list[QueueRow]:
+    return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": array_text(task_queue_ids)})
+
+
+async def list_heads(tx: Tx, task_queue_ids: Sequence[int]) -> list[HeadRow]:
+    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": array_text(task_queue_ids)})
+    return [HeadRow(*row) for row in rows]
+
+
+async def list_use(tx: Tx) -> list[UseRow]:
+    return await fetch(tx, UseRow, Q.list_use)
+
+
+async def claim_jobs(tx: Tx, wishes: Sequence[Wish], deals: Sequence[Deal]) -> list[ClaimedJob]:
+    """In the order in which they waited."""
     return await fetch(
         tx,
-        HeldJob,
+        ClaimedJob,
         Q.claim_jobs,
         {
-            "vo_id": vo_id,
-            "task_queue_ids": [queue for queue, _, _ in wishes],
-            "counts": [count for _, count, _ in wishes],
-            "cores": [cores for _, _, cores in wishes],
-            "pilot_id": slot.pilot_id,
-            "site_id": slot.site_id,
-            "ce_id": slot.ce_id,
+            "wish_queue_ids": array_text([wish.task_queue_id for wish in wishes]),
+            "wish_counts": array_text([wish.count for wish in wishes]),
+            "wish_priorities": array_text([wish.priority for wish in wishes]),
+            "wish_job_ids": array_text([wish.job_id for wish in wishes]),
+            "deal_queue_ids": array_text([deal.task_queue_id for deal in deals]),
+            "deal_ns": array_text([deal.n for deal in deals]),
+            "pilot_ids": array_text([deal.pilot_id for deal in deals]),
+            "vo_ids": array_text([deal.vo_id for deal in deals]),
+            "site_ids": array_text([deal.site_id for deal in deals]),
+            "ce_ids": array_text([deal.ce_id for deal in deals]),
+            "cores": array_text([deal.cores for deal in deals]),
+            "waited_s": [deal.waited_s for deal in deals],
             "lease_s": rules.LEASE_S,
-            "source": rules.source_of(slot.pilot_id),
+        },
+    )
+
+
+async def list_specs(tx: Tx, array_ids: Sequence[int]) -> dict[int, str]:
+    return dict(await fetch_rows(tx, Q.list_specs, {"array_ids": array_text(array_ids)}))
+
+
+async def lock_limits(tx: Tx, keys: Sequence[Key]) -> list[KeyState]:
+    """What is kept of these keys; nobody else can start jobs under them until the transaction ends."""
+    names = {"limits": [key.limit for key in keys], "keys": [key.values for key in keys]}
+    found = await fetch(tx, KeyState, Q.lock_limits, names)
+    if len(found) == len(keys):
+        return found
+    await execute(tx, Q.insert_limits, names)
+    return await fetch(tx, KeyState, Q.lock_limits, names)
+
+
+async def count_starts(tx: Tx, started: Sequence[tuple[Key, int, Bucket | None, float]]) -> None:
+    """`started` are (key, jobs, tokens that are left, the moment of that)."""
+    await execute(
+        tx,
+        Q.count_starts,
+        {
+            "limits": [key.limit for key, _, _, _ in started],
+            "keys": [key.values for key, _, _, _ in started],
+            "starts": [jobs for _, jobs, _, _ in started],
+            "tokens": [bucket and bucket.tokens for _, _, bucket, _ in started],
+            "at": [at for _, _, _, at in started],
         },
     )
 
@@ -49,6 +105,30 @@ async def drop_empty_tallies(tx: Tx) -> int:
     if not await fetch_value(tx, Q.take_folding_turn):
         return 0
     return await execute(tx, Q.drop_empty_tallies)
+
+
+async def charge_shares(tx: Tx, work: WorkRules) -> float:
+    """Charge what runs for the time since it was charged last; how long that was. The first time starts the clock."""
+    elapsed_s = await fetch_value(tx, Q.lock_share_clock)
+    if elapsed_s is None:
+        await execute(tx, Q.start_share_clock)
+        return 0.0
+    await execute(tx, Q.charge_shares, {"elapsed_s": max(0.0, elapsed_s), **_half_lives(work)})
+    return float(elapsed_s)
+
+
+async def list_vo_use(tx: Tx, work: WorkRules) -> list[ShareOfVO]:
+    rows = await fetch(tx, ShareOfVO, Q.list_vo_use, _half_lives(work))
+    return [ShareOfVO(vo_id=r.vo_id, vo=r.vo, core_s=r.core_s, running_cores=r.running_cores,
+                      share=work.vo_shares.get(r.vo, 1.0)) for r in rows]  # fmt: skip
+
+
+def _half_lives(work: WorkRules) -> dict[str, Any]:
+    return {
+        "vos": list(work.shares),
+        "half_lives_s": [shares.half_life_s for shares in work.shares.values()],
+        "half_life_s": HALF_LIFE_S,
+    }
 
 
 async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue | None:

@@ -207,3 +207,13 @@ class Demand(Struct, frozen=True, kw_only=True):
     task_queue_id: int
     wants: Requirements
     waiting: int
+
+
+class ShareOfVO(Struct, frozen=True, kw_only=True):
+    """What a VO has used, in core-seconds that are forgotten with its half-life, and what runs for it now."""
+
+    vo_id: int
+    vo: str
+    share: float = 1.0
+    core_s: float = 0.0
+    running_cores: int = 0

@@ -1,41 +1,31 @@
 """Sandboxes: small tar archives that travel with jobs, stored once per owner and content.
 
-The blob is complete and flushed before its row is committed, and a row goes before its blob does; between the two an
-advisory lock on the blob's name keeps an upload and the sweep apart.
+A reservation is committed before the blob is written, and the row when the blob is complete; a row goes before its blob
+does. An advisory lock on the blob's name keeps a reservation and the sweep apart.
 """
 
 import asyncio
-import errno
-import hashlib
-import os
-import secrets
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from uuid import UUID
 
 import msgspec
 
 from spinor.access import Caller
+from spinor.blobs import Blobs, BlobTooLarge, Spooled
+from spinor.configuration import service as configuration
 from spinor.db import Database, Tx
-from spinor.errors import BadInput, BodyTooLarge, SpinorError, Unavailable
+from spinor.errors import BadInput, BodyTooLarge
 from spinor.jobs.attempts import store as attempts
 from spinor.jobs.errors import StaleReport, UnknownJob, UnknownSandbox
 from spinor.jobs.models import Sandbox, SandboxRef
-from spinor.jobs.sandboxes import store
+from spinor.jobs.sandboxes import quota, store
+from spinor.jobs.sandboxes.store import Owner
 
-MAX_SANDBOX_BYTES = 100 * 1024 * 1024
 UNUSED_DAYS = 15
-_WRITE_BYTES = 1024 * 1024
+UPLOAD_DAYS = 1  # An upload that got no part for so long is given up.
 _TAR_MAGIC = (257, b"ustar")
-_SWEEP_BATCH = 1000
-
-
-class SandboxTooLarge(BodyTooLarge):
-    """A sandbox has at most 100 MiB; put larger files on a storage element and name them in `input_data`."""
-
-    code = "sandbox-too-large"
 
 
 class NotATar(BadInput):
@@ -44,20 +34,8 @@ class NotATar(BadInput):
     code = "not-a-tar"
 
 
-class BlobStoreFull(Unavailable):
-    """The disk of the sandboxes is full; nothing was stored. Try again later, or tell the operator."""
-
-    status, code = 507, "blob-store-full"
-
-
-class SandboxGone(SpinorError):
-    """The bytes of this sandbox are gone from the service's disk; tell the operator."""
-
-    status, code = 410, "sandbox-gone"
-
-
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
-    """The name of a blob below the blob directory says whose it is and what is in it."""
+    """The name of a blob says whose it is and what is in it."""
 
     vo_id: int
     owner_id: int
@@ -67,170 +45,136 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         return f"sandboxes/{self.vo_id}/{self.owner_id}/{self.sha256[:2]}/{self.sha256}.tar"
 
-
-class _Arriving:
-    """A body on its way to disk: hashed, counted, and given up as soon as it is too large."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._digest = hashlib.sha256()
-        self._first = b""
-        self.size_bytes = 0
-
-    def write(self, data: bytes) -> None:
-        self.size_bytes += len(data)
-        if self.size_bytes > MAX_SANDBOX_BYTES:
-            raise SandboxTooLarge(limit_bytes=MAX_SANDBOX_BYTES)
-        self._first = self._first or data[:512]
-        self._digest.update(data)
-        self._file.write(data)
-
-    def close(self) -> str:
-        """Flush to the disk; the SHA-256 of what came."""
-        start, magic = _TAR_MAGIC
-        if self._first[start : start + len(magic)] != magic and self._first.strip(b"\0"):
-            raise NotATar()
-        if not self._first:
-            raise NotATar("The body is empty; send an uncompressed tar archive.")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        return self._digest.hexdigest()
+    @classmethod
+    def of(cls, name: str) -> "Blob | None":
+        """None for a name that is not ours."""
+        parts = name.split("/")
+        if len(parts) != 5 or not (parts[1].isdigit() and parts[2].isdigit()):
+            return None
+        blob = cls(vo_id=int(parts[1]), owner_id=int(parts[2]), sha256=parts[4].removesuffix(".tar"))
+        return blob if blob.name == name and len(blob.sha256) == 64 else None
 
 
-async def receive_sandbox(
-    db: Database, blob_dir: Path, owner: tuple[int, int], body: AsyncIterator[bytes]
-) -> SandboxRef:
-    """Store an archive for `owner`, which is (VO, user). The same content again is the same sandbox."""
-    folder = blob_dir / "incoming"
-    path = folder / secrets.token_hex(8)
+def blob_of(sandbox: Sandbox) -> str:
+    return Blob(vo_id=sandbox.vo_id, owner_id=sandbox.owner_id, sha256=sandbox.sha256).name
+
+
+async def receive_sandbox(db: Database, blobs: Blobs, owner: Owner, body: AsyncIterator[bytes]) -> SandboxRef:
+    """Store an archive in one go. The same content again is the same sandbox.
+
+    Raises NotATar, SandboxTooLarge and SandboxQuota, BlobStoreFull.
+    """
+    async with db.transaction() as tx:
+        limits = await configuration.sandbox_limits(tx, owner.vo_id)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            arriving = _Arriving(file)
-            async for part in _in_larger_parts(body):
-                await asyncio.to_thread(arriving.write, part)
-            sha256 = await asyncio.to_thread(arriving.close)
-        blob = Blob(vo_id=owner[0], owner_id=owner[1], sha256=sha256)
-        async with db.transaction() as tx:
-            await store.lock_blob(tx, blob.name)
-            sandbox_id = await store.insert_sandbox(tx, *owner, sha256, arriving.size_bytes)
-            await asyncio.to_thread(_move, path, blob_dir / blob.name)
-        return SandboxRef(sandbox_id=sandbox_id, sha256=sha256, size_bytes=arriving.size_bytes)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise BlobStoreFull() from error
-        raise
-    finally:
-        path.unlink(missing_ok=True)
+        async with blobs.spooled(body, limits.limit_bytes) as spooled:
+            async with db.transaction() as tx:
+                await store.lock_blob(tx, Blob(vo_id=owner.vo_id, owner_id=owner.owner_id, sha256=spooled.sha256).name)
+                await quota.reserve(tx, owner, spooled.sha256, max(1, spooled.size_bytes))
+            return await keep(db, blobs, owner, spooled)
+    except BlobTooLarge as error:
+        raise quota.too_large(limits, error.facts["size_bytes"]) from None
 
 
-async def _in_larger_parts(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    held: list[bytes] = []
-    size = 0
-    async for part in body:
-        held.append(part)
-        size += len(part)
-        if size >= _WRITE_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
+async def keep(db: Database, blobs: Blobs, owner: Owner, spooled: Spooled) -> SandboxRef:
+    """Make a sandbox of a file for which there is a reservation. Raises NotATar."""
+    await asyncio.to_thread(_check_tar, spooled.path)
+    blob = Blob(vo_id=owner.vo_id, owner_id=owner.owner_id, sha256=spooled.sha256)
+    await blobs.place.put(blob.name, spooled.path)
+    async with db.transaction() as tx:
+        sandbox_id = await store.keep_sandbox(tx, owner, spooled.sha256, spooled.size_bytes)
+    return SandboxRef(sandbox_id=sandbox_id, sha256=spooled.sha256, size_bytes=spooled.size_bytes)
 
 
-def _move(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _check_tar(path: Path) -> None:
+    with path.open("rb") as file:
+        first = file.read(512)
+    start, magic = _TAR_MAGIC
+    if not first:
+        raise NotATar("The body is empty; send an uncompressed tar archive.")
+    if first[start : start + len(magic)] != magic and first.strip(b"\0"):
+        raise NotATar
 
 
 async def receive_sandbox_of_attempt(
-    db: Database, blob_dir: Path, pilot: Caller, job: tuple[int, int], body: AsyncIterator[bytes]
+    db: Database, blobs: Blobs, pilot: Caller, job: tuple[int, int], body: AsyncIterator[bytes]
 ) -> SandboxRef:
-    """Store the output of an attempt, (job, attempt), for the job's owner. StaleReport when it is not the pilot's."""
+    """Store the output of an attempt, (job, attempt), for the job's owner. StaleReport when it is not the pilot's.
+
+    What is too large is refused, and that is noted with the job, which goes on.
+    """
     job_id, attempt = job
     async with db.transaction() as tx:
         held = await attempts.lock_held_job(tx, pilot, job_id, attempt)
     if held is None:
         raise StaleReport(job_id=job_id, attempt=attempt)
-    return await receive_sandbox(db, blob_dir, (pilot.vo_id, held.owner_id), body)
+    try:
+        return await receive_sandbox(db, blobs, Owner(pilot.vo_id, held.owner_id), body)
+    except BodyTooLarge as error:
+        async with db.transaction() as tx:
+            await store.refuse_output(tx, pilot, job, error.code, error.message)
+        raise
 
 
-async def find_sandbox(tx: Tx, caller: Caller, blob_dir: Path, sandbox_id: int) -> tuple[Sandbox, Path]:
-    """A sandbox of the VO and where its bytes are."""
+async def find_sandbox(tx: Tx, caller: Caller, sandbox_id: int) -> Sandbox:
+    """A sandbox of the VO."""
     found = await store.find_sandboxes(tx, caller.vo_id, [sandbox_id])
     if not found:
         raise UnknownSandbox(f"There is no sandbox {sandbox_id} in your VO.", sandbox_id=sandbox_id)
-    return found[0], _existing(found[0], blob_dir)
+    return found[0]
 
 
-async def find_sandbox_of_attempt(
-    tx: Tx, pilot: Caller, blob_dir: Path, job: tuple[int, int], sandbox_id: int
-) -> tuple[Sandbox, Path]:
+async def find_sandbox_of_attempt(tx: Tx, pilot: Caller, job: tuple[int, int], sandbox_id: int) -> Sandbox:
     """An input sandbox of an attempt that the pilot holds; `job` is (job, attempt)."""
     found = await store.find_sandbox_of_attempt(tx, pilot, job, sandbox_id)
     if found is None:
         job_id, attempt = job
         raise StaleReport(job_id=job_id, attempt=attempt, sandbox_id=sandbox_id)
-    return found, _existing(found, blob_dir)
+    return found
 
 
-async def find_output(tx: Tx, caller: Caller, blob_dir: Path, job_id: int) -> tuple[Sandbox, Path]:
+async def find_output(tx: Tx, caller: Caller, job_id: int) -> Sandbox:
     """The newest output sandbox of a job."""
     output = await store.find_output_sandbox(tx, caller.vo_id, job_id)
     if output is None:
         job = await attempts.find_attempt(tx, caller.vo_id, job_id)
         if job is None:
             raise UnknownJob(f"There is no job {job_id} in your VO.", job_id=job_id)
+        refused = await store.find_refused_output(tx, caller.vo_id, job_id)
         raise UnknownSandbox(
-            f"Job {job_id} has no output sandbox (it is {job.status.value}); "
+            f"The output sandbox of job {job_id} was refused: {refused}"
+            if refused
+            else f"Job {job_id} has no output sandbox (it is {job.status.value}); "
             f"see `spinor job log {job_id}` and `spinor job explain {job_id}`.",
             job_id=job_id,
         )
-    return await find_sandbox(tx, caller, blob_dir, output.sandbox_id)
+    return await find_sandbox(tx, caller, output.sandbox_id)
 
 
-def _existing(sandbox: Sandbox, blob_dir: Path) -> Path:
-    blob = Blob(vo_id=sandbox.vo_id, owner_id=sandbox.owner_id, sha256=sandbox.sha256)
-    path = blob_dir / blob.name
-    if not path.is_file():
-        raise SandboxGone(sandbox_id=sandbox.sandbox_id)
-    return path
+async def sweep_sandboxes(db: Database, blobs: Blobs, now: datetime | None = None) -> tuple[int, int]:
+    """Forget sandboxes that no job has named for 15 days, those of deleted jobs, and uploads that nobody goes on with;
+    and delete blobs without a row. How many sandboxes and blobs.
 
-
-async def sweep_sandboxes(db: Database, blob_dir: Path, now: datetime | None = None) -> tuple[int, int]:
-    """Forget sandboxes that no job has named for 15 days, and delete blobs without a row; how many of each."""
+    A blob younger than a day stays: its upload may still be on its way.
+    """
     at = now or datetime.now(UTC)
+    before = at - timedelta(days=UPLOAD_DAYS)
     async with db.transaction() as tx:
+        await store.unlink_deleted_jobs(tx)
         rows = await store.delete_unused_sandboxes(tx, at - timedelta(days=UNUSED_DAYS))
-    blobs = 0
-    for batch in await asyncio.to_thread(_old_blobs, blob_dir):
-        blobs += await _sweep(db, blob_dir, batch)
-    return rows, blobs
+        await store.expire_uploads(tx, before)
+    swept = 0
+    async for batch in blobs.place.list("sandboxes", before):
+        swept += await _sweep(db, blobs, [blob for blob in (Blob.of(found.name) for found in batch) if blob])
+    async for batch in blobs.place.list("uploads", before):
+        swept += await _sweep_parts(db, blobs, [found.name for found in batch])
+    await blobs.forget_spooled(before)
+    return rows, swept
 
 
-def _old_blobs(blob_dir: Path) -> list[list[Blob]]:
-    """The blobs that were written more than a day ago, in batches; what was left half-uploaded is deleted."""
-    yesterday = time.time() - 86_400
-    for path in (blob_dir / "incoming").glob("*"):
-        if path.stat().st_mtime < yesterday:
-            path.unlink(missing_ok=True)
-    found = list(_blobs_before(blob_dir, yesterday))
-    return [found[n : n + _SWEEP_BATCH] for n in range(0, len(found), _SWEEP_BATCH)]
-
-
-def _blobs_before(blob_dir: Path, instant: float) -> Iterator[Blob]:
-    for path in (blob_dir / "sandboxes").glob("*/*/*/*.tar"):
-        vo_id, owner_id = path.parts[-4:-2]
-        if vo_id.isdigit() and owner_id.isdigit() and len(path.stem) == 64 and path.stat().st_mtime < instant:
-            yield Blob(vo_id=int(vo_id), owner_id=int(owner_id), sha256=path.stem)
-
-
-async def _sweep(db: Database, blob_dir: Path, batch: list[Blob]) -> int:
+async def _sweep(db: Database, blobs: Blobs, batch: list[Blob]) -> int:
+    if not batch:
+        return 0
     async with db.transaction() as tx:
         known = await store.list_known_blobs(tx, [(b.name, b.vo_id, b.owner_id, b.sha256) for b in batch])
     swept = 0
@@ -239,8 +183,26 @@ async def _sweep(db: Database, blob_dir: Path, batch: list[Blob]) -> int:
             continue
         async with db.transaction() as tx:
             await store.lock_blob(tx, blob.name)
-            # It may have been uploaded again since the first look.
+            # It may have been reserved again since the first look.
             if not await store.list_known_blobs(tx, [(blob.name, blob.vo_id, blob.owner_id, blob.sha256)]):
-                await asyncio.to_thread((blob_dir / blob.name).unlink, missing_ok=True)
+                await blobs.place.remove([blob.name])
                 swept += 1
     return swept
+
+
+async def _sweep_parts(db: Database, blobs: Blobs, names: list[str]) -> int:
+    """An upload's id is never given again, so nobody can begin to need a part that has no upload."""
+    by_name = {name: name.split("/")[1] for name in names}
+    wanted = [upload_id for upload_id in set(by_name.values()) if _is_uuid(upload_id)]
+    async with db.transaction() as tx:
+        known = await store.list_known_uploads(tx, wanted)
+    gone = [name for name, upload_id in by_name.items() if upload_id in wanted and upload_id not in known]
+    await blobs.place.remove(gone)
+    return len(gone)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

@@ -8,10 +8,12 @@ import msgspec
 
 from spinor.db import Tx
 from spinor.jobs import service as jobs
-from spinor.pilots import rules, store
-from spinor.pilots.models import Ending, Followed, NewPilot, PilotStatus
+from spinor.jobs.models import Demand
+from spinor.pilots import planning, rules, store
+from spinor.pilots.models import Ending, Followed, NewPilot, PilotStatus, Purpose
 from spinor.resources import service as resources
 from spinor.resources.models import ComputingElement
+from spinor.resources.status.rules import USABLE
 from spinor.signals import notify
 
 FRESH_S = 25.0  # An idle pilot asks for jobs every 20 s at least.
@@ -31,26 +33,75 @@ async def demand_to_plan(tx: Tx) -> list[Order]:
     """
     if not await store.take_turn(tx):
         return []
-    elements = await resources.computing_elements(tx)
     demand = await jobs.demand(tx)
     if not demand:
         return []
-    alive = await store.list_alive(tx, FRESH_S)
-    wanted = rules.plan(demand, elements, alive, await store.list_records(tx))
-    # The secrets exist in this process and on the way to the pilots only.
-    rows = [(each.vo_id, each.ce_id, secrets.token_urlsafe(32)) for each in wanted for _ in range(each.count)]
-    if not rows:
-        return []
-    by_hash = {hashlib.sha256(secret.encode()).digest(): (ce_id, secret) for _, ce_id, secret in rows}
-    made = await store.insert_pilots(
-        tx, [(vo_id, ce_id, hashlib.sha256(secret.encode()).digest()) for vo_id, ce_id, secret in rows]
+    now = await _situation(tx, demand)
+    wanted = planning.plan(now)
+    pilots = await new_pilots(tx, [(each.vo_id, each.ce_id) for each in wanted for _ in range(each.count)])
+    by_id = {element.ce_id: element for element in now.elements}
+    return [Order(element=by_id[ce_id], pilots=made) for ce_id, made in pilots.items()]
+
+
+async def _situation(tx: Tx, demand: Sequence[Demand]) -> planning.Situation:
+    troubled = {(each.ce_id, each.vo_id) for each in await store.list_trouble(tx) if each.paused}
+    fruitless = {(r.ce_id, r.vo_id) for r in await store.list_records(tx) if r.since_s < rules.pause_s(r.fruitless)}
+    return planning.Situation(
+        demand=demand,
+        elements=await resources.computing_elements(tx),
+        census=await store.list_census(tx),
+        idle=await store.list_idle(tx, FRESH_S),
+        statuses=await resources.status_of(tx),
+        paused=frozenset(troubled | fruitless),
+        seen={each.ce_id: each.offer for each in await store.list_seen_offers(tx)},
     )
-    orders: dict[int, list[NewPilot]] = {}
-    for row in made:
+
+
+async def new_pilots(
+    tx: Tx, wanted: Sequence[tuple[int, int]], purpose: Purpose = Purpose.WORK
+) -> dict[int, list[NewPilot]]:
+    """Record the intent to submit these, (VO, computing element) each; by element.
+
+    The secrets exist in this process and on the way to the pilots only.
+    """
+    if not wanted:
+        return {}
+    rows = [(vo_id, ce_id, secrets.token_urlsafe(32)) for vo_id, ce_id in wanted]
+    by_hash = {hashlib.sha256(secret.encode()).digest(): (ce_id, secret) for _, ce_id, secret in rows}
+    hashed = [(vo_id, ce_id, hashlib.sha256(secret.encode()).digest()) for vo_id, ce_id, secret in rows]
+    made: dict[int, list[NewPilot]] = {}
+    for row in await store.insert_pilots(tx, hashed, purpose):
         ce_id, secret = by_hash[row.secret_hash]
-        orders.setdefault(ce_id, []).append(NewPilot(pilot_id=row.pilot_id, vo=row.vo, secret=secret))
-    by_id = {element.ce_id: element for element in elements}
-    return [Order(element=by_id[ce_id], pilots=pilots) for ce_id, pilots in orders.items()]
+        made.setdefault(ce_id, []).append(NewPilot(pilot_id=row.pilot_id, vo_id=row.vo_id, vo=row.vo, secret=secret))
+    return made
+
+
+async def note_trouble(tx: Tx, told: Mapping[tuple[int, int], str]) -> None:
+    """Pause, the longer the more often it came: by (computing element, VO), why."""
+    if told:
+        await store.note_trouble(tx, [(ce_id, vo_id, reason[:1000]) for (ce_id, vo_id), reason in told.items()])
+
+
+async def withdraw_pilots(tx: Tx) -> list[int]:
+    """Cancel the pilots that wait in the queue of an element that is out of use; they would find no job there."""
+    out = {name: status for name, status in (await resources.status_of(tx)).items() if status not in USABLE}
+    withdrawn: list[int] = []
+    for status in set(out.values()):
+        ce_ids = [e.ce_id for e in await resources.computing_elements(tx) if out.get(e.name) is status]
+        if ce_ids:
+            withdrawn += await store.withdraw_pilots(tx, ce_ids, f"its computing element is {status.value}")
+    return withdrawn
+
+
+async def settle_pilots(tx: Tx, pilot_ids: Sequence[int]) -> None:
+    """These have ended, and their computing element says so too: nobody need ask about them any more."""
+    if pilot_ids:
+        await store.settle_pilots(tx, pilot_ids)
+
+
+async def fold_tally(tx: Tx) -> None:
+    """Fold the changes of the counts of pilots into the counts."""
+    await store.fold_tally(tx)
 
 
 async def record_submissions(tx: Tx, external_ids: Mapping[int, str]) -> None:

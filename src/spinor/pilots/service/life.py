@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,9 @@ from spinor.jobs import service as jobs
 from spinor.jobs.models import Assignment, Held, Lost, Offer, Slot
 from spinor.jobs.service import Matcher
 from spinor.pilots import store
-from spinor.pilots.models import Enrolled, Enrolment, MatchRequest
+from spinor.pilots.models import Ending, Enrolled, Enrolment, MatchRequest, PilotStatus, Purpose
+from spinor.resources.status.models import Status
+from spinor.resources.status.rules import USABLE
 from spinor.signals import notify
 
 TOKEN_LIFETIME_S = 86_400
@@ -40,15 +42,21 @@ class PilotEnded(SpinorError):
     status, code = 410, "pilot-ended"
 
 
-async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolled:
+class NodeMasked(EnrolmentRefused):
+    """Pilots of this node get no jobs for a while."""
+
+    code = "node-masked"
+
+
+async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolled | NodeMasked:
     """Turn the single-use secret into a token that can do nothing but act as this pilot.
 
     The secret is spent by the same statement that compares it. Each refusal is logged, since a second use can mean
-    that somebody has read the secret.
+    that somebody has read the secret. NodeMasked is given back and not raised: the pilot's end must be kept.
     """
     digest = hashlib.sha256(asked.secret.encode()).digest()
     hostname = str(asked.node.get("hostname", ""))[:255]
-    vo = await store.enrol(tx, asked.pilot_id, digest, asked.offer, hostname)
+    vo = await store.enrol(tx, asked, digest, hostname)
     if vo is None:
         found = await store.find_enrolment(tx, asked.pilot_id, digest)
         known = found is not None and found.known
@@ -68,6 +76,11 @@ async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolle
         if found.enrolled:
             raise EnrolmentRefused("This enrolment secret has been used before; a secret works once.")
         raise EnrolmentRefused(f"This pilot is {found.status.value} and cannot enrol any more.")
+    if (mask := await store.find_mask(tx, asked.pilot_id)) is not None:
+        reason = f"node {hostname} is masked: {mask}"
+        ending = Ending(pilot_id=asked.pilot_id, status=PilotStatus.FAILED, reason=reason)
+        await store.end_pilots(tx, [(PilotStatus.RUNNING, ending)])
+        return NodeMasked(reason, hostname=hostname)
     token = identity.mint_pilot_token(keys, issuer, vo, asked.pilot_id, TOKEN_LIFETIME_S)
     facts = {"pilot_id": asked.pilot_id, "hostname": hostname}
     await identity.note_issued(tx, Issued(kind=IssuedKind.PILOT_TOKEN, client_id=identity.PILOT_CLIENT, facts=facts))
@@ -134,11 +147,31 @@ async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assig
         await notify(tx, f"pilot:{caller.pilot_id}")
 
 
-async def beat(tx: Tx, caller: Caller, held: Sequence[Held]) -> list[Lost]:
-    """Renew the leases of what the pilot holds; what it does not hold any more."""
-    if not await store.note_seen(tx, caller):
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a heartbeat found: what the pilot does not hold any more, and what decides whether it is to leave."""
+
+    lost: list[Lost]
+    ce_id: int
+    ce: str
+    purpose: Purpose
+    drain_reason: str
+
+    def drains(self, statuses: Mapping[str, Status]) -> bool:
+        """Whether the pilot is to take no more jobs, and to leave when its own have ended."""
+        if self.purpose is Purpose.PROBE:
+            return False
+        return bool(self.drain_reason) or statuses.get(self.ce, Status.ACTIVE) not in USABLE
+
+
+async def beat(tx: Tx, caller: Caller, held: Sequence[Held]) -> Beat:
+    """Renew the leases of what the pilot holds."""
+    pilot = await store.note_seen(tx, caller)
+    if pilot is None:
         raise PilotEnded
-    return await jobs.renew_leases(tx, caller, held)
+    lost = await jobs.renew_leases(tx, caller, held)
+    return Beat(
+        lost=lost, ce_id=pilot.ce_id, ce=pilot.ce, purpose=pilot.purpose, drain_reason=pilot.drain_reason
+    )  # fmt: skip
 
 
 async def append_log(tx: Tx, caller: Caller, position: int, data: bytes) -> int:

@@ -1,7 +1,9 @@
 """What people see of pilots, and the one thing they can do to them."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from spinor.access import Caller
 from spinor.chores import enqueue
@@ -9,7 +11,7 @@ from spinor.db import Tx
 from spinor.errors import NotFound
 from spinor.jobs import service as jobs
 from spinor.pilots import store
-from spinor.pilots.models import Cancelled, Pilot, PilotPage, Refused
+from spinor.pilots.models import Cancelled, ElementPilots, Pilot, PilotPage, PilotStatus, Refused
 from spinor.search import Search
 from spinor.search.page import compile_page
 from spinor.signals import notify
@@ -44,6 +46,31 @@ async def pilot_log(tx: Tx, caller: Caller, pilot_id: int, position: int) -> byt
     await pilot(tx, caller, pilot_id)
     chunks = await store.read_log(tx, caller.vo_id, pilot_id, position, _CHUNKS)
     return b"".join(data[max(0, position - start) :] for start, data in chunks)
+
+
+async def pilot_stats(tx: Tx, caller: Caller, last_s: int, computing_element: str) -> list[ElementPilots]:
+    """By computing element, the VO's pilots: those alive now, and those of the last `last_s` seconds that ended."""
+    since = datetime.now(UTC) - timedelta(seconds=last_s)
+    found = {each.computing_element: each for each in await store.summarise_ended(tx, caller.vo_id, since)}
+    for row in await store.count_alive(tx, caller.vo_id):
+        new = ElementPilots(computing_element=row.computing_element, site=row.site)
+        there = found.get(row.computing_element, new)
+        name = "submitted" if row.status is PilotStatus.NEW else row.status.value
+        found[row.computing_element] = replace(there, **{name: getattr(there, name) + row.pilots})
+    for trouble in await store.list_trouble_of_vo(tx, caller.vo_id):
+        name = trouble.computing_element
+        there = found.get(name, ElementPilots(computing_element=name, site=trouble.site))
+        facts = {"failures": trouble.failures, "next_try_at": trouble.next_try_at, "trouble": trouble.reason}
+        found[name] = replace(there, **facts)
+    rows = [_with_ratios(each) for _, each in sorted(found.items())]
+    return [row for row in rows if computing_element in ("", row.computing_element)]
+
+
+def _with_ratios(row: ElementPilots) -> ElementPilots:
+    ended = row.done + row.failed + row.aborted
+    if not ended:
+        return row
+    return replace(row, efficiency=(row.done - row.empty) / ended, jobs_per_pilot=row.jobs / ended)
 
 
 async def cancel_pilots(tx: Tx, caller: Caller, pilot_ids: Sequence[int], reason: str) -> Cancelled:

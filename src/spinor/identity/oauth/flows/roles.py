@@ -21,6 +21,8 @@ WORDS: dict[str, str] = {
     Scope.CONFIG_READ: "read the service's operations data",
     Scope.CONFIG_WRITE: "change the service's operations data",
     Scope.RESOURCES_READ: "see sites, computing and storage elements",
+    Scope.RESOURCES_MANAGE: "ban, drain and test the sites that you look after",
+    Scope.RESOURCES_OPERATE: "ban, drain and test every site",
     Scope.FILES_READ: "find and read files of the VO",
     Scope.FILES_WRITE: "register, change and remove files where you may",
     Scope.FILES_MANAGE: "change and remove any file of the VO",

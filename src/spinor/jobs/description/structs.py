@@ -1,0 +1,67 @@
+"""Plain values -> JobSpec, with an error for each way in which they are none."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from spinor.jobs.description.faults import BadDescription
+from spinor.jobs.description.normal import normalised
+from spinor.jobs.models import JobSpec
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(JobSpec)}
+
+
+def spec_of(document: Any, changes: Mapping[str, Any]) -> JobSpec:
+    """A document's fields with others put over them, checked as the service would. Raises BadDescription."""
+    if not isinstance(document, dict):
+        kind = "a list" if isinstance(document, list) else "a single value"
+        raise BadDescription(f"it is {kind}, not a description; write fields, such as `executable: …`.", field="")
+    for name in document:
+        if name not in FIELDS:
+            near = difflib.get_close_matches(str(name)[:80], FIELDS, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(FIELDS)}."
+            raise BadDescription(f"there is no field `{str(name)[:80]}`; {hint}", field=str(name))
+    if "sites" in changes:
+        document = {name: value for name, value in document.items() if name != "site"}
+    try:
+        spec = msgspec.convert({**document, **changes}, JobSpec)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `")
+        field = re.sub(r"^(?:key in )?\$\.?", "", where.rstrip("`"))
+        problem = text + _advice(text)
+        raise BadDescription(f"{field}: {problem}" if field else problem, field=field) from None
+    # Local paths are still in it; they are checked when they are packed.
+    normalised(msgspec.structs.replace(spec, input_sandbox=[]))
+    return spec
+
+
+def _advice(text: str) -> str:
+    if "Expected `str`" in text and re.search(r"got `(?:bool|int|float|null)`", text):
+        return "; put it in quotes"
+    return ""
+
+
+def set_field(document: dict[str, Any], path: str, text: str) -> None:
+    """`retries.site`, `environment.X` or a field alone, set to what the text says. Raises BadDescription."""
+    import yaml
+
+    from spinor.jobs.description.documents import Loader
+
+    first, *rest = path.split(".")
+    if first not in FIELDS:
+        spec_of({first: None}, {})  # It names the field that was meant.
+    value: Any = text
+    if rest or FIELDS[first].type is not str:
+        try:
+            value = yaml.load(text, Loader) if len(text) < 100_000 else text  # noqa: S506 - The loader is a safe one.
+        except (yaml.YAMLError, ValueError, RecursionError):
+            value = text
+    place: Any = document
+    for name in [first, *rest][:-1]:
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            raise BadDescription(f"{path}: {name} has no parts of its own; set it as a whole", field=first)
+    place[rest[-1] if rest else first] = value

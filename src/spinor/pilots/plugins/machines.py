@@ -1,0 +1,104 @@
+"""Where the commands of a batch system are run: on this machine, or on another one through SSH.
+
+No shell gets a word of ours to take apart: here a command is a list of words, and there the words are quoted. Longer
+scripts, and all that is secret, go in by standard input, which no list of processes shows.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from spinor.pilots.plugin import ElementUnavailable
+
+TIMEOUT_S = 30.0  # Of one command, so that a verb can tell about it before it is cut off itself.
+# Commands get nothing else of the worker's environment, which holds the database's address.
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+class Ran(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.decode("utf-8", "replace").splitlines()
+
+
+class Machine(Protocol):
+    """A machine on which commands are run."""
+
+    name: str
+
+    async def run(self, words: Sequence[str], stdin: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> Ran:
+        """Run a command to its end, whatever its exit code; ElementUnavailable when that is not possible."""
+
+
+class ThisMachine:
+    """Commands are started by the worker itself, under its account."""
+
+    name = "this machine"
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = dict(variables or {})
+
+    async def run(self, words: Sequence[str], stdin: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> Ran:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={"PATH": os.defpath, **kept, **self._variables},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ElementUnavailable(f"{words[0]} cannot be run on {self.name}: {error.strerror}.") from error
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, err = await process.communicate(stdin)
+        except TimeoutError:
+            raise ElementUnavailable(f"{words[0]} did not end within {timeout_s:.0f} s on {self.name}.") from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        return Ran(process.returncode or 0, out, err.decode("utf-8", "replace"))
+
+
+async def run_script(machine: Machine, script: str, *, timeout_s: float = TIMEOUT_S) -> Ran:
+    """Run a script of the POSIX shell, which comes in by standard input: its commands must not read from there."""
+    return await machine.run(["/bin/sh"], script.encode(), timeout_s=timeout_s)
+
+
+async def put(machine: Machine, path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write a small file in one step; its directory must be there."""
+    script = 'umask 077 && cat >"$1.new.$$" && chmod "$2" "$1.new.$$" && mv -f "$1.new.$$" "$1"'
+    ran = await machine.run(["/bin/sh", "-c", script, "put", path, f"{mode:o}"], content)
+    if ran.code != 0:
+        raise ElementUnavailable(f"{path} cannot be written on {machine.name}: {said(ran)}")
+
+
+async def get(machine: Machine, path: str, last_bytes: int) -> bytes | None:
+    """The end of a file; None when it cannot be read."""
+    ran = await machine.run(["tail", "-c", str(last_bytes), "--", path])
+    return ran.out if ran.code == 0 else None
+
+
+def said(ran: Ran) -> str:
+    """What a command that failed has said, in one line."""
+    words = " ".join((ran.err.strip() or ran.out.decode("utf-8", "replace").strip()).split())
+    return f"exit code {ran.code}: {words[-500:]}" if words else f"exit code {ran.code}"
+
+
+def quoted(words: Sequence[str]) -> str:
+    """One line for the POSIX shell of another machine."""
+    return shlex.join(words)

@@ -1,0 +1,5 @@
+"""The chores of resources."""
+
+from spinor.resources.status.chores import CHORES
+
+__all__ = ["CHORES"]

@@ -1,0 +1,87 @@
+"""Pure decisions: which status may follow which, what each lets happen, when the next probe is due."""
+
+from collections.abc import Mapping
+
+from spinor.errors import Conflict
+from spinor.resources.status.models import Decided, Present, Status
+
+S = Status
+
+# What is banned comes back by a probe alone.
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    S.ACTIVE: frozenset({S.DEGRADED, S.PROBING, S.DRAINING, S.BANNED}),
+    S.DEGRADED: frozenset({S.ACTIVE, S.PROBING, S.DRAINING, S.BANNED}),
+    S.PROBING: frozenset({S.ACTIVE, S.DEGRADED, S.DRAINING, S.BANNED}),
+    S.DRAINING: frozenset({S.ACTIVE, S.DEGRADED, S.PROBING, S.BANNED}),
+    S.BANNED: frozenset({S.PROBING}),
+}
+
+_ORDER = list(Status)
+USABLE = frozenset({S.ACTIVE, S.DEGRADED})  # Jobs and pilots go there.
+
+FIRST_PROBE_PAUSE_S, LONGEST_PROBE_PAUSE_S = 60.0, 6 * 3600.0
+
+
+class StatusRefused(Conflict):
+    """The present status does not allow this."""
+
+    code = "status-refused"
+
+
+def worst(one: Status, other: Status) -> Status:
+    return max(one, other, key=_ORDER.index)
+
+
+def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided:
+    """What a wish makes of what is there; StatusRefused when it cannot be."""
+    becomes = S.PROBING if present.status is S.BANNED and wanted is S.ACTIVE else wanted
+    if becomes is S.PROBING and not present.with_elements:
+        becomes = S.ACTIVE  # Nothing can probe a site without computing elements.
+        allowed = True
+    else:
+        allowed = becomes is present.status or becomes in TRANSITIONS[present.status]
+    if becomes is present.status and wanted is S.ACTIVE:
+        raise StatusRefused(f"{present.name} is {present.status.value} already.", name=present.name)
+    if not allowed:
+        raise StatusRefused(
+            f"{present.name} is {present.status.value} and cannot become {wanted.value}: only a successful probe "
+            "brings it back. `resume` asks for one.",
+            name=present.name,
+        )
+    return Decided(
+        name=present.name, status=becomes, reason=reason, actor=actor, probe_in_s=0.0 if becomes is S.PROBING else None
+    )
+
+
+def after_probe(present: Present, *, succeeded: bool, reason: str, actor: str) -> Decided | None:
+    """What a probe's end makes of a site or element; nothing unless it is waiting for a probe."""
+    if present.status is not S.PROBING:
+        return None
+    if succeeded:
+        return Decided(name=present.name, status=S.ACTIVE, reason=reason, actor=actor)
+    failed = present.failed_probes + 1
+    return Decided(
+        name=present.name,
+        status=S.PROBING,
+        reason=reason,
+        actor=actor,
+        failed_probes=failed,
+        probe_in_s=probe_pause_s(failed),
+    )
+
+
+def probe_pause_s(failed: int) -> float:
+    """How long to wait after so many failed probes in a row."""
+    return min(LONGEST_PROBE_PAUSE_S, FIRST_PROBE_PAUSE_S * 2.0 ** min(max(0, failed - 1), 20))
+
+
+def at_its_end(present: Present, actor: str) -> Decided:
+    """What follows when the time is over for which a status was set."""
+    probes = present.status is S.BANNED and present.with_elements
+    return Decided(
+        name=present.name,
+        status=S.PROBING if probes else S.ACTIVE,
+        reason="its time is over",
+        actor=actor,
+        probe_in_s=0.0 if probes else None,
+    )

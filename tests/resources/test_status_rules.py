@@ -1,0 +1,85 @@
+"""Which status may follow which: what is banned comes back by a probe alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinor.resources.status import rules
+from spinor.resources.status.models import Present, Status
+
+
+def present(status: Status, *, with_elements: bool = True, failed: int = 0) -> Present:
+    return Present(
+        name="x", site="X", status=status, administrators=[], failed_probes=failed, with_elements=with_elements
+    )
+
+
+@given(st.sampled_from(Status), st.sampled_from(Status))
+def test_every_decision_is_an_allowed_transition(old: Status, wanted: Status) -> None:
+    try:
+        decided = rules.decide(present(old), wanted, "", "ada")
+    except rules.StatusRefused:
+        assert old in (Status.BANNED, wanted)
+        return
+    assert decided.status is old or decided.status in rules.TRANSITIONS[old]
+    assert (decided.probe_in_s is not None) == (decided.status is Status.PROBING)
+
+
+@given(st.lists(st.sampled_from(Status)))
+def test_what_is_banned_is_never_in_use_before_a_probe(wishes: list[Status]) -> None:
+    status, banned = Status.ACTIVE, False
+    for wish in wishes:
+        try:
+            status = rules.decide(present(status), wish, "", "ada").status
+        except rules.StatusRefused:
+            continue
+        # Whoever looks after it may say active while it is probing: then it was looked at by a person.
+        banned = status is Status.BANNED or (banned and status is Status.PROBING)
+        assert not (banned and status in rules.USABLE)
+
+
+def test_a_ban_is_lifted_into_probing() -> None:
+    assert rules.decide(present(Status.BANNED), Status.ACTIVE, "", "ada").status is Status.PROBING
+    assert rules.decide(present(Status.BANNED, with_elements=False), Status.ACTIVE, "", "ada").status is Status.ACTIVE
+    with pytest.raises(rules.StatusRefused, match="probe"):
+        rules.decide(present(Status.BANNED), Status.DRAINING, "", "ada")
+    with pytest.raises(rules.StatusRefused, match="already"):
+        rules.decide(present(Status.ACTIVE), Status.ACTIVE, "", "ada")
+
+
+def test_a_failed_probe_is_repeated_after_a_growing_pause() -> None:
+    pauses = []
+    for failed in range(12):
+        decided = rules.after_probe(present(Status.PROBING, failed=failed), succeeded=False, reason="no", actor="a")
+        assert decided is not None
+        assert (decided.status, decided.failed_probes) == (Status.PROBING, failed + 1)
+        pauses.append(decided.probe_in_s)
+    assert pauses[:4] == [60, 120, 240, 480]
+    assert pauses[-1] == rules.LONGEST_PROBE_PAUSE_S
+
+
+def test_a_probe_changes_only_what_waits_for_one() -> None:
+    for status in set(Status) - {Status.PROBING}:
+        assert rules.after_probe(present(status), succeeded=True, reason="", actor="a") is None
+    back = rules.after_probe(present(Status.PROBING, failed=3), succeeded=True, reason="", actor="a")
+    assert back is not None
+    assert (back.status, back.failed_probes) == (Status.ACTIVE, 0)
+
+
+def test_the_end_of_a_downtime() -> None:
+    assert rules.at_its_end(present(Status.DRAINING), "a").status is Status.ACTIVE
+    assert rules.at_its_end(present(Status.BANNED), "a").status is Status.PROBING
+    assert rules.at_its_end(present(Status.BANNED, with_elements=False), "a").status is Status.ACTIVE
+
+
+def test_the_worse_one_holds() -> None:
+    assert rules.worst(Status.ACTIVE, Status.DRAINING) is Status.DRAINING
+    assert rules.worst(Status.BANNED, Status.DEGRADED) is Status.BANNED
+
+
+def test_the_schema_names_the_same_states_in_the_same_order() -> None:
+    from importlib.resources import files
+
+    schema = files("spinor").joinpath("schema.sql").read_text()
+    listed = schema.split("CREATE TYPE resources.status AS ENUM (")[1].split(");")[0]
+    assert [line.split("'")[1] for line in listed.splitlines() if "'" in line.split("--")[0]] == list(Status)
