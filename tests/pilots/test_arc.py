@@ -114,8 +114,10 @@ class TestTokens:
         self, arc_with_token: tuple[ARCServer, str], authority: Authority, tmp_path: Path, launch: Launcher
     ) -> None:
         arc, token = arc_with_token
-        plugin = element(arc, authority, tmp_path, token_file="token", proxy_file="")
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets" / "token").touch(mode=0o600)
         (tmp_path / "secrets" / "token").write_text(token + "\n")
+        plugin = element(arc, authority, tmp_path, token_file="token", proxy_file="")
         contract = TestARC()
         external_id = await contract.submit(plugin, launch())
         await contract.until(plugin, external_id, ElementState.DONE)
@@ -154,5 +156,5 @@ def test_wrong_options_are_named(options: dict[str, object], tmp_path: Path) -> 
 
 def test_credentials_are_asked_for(tmp_path: Path) -> None:
     options = {"url": "https://arc.example/arex"}
-    with pytest.raises(BadOptions, match="token_file or proxy_file"):
+    with pytest.raises(BadOptions, match="token_file and proxy_file"):
         ARCComputing(ElementSettings(name="arc", site="ARC", options=options, directory=tmp_path))

@@ -88,7 +88,8 @@ class TestHTCondor(ComputingContract):
     async def test_without_a_token_the_schedd_refuses(
         self, htcondor_server: HTCondorServer, tmp_path: Path, launch: Launcher
     ) -> None:
-        stranger = element(htcondor_server, tmp_path, token_directory="nothing")
+        (htcondor_server.place / "no-tokens").mkdir(mode=0o700, exist_ok=True)
+        stranger = element(htcondor_server, tmp_path, token_directory="no-tokens")
         with pytest.raises(ElementRefused):
             await stranger.submit([launch()])
 

@@ -121,6 +121,7 @@ def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
 def fixture_arc_server(authority: Authority) -> Iterator[ARCServer]:
     """For the certificate that it comes with."""
     with arc_server(authority) as it:
+        yield it
 
 
 @pytest.fixture(scope="session", name="ceph_server")

@@ -6,11 +6,7 @@ Names are enough here. The plugins themselves belong to systems above this one, 
 from importlib.metadata import entry_points
 
 OUR_STORAGE_PLUGINS = ("file",)
-<<<<<<< HEAD
-OUR_COMPUTING_PLUGINS = ("arc", "htcondor", "local")
-=======
-OUR_COMPUTING_PLUGINS = ("htcondor", "local", "slurm", "slurmrestd", "ssh")
->>>>>>> main
+OUR_COMPUTING_PLUGINS = ("arc", "htcondor", "local", "slurm", "slurmrestd", "ssh")
 STORAGE_ENTRY_POINTS = "spinor.storage"
 COMPUTING_ENTRY_POINTS = "spinor.computing"
 

@@ -27,13 +27,10 @@ TIMEOUT_S = 60.0
 GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
 BUILT_IN = {
     "local": "spinor.pilots.plugins.local:LocalComputing",
-<<<<<<< HEAD
     "arc": "spinor.pilots.plugins.arc:ARCComputing",
-=======
     "ssh": "spinor.pilots.plugins.ssh:SSHComputing",
     "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
     "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
->>>>>>> main
     "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
 }
 

@@ -15,9 +15,10 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugin import ElementSettings, PilotLaunch, Submitted
 from spinor.pilots.plugins.arc_rest import Access, ElementRefused, Rest, connected
-from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, secret_file, tail
+from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail
+from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
 _ID = re.compile(r"[A-Za-z0-9]{8,200}")
 # A job's time of submission has whole seconds: a second later, everybody sees the same jobs of that second.
@@ -33,6 +34,7 @@ _STATES = {
     "KILLED": ElementState.FAILED,
     "WIPED": ElementState.VANISHED,
 }
+_BEFORE_FILES = ("ACCEPTING", "ACCEPTED", "PREPARING")
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _ADL = """<?xml version="1.0" encoding="UTF-8"?>
 <ActivityDescription xmlns="http://www.eu-emi.eu/es/2010/12/adl"
@@ -64,7 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     queue: str = ""
     token_file: str = ""  # Below the place of secrets, and read again for each use; so are the next two.
     proxy_file: str = ""
-    ca: str = ""  # A file or a directory of authorities; otherwise the system's.
+    ca: str = ""  # A file or a directory of authorities, also elsewhere; otherwise the system's.
     delegate: bool = True  # With a proxy: the element gets one of its own.
     runtime_environments: list[str] = []  # "ENV/PROXY", "APPS/HEP/ATLAS-SITE 1.0".
     python: str = "python3"  # On the worker node.
@@ -98,49 +100,37 @@ class ARCComputing:
     name: ClassVar[str] = "arc"
 
     def __init__(self, element: ElementSettings) -> None:
-        try:
-            self.options = options = msgspec.convert(element.options, Options)
-        except msgspec.ValidationError as error:
-            raise BadOptions(f"The options of computing element {element.name!r} are wrong: {error}.") from None
+        self.options = options = options_of(element, Options)
         if not options.url.startswith("https://"):
-            raise BadOptions(f"The option url of computing element {element.name!r} must begin with https://.")
+            raise wrong(element, "url must begin with https://")
         if not options.token_file and not options.proxy_file:
-            raise BadOptions(f"Computing element {element.name!r} needs the option token_file or proxy_file.")
-        token, proxy, authority = (
-            secret_file(element, option, getattr(options, option)) for option in ("token_file", "proxy_file", "ca")
+            raise wrong(element, "one of token_file and proxy_file is needed")
+        token, proxy = (
+            secret_file(element, option, getattr(options, option)) if getattr(options, option) else None
+            for option in ("token_file", "proxy_file")
         )
-        self.access = Access(options.url, token, proxy, authority)
+        self.access = Access(options.url, token, proxy, element.secrets / options.ca if options.ca else None)
         self.prefix = f"spinor-{hashlib.sha256(element.url.encode()).hexdigest()[:8]}-"
 
     async def submit(self, pilots: Sequence[PilotLaunch]) -> Sequence[Submitted]:
         if not pilots:
             return []
+        named = {self._job_name(pilot): pilot for pilot in pilots}
         async with connected(self.access) as rest:
             await self._sweep(rest)
             there = _firsts(await self._ours(rest))
-            fresh = {self._job_name(pilot): pilot for pilot in pilots if self._job_name(pilot) not in there}
-            made: dict[str, str] = {}
-            errors: dict[str, str] = {}
-            if fresh:
-                delegation = await self._delegation(rest)
-                created = await asyncio.gather(
-                    *(rest.create(self._description(name, pilot, delegation)) for name, pilot in fresh.items())
-                )
-                for name, (job_id, error) in zip(fresh, created, strict=True):
-                    made |= {name: job_id} if job_id else {}
-                    errors |= {name: error} if error else {}
+            missing = {name: pilot for name, pilot in named.items() if name not in there}
+            made, errors = await self._create(rest, missing)
+            if made:
                 # Another worker may have done the same: the older job counts, and gets its files only now.
                 await asyncio.sleep(_TIE_S)
                 there |= _firsts(await self._ours(rest))
-                await self._give_files(
-                    rest, {name: fresh[name] for name in made if there.get(name) == made[name]}, made
-                )
-                await rest.ask("clean", [made[name] for name in made if there.get(name) != made[name]])
-            return [
-                Submitted(pilot_id=pilot.pilot_id, external_id=there.get(name), error=errors.get(name, ""))
-                for pilot in pilots
-                if (name := self._job_name(pilot))
-            ]
+                await rest.ask("clean", [each for name, each in made.items() if there.get(name) != each])
+            await self._give_files(rest, {there[name]: pilot for name, pilot in named.items() if name in there})
+        return [
+            Submitted(pilot_id=pilot.pilot_id, external_id=there.get(name), error=errors.get(name, ""))
+            for name, pilot in named.items()
+        ]
 
     async def find(self, pilot_ids: Sequence[int]) -> Mapping[int, str]:
         if not pilot_ids:
@@ -169,14 +159,34 @@ class ARCComputing:
 
     # ------------------------------------------------------------------------------------------------------ details
 
-    async def _give_files(self, rest: Rest, pilots: Mapping[str, PilotLaunch], ids: Mapping[str, str]) -> None:
-        async def give(name: str, pilot: PilotLaunch) -> None:
-            bundle = await asyncio.to_thread(pilot.bundle.read_bytes)
-            await rest.upload(ids[name], _START, START_SCRIPT)
-            await rest.upload(ids[name], pilot.bundle.name, bundle)
-            await rest.upload(ids[name], _LAUNCH, pilot.launch_file())
+    async def _create(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> tuple[dict[str, str], dict[str, str]]:
+        """New jobs, which wait for their files: their ids, and why others are refused, by name."""
+        if not pilots:
+            return {}, {}
+        delegation = await self._delegation(rest)
+        told = await asyncio.gather(
+            *(rest.create(self._description(name, pilot, delegation)) for name, pilot in pilots.items())
+        )
+        answers = dict(zip(pilots, told, strict=True))
+        made = {name: job_id for name, (job_id, _) in answers.items() if job_id}
+        return made, {name: error for name, (_, error) in answers.items() if error}
 
-        await asyncio.gather(*(give(name, pilots[name]) for name in ids))
+    async def _give_files(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> None:
+        """To those that still wait for theirs; whoever made the job may have been killed before that."""
+        told = await rest.ask("status", list(pilots))
+
+        async def give(job_id: str, pilot: PilotLaunch) -> None:
+            bundle = await asyncio.to_thread(pilot.bundle.read_bytes)
+            await rest.upload(job_id, _START, START_SCRIPT)
+            await rest.upload(job_id, pilot.bundle.name, bundle)
+            await rest.upload(job_id, _LAUNCH, pilot.launch_file())
+
+        waiting = [each for each in pilots if told.get(each, {}).get("state") in _BEFORE_FILES]
+        given = await asyncio.gather(*(give(each, pilots[each]) for each in waiting), return_exceptions=True)
+        for error in given:
+            # A job that got its files from another worker meanwhile takes no more.
+            if isinstance(error, BaseException) and not isinstance(error, ElementRefused):
+                raise error
 
     async def _ours(self, rest: Rest) -> dict[str, Known]:
         """All jobs of this service that the element has, by id. Each is asked for its name once."""

@@ -22,6 +22,9 @@ from spinor.x509.tls import client_context
 
 _AT_ONCE = 8
 _DELEGATED = timedelta(hours=24)
+_DIGESTS: Mapping[str, hashes.HashAlgorithm] = {
+    "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()
+}  # fmt: skip
 
 
 class ElementRefused(SpinorError):
@@ -138,8 +141,7 @@ def _requested_key(request: bytes) -> rsa.RSAPublicKey:
         asked = csr.CertificationRequest.load(der)
         info = asked["certification_request_info"]
         key = serialization.load_der_public_key(info["subject_pk_info"].dump())
-        kind = {"sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
-        digest = kind[asked["signature_algorithm"].hash_algo]()
+        digest = _DIGESTS[asked["signature_algorithm"].hash_algo]
         assert isinstance(key, rsa.RSAPublicKey)
         key.verify(asked["signature"].native, info.dump(), padding.PKCS1v15(), digest)
     except (ValueError, TypeError, KeyError, AssertionError, InvalidSignature) as error:

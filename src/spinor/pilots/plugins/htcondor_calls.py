@@ -9,6 +9,7 @@ Reads one JSON object from standard input and writes one: {"answer": ...} or {"e
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import classad2
 import htcondor2
 
+LIMIT_S = 120  # Nobody waits longer for an answer.
 _REMOVED, _COMPLETED, _HELD = 3, 4, 5
 _SPOOLING = 16  # The HoldReasonCode of a job whose files are on their way.
 _SPOOL_S = 180  # A job whose files have not come by then has lost its submitter.
@@ -203,6 +205,7 @@ def _is_denied(error: Exception) -> bool:
 
 
 def main() -> None:
+    signal.alarm(LIMIT_S)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # The bindings may print; what they print is no answer.
     asked = json.load(sys.stdin)
