@@ -237,7 +237,7 @@ class Acting:
 
     async def beat(self) -> list[Lost]:
         async with self.site.context.db.transaction() as tx:
-            return await service.beat(tx, self.caller, [])
+            return (await service.beat(tx, self.caller, [])).lost
 
     async def finish(self, job: Assignment) -> None:
         async with self.site.context.db.transaction() as tx:

@@ -46,7 +46,7 @@ class Jobs:
         """
         if bool(descriptions) == bool(fields):
             raise BadInput('Give descriptions, or the fields of one: submit(executable="echo", arguments=["hello"]).')
-        found: list[tuple[Any, str, Path]] = []
+        found: list[tuple[Any, Any, Path]] = []
         for each in descriptions or [fields]:
             if isinstance(each, str | Path):
                 found += documents([str(each)])

@@ -148,7 +148,7 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
-    """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, or that the pilot is to leave."""
+    """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, the order to leave."""
     signals, board = state[Signals], state[StatusBoard]
     end = time.monotonic() + body.wait_s
     listening: set[int] = set()
