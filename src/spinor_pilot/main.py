@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from spinor_pilot import (
     __version__,
@@ -38,7 +38,11 @@ BENCHMARK_S = 1.0
 _log = logging.getLogger("pilot")
 
 
-def main() -> int:
+def _at_launch(launch: dict[str, Any]) -> Server:
+    return Server(launch["url"], launch.get("ca_pem", ""))
+
+
+def main(connect: Callable[[dict[str, Any]], Server] = _at_launch) -> int:
     """Exit codes: 0 well, 1 something could not be reported, 2 wrong usage, 4 not accepted, 5 the node is unfit."""
     parser = argparse.ArgumentParser(prog="spinor-pilot", description="Run payloads for a Spinor server in this slot.")
     parser.add_argument("launch", type=Path, help="JSON file of mode 0600, written by the computing-element plugin")
@@ -55,12 +59,14 @@ def main() -> int:
         print(f"spinor-pilot: {told(f'reading {asked.launch}', error)}", file=sys.stderr)
         return 2
     try:
-        return _serve(launch, asked.launch, base, log_file, guardian)
+        return _serve(launch, asked.launch, base, log_file, guardian, connect(launch))
     finally:
         guardian.close()
 
 
-def _serve(launch: dict[str, Any], launch_file: Path, base: Path, log_file: Path, guardian: Guardian) -> int:
+def _serve(
+    launch: dict[str, Any], launch_file: Path, base: Path, log_file: Path, guardian: Guardian, server: Server
+) -> int:
     slot = Slot(launch, base)
     cache = Path(tempfile.gettempdir(), f"spinor-hs23-{os.geteuid()}")
     slot.hs23_per_core = benchmark.hs23_per_core(slot.cores, float(launch.get("benchmark_s", BENCHMARK_S)), cache)
@@ -69,7 +75,6 @@ def _serve(launch: dict[str, Any], launch_file: Path, base: Path, log_file: Path
     slot.runtimes = workshop.runtimes
     facts = _facts(slot, workshop)
     _log.info("pilot %s, version %s, on %s", launch["pilot_id"], __version__, json.dumps(facts))
-    server = Server(launch["url"], launch.get("ca_pem", ""))
     who = {"pilot_id": launch["pilot_id"], "secret": launch.pop("secret")}
     what = {"offer": slot.offer(), "node": facts}
     try:

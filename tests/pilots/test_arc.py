@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable
+from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.arc import ARCComputing, state_of
-from spinor.pilots.plugins.arc_rest import ElementRefused
 from spinor.testing.computing_contract import ComputingContract, Launcher
 from spinor.x509.proxy import make_proxy, read_credential, write_credential
 from tests.servers.arc import ARCServer, arc_server

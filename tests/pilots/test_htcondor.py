@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable
-from spinor.pilots.plugins.htcondor import ElementRefused, HTCondorComputing, state_of
+from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
+from spinor.pilots.plugins.htcondor import HTCondorComputing, state_of
 from spinor.testing.computing_contract import ComputingContract, Launcher
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer, htcondor_server

@@ -9,14 +9,15 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from xml.sax.saxutils import escape
 
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementSettings, PilotLaunch, Submitted
-from spinor.pilots.plugins.arc_rest import Access, ElementRefused, Rest, connected
+from spinor.pilots.plugin import ElementRefused, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugins.arc_rest import Access, Rest, connected
 from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
@@ -55,7 +56,7 @@ _ADL = """<?xml version="1.0" encoding="UTF-8"?>
 <InputFile><Name>{bundle}</Name></InputFile>
 <InputFile><Name>{launch}</Name></InputFile>
 <OutputFile><Name>{out}</Name></OutputFile>
-<OutputFile><Name>{err}</Name></OutputFile>
+<OutputFile><Name>{err}</Name></OutputFile>{leaves}
 </DataStaging>
 </ActivityDescription>
 """
@@ -157,6 +158,11 @@ class ARCComputing:
             ids = await self._only_ours(rest, external_ids)
             return dict(zip(ids, await asyncio.gather(*(_words(rest, each) for each in ids)), strict=True))
 
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        async with connected(self.access) as rest:
+            ours = await self._only_ours(rest, [external_id])
+            return bool(ours) and await rest.download(external_id, f"session/{name}", target)
+
     # ------------------------------------------------------------------------------------------------------ details
 
     async def _create(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> tuple[dict[str, str], dict[str, str]]:
@@ -242,6 +248,7 @@ class ARCComputing:
         wall_s = pilot.wall_s + 300  # The pilot ends by itself before that.
         return _ADL.format(
             name=name, start=_START, python=escape(options.python), bundle=escape(pilot.bundle.name), launch=_LAUNCH,
+            leaves=f"<OutputFile><Name>{escape(pilot.leaves)}</Name></OutputFile>" if pilot.leaves else "",
             out=_OUT, err=_ERR, environment=environment, runtimes=runtimes, cores=pilot.cores,
             queue=f"<QueueName>{escape(options.queue)}</QueueName>" if options.queue else "",
             memory=-(-pilot.memory_bytes // pilot.cores), wall=wall_s, cpu=wall_s * pilot.cores,

@@ -14,8 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from spinor.errors import SpinorError
-from spinor.pilots.plugin import ElementUnavailable
+from spinor.pilots.plugin import ElementRefused, ElementUnavailable
 from spinor.x509 import proxy as proxies
 from spinor.x509.chain import key_weakness
 from spinor.x509.tls import client_context
@@ -25,12 +24,6 @@ _DELEGATED = timedelta(hours=24)
 _DIGESTS: Mapping[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()
 }  # fmt: skip
-
-
-class ElementRefused(SpinorError):
-    """The computing element refuses what it was asked."""
-
-    status, code = 502, "element-refused"
 
 
 class Access:
@@ -92,6 +85,19 @@ class Rest:
             "GET", f"/jobs/{job_id}/{path}", ok=(404, 416), headers={"Range": f"bytes=-{last_bytes}"}
         )
         return answer.content[-last_bytes:] if answer.status_code in (200, 206) else b""
+
+    async def download(self, job_id: str, path: str, target: Path) -> bool:
+        """A whole file of the job; False when there is none."""
+        try:
+            async with self._turns, self.client.stream("GET", f"{self.base}/jobs/{job_id}/{path}") as answer:
+                if answer.status_code != 200:
+                    return False
+                with await asyncio.to_thread(target.open, "wb") as file:
+                    async for part in answer.aiter_bytes():
+                        file.write(part)
+        except httpx.HTTPError as error:
+            raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
+        return True
 
     async def delegate(self) -> str:
         """A delegation of our proxy: the service makes the key, and we sign for it."""

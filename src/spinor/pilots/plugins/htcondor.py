@@ -17,9 +17,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugin import (
+    BadOptions,
+    ElementRefused,
+    ElementSettings,
+    ElementUnavailable,
+    PilotLaunch,
+    Submitted,
+)
 from spinor.pilots.plugins.files import START_SCRIPT, secret_directory
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
@@ -34,12 +40,6 @@ _ALLOWED = frozenset({
     "container_image", "grid_resource", "nice_user", "priority", "rank", "request_disk", "request_gpus",
     "require_gpus", "requirements", "universe",
 })  # fmt: skip
-
-
-class ElementRefused(SpinorError):
-    """The computing element refuses what it was asked."""
-
-    status, code = 502, "element-refused"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +124,10 @@ class HTCondorComputing:
         found: Mapping[str, str] = await self._call("output", external_ids=known) if known else {}
         return found
 
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        known = _known([external_id])
+        return bool(known and await self._call("bring", external_ids=known, name=name, target=str(target)))
+
     # ------------------------------------------------------------------------------------------------------ details
 
     def _description(self, pilot: PilotLaunch) -> dict[str, str]:
@@ -152,7 +156,7 @@ class HTCondorComputing:
         options, element = self.options, self.element
         found = {name: os.environ[name] for name in _KEPT if name in os.environ}
         if options.config:
-            found["CONDOR_CONFIG"] = str(secret_file(element, "config", options.config))
+            found["CONDOR_CONFIG"] = str(secret_file(element, "config", options.config, private=False))
         elif options.collector:
             found["CONDOR_CONFIG"] = "/dev/null"  # Nothing of this machine's own pool.
         elif "CONDOR_CONFIG" in os.environ:
