@@ -25,7 +25,7 @@ from spinor_pilot.server import CHUNK, Body, GivenUp, Refused, Server
 PARCEL, RESULTS = "parcel", "spinor-results.tar"
 ASSIGNMENTS, SANDBOXES, DATA = "assignments.json", "sandboxes", "data"
 OUTPUTS, SANDBOX = "outputs", "sandbox.tar"
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 1.0
 _FOREVER_S = 1e9
 
 

@@ -38,7 +38,7 @@ def build(directory: Path, jobs: Sequence[dict[str, Any]], target: Path) -> None
     """Write the bundle: the pilot, and what `collect` has put into `directory`. No token is in it."""
     plain = [{**job, "token": ""} for job in jobs]
     data = bundle.content(_MAIN)
-    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
+    with open(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
         file.write(data)
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(f"{offline.PARCEL}/{offline.ASSIGNMENTS}", json.dumps(plain))
