@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.peers import ENVIRONMENTS
 from tests.servers.authority import Authority, authority
 from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
@@ -120,4 +121,11 @@ def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
 def fixture_ceph_server() -> Iterator[S3Server]:
     """Without buckets. It takes fifteen seconds to start."""
     with ceph_server() as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="slurm24_cluster")
+def fixture_slurm24_cluster() -> Iterator[SlurmCluster]:
+    """The same with the programs of Slurm 24.11, and without a login node."""
+    with slurm_cluster(root=ENVIRONMENTS / "slurm24" / "root") as it:
         yield it
