@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from spinor.errors import SpinorError
-from spinor.pilots import bundle, planning
+from spinor.pilots import bundle
+from spinor.pilots.fitting import tags_of
 from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, PilotLaunch, plugin_named
 from spinor.pilots.service.factory import Order
 from spinor.resources.models import ComputingElement
@@ -39,7 +40,7 @@ def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
             cores=element.cores,
             memory_bytes=element.memory_bytes,
             wall_s=element.wall_s,
-            tags=[*planning.tags_of(element), *order.tags],
+            tags=[*tags_of(element), *order.tags],
             idle_s=float(element.options.get("idle_s", 15) if order.idle_s is None else order.idle_s),
             grace_s=float(element.options.get("drain_s", 20)),
             bundle=_bundle(settings.ce_dir),
