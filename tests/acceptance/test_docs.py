@@ -57,6 +57,7 @@ PAGES = [
     "docs/tutorials/first-job.md",
     "README.md",
     "docs/how-to/check-a-storage.md",
+    "docs/how-to/sandboxes-and-logs.md",
     "docs/how-to/check-a-certificate.md",
 ]
 

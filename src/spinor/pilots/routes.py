@@ -128,27 +128,18 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
     """Get jobs that fit into the offer; waits up to `wait_s` for some."""
     if any(tag.startswith(probes.TAG) for tag in body.offer.tags):
         return await _match_probe(db, state, caller, body)
-    signals, matcher = state[Signals], state[Matcher]
+    signals, desk = state[Signals], state[service.Desk]
     end = time.monotonic() + body.wait_s
     async with signals.subscribed(f"waiting:{caller.vo_id}") as event:
-        noted = False
-        while True:
-            async with db.transaction() as tx:
-                given = await service.match(tx, matcher, caller, body)
-                given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
-                if not given and not noted:
-                    # An idle pilot's offer is kept too: it tells what could run here.
-                    await service.note_match(tx, caller, body.offer, [])
-                    noted = True
-            left_s = end - time.monotonic()
-            if given or left_s <= 0:
-                return Matched(jobs=given)
+        given = await desk.match(caller, body)
+        while not given and (left_s := end - time.monotonic()) > 0:
             signalled = await signals.wait(event, min(LOOK_AGAIN_S, left_s))
             # Whoever does not listen any more must not be given jobs; and a server about to stop gives none.
             if event.is_set() or await request.is_disconnected():
-                return Matched(jobs=[])
-            if signalled:
-                matcher.forget()
+                break
+            if await desk.worth_asking(caller, body, signalled=signalled):
+                given = await desk.match(caller, body)
+    return Matched(jobs=given)
 
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)

@@ -19,7 +19,7 @@ import msgspec
 
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.files import START_SCRIPT, secret_file
 
 _CALLS = Path(__file__).with_name("htcondor_calls.py")
@@ -59,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class HTCondorComputing:

@@ -23,15 +23,14 @@ from spinor.pilots.service.life import (
     beat,
     caller_of_pilot,
     enrol,
-    match,
-    note_match,
     say_goodbye,
-    with_tokens,
 )
+from spinor.pilots.service.matching import Desk, match, note_match, with_tokens
 from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, pilot_stats, search_pilots
 
 __all__ = [
     "Beat",
+    "Desk",
     "EnrolmentRefused",
     "NodeMasked",
     "PilotEnded",
