@@ -6,6 +6,7 @@ its pilots offer), `idle_s` (they leave after so long without work), `drain_s` (
 """
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,6 +56,12 @@ class LocalComputing:
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
         return await asyncio.to_thread(lambda: {each: self._pilots.output(each) for each in external_ids})
+
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        left = await asyncio.to_thread(self._pilots.left, external_id, name)
+        if left is not None:
+            await asyncio.to_thread(shutil.copyfile, left, target)
+        return left is not None
 
     def _submit(self, pilots: Sequence[PilotLaunch]) -> list[Submitted]:
         if not pilots:
