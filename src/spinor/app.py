@@ -121,7 +121,9 @@ def create_app(settings: Settings) -> Starlette:
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
-            parts = (Matcher(), StatusBoard(), upstreams, Guesses(), Certificates(settings), Blobs.of(settings))
+            matcher = Matcher()
+            desk = pilots.Desk(db, keys, settings.url, matcher)
+            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), Blobs.of(settings))
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")

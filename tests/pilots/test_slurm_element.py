@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -9,7 +10,7 @@ from spinor.pilots.plugin import ElementSettings
 from spinor.pilots.plugins.slurm import SlurmComputing
 from spinor.pilots.plugins.slurmrestd import SlurmRestComputing
 from spinor.pilots.plugins.ssh_machine import close_connections
-from spinor.testing.computing_contract import ComputingContract
+from spinor.testing.computing_contract import ComputingContract, Maker
 from tests.servers.slurm import USER, SlurmCluster
 
 URL = "https://spinor.example"
@@ -65,41 +66,34 @@ class TestHere(ComputingContract):
     """The worker is on a machine of the cluster."""
 
     patience_s = 60.0
+    when_waiting: ClassVar = {"partition": "closed"}
+    when_down: ClassVar = {"bin": "/nonexistent", "slurm_conf": "/nonexistent/slurm.conf"}
 
     @pytest.fixture
-    def plugin(self, slurm_cluster: SlurmCluster) -> SlurmComputing:
-        place = str(slurm_cluster.place / "root-pilots")
-        return element({"directory": place, "slurm_conf": str(slurm_cluster.settings)})
-
-    @pytest.fixture
-    def restarted(self, slurm_cluster: SlurmCluster) -> SlurmComputing:
-        place = str(slurm_cluster.place / "root-pilots")
-        return element({"directory": place, "slurm_conf": str(slurm_cluster.settings)})
+    def make(self, slurm_cluster: SlurmCluster) -> Maker:
+        own = {"directory": str(slurm_cluster.place / "root-pilots"), "slurm_conf": str(slurm_cluster.settings)}
+        return lambda **options: element({**own, **options})
 
 
 class TestByLogin(ComputingContract):
     """The worker is elsewhere, and reaches the login node through SSH."""
 
     patience_s = 60.0
+    when_waiting: ClassVar = {"partition": "closed"}
+    when_down: ClassVar = {"host": "localhost:9"}
 
     @pytest.fixture
-    def plugin(self, slurm_cluster: SlurmCluster, secrets: Path) -> SlurmComputing:
-        return by_login(slurm_cluster, secrets)
-
-    @pytest.fixture
-    def restarted(self, slurm_cluster: SlurmCluster, secrets: Path) -> SlurmComputing:
-        return by_login(slurm_cluster, secrets)
+    def make(self, slurm_cluster: SlurmCluster, secrets: Path) -> Maker:
+        return lambda **options: by_login(slurm_cluster, secrets, **options)
 
 
 class TestREST(ComputingContract):
     """The worker only reaches the REST service, and shares a file system with the cluster."""
 
     patience_s = 60.0
+    when_waiting: ClassVar = {"partition": "closed"}
+    when_down: ClassVar = {"url": "http://127.0.0.1:9"}
 
     @pytest.fixture
-    def plugin(self, slurm_cluster: SlurmCluster, rest_secrets: Path) -> SlurmRestComputing:
-        return by_rest(slurm_cluster, rest_secrets)
-
-    @pytest.fixture
-    def restarted(self, slurm_cluster: SlurmCluster, rest_secrets: Path) -> SlurmRestComputing:
-        return by_rest(slurm_cluster, rest_secrets)
+    def make(self, slurm_cluster: SlurmCluster, rest_secrets: Path) -> Maker:
+        return lambda **options: by_rest(slurm_cluster, rest_secrets, **options)

@@ -129,9 +129,10 @@ class Job(Commanded, Shown, Tabular):
     def output(self, folder: str | Path = "") -> list[Path]:
         """Fetch and unpack its output sandbox (into job-ID unless told); the files."""
         from spinor.jobs.cli.packing import unpack
+        from spinor.jobs.sandboxes.client import download
 
         target = Path(folder or f"job-{self.job_id}")
-        return [target / name for name in unpack(self._client.get(f"/api/jobs/{self.job_id}/output"), target)]
+        return [target / name for name in unpack(download(self._client, f"/api/jobs/{self.job_id}/output"), target)]
 
     @property
     def files(self) -> FileSet:

@@ -12,7 +12,7 @@ from spinor.api.sets import JobArray, JobSet
 from spinor.api.streams import Stream
 from spinor.client import Client
 from spinor.errors import BadInput
-from spinor.jobs.cli.descriptions import documents, read_descriptions
+from spinor.jobs.cli.descriptions import Document, documents, read_descriptions
 from spinor.jobs.cli.submission import send
 from spinor.jobs.models import JobEvent, JobIds, JobRow, JobSpec, SubmittedArray
 
@@ -52,7 +52,7 @@ class Jobs:
         """
         if bool(descriptions) == bool(fields):
             raise BadInput('Give descriptions, or the fields of one: submit(executable="echo", arguments=["hello"]).')
-        found: list[tuple[Any, Any, Path]] = []
+        found: list[Document] = []
         for each in descriptions or [fields]:
             if isinstance(each, str | Path):
                 found += documents([str(each)])

@@ -8,6 +8,7 @@ import click
 _VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "run"),
     "submit": ("submission", "submit"),
+    "schema": ("checking", "schema"),
     "list": ("looking", "list_jobs"),
     "show": ("looking", "show"),
     "history": ("looking", "history"),

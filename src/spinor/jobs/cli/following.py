@@ -40,17 +40,18 @@ def follow(client: "Client", job_id: int) -> int | None:
 
 def _copy(client: "Client", job_id: int, stream: str) -> None:
     from spinor.errors import SpinorError
-    from spinor.jobs.cli.output import write
+    from spinor.jobs.cli.output import Writer
     from spinor.jobs.client import follow_log
 
     shown = 0
+    write = Writer(to_stderr=stream == "stderr")
     with client.beside() as beside:
         try:
             for piece in follow_log(beside, job_id, stream):
                 if stream == "stdout" and shown and piece.attempt != shown:
                     say(f"--- attempt {piece.attempt}")
                 shown = piece.attempt
-                write(piece.data, to_stderr=stream == "stderr")
+                write(piece.data)
         except SpinorError as error:
             say(f"spinor: the {stream} of job {job_id} cannot be followed any more: {error.message}")
 

@@ -169,8 +169,9 @@ class SSHComputing:
 
     async def _ask(self, host: str, request: dict[str, Any]) -> Any:
         options, machine = self.options, self._hosts[host]
+        # Hosts may have one file system, and each answers only for its own processes.
         whole = {
-            "directory": options.directory, "environment": options.environment, "python": options.python,
+            "directory": f"{options.directory}/{host}", "environment": options.environment, "python": options.python,
             "slots": self._slots[host], "grace_s": options.grace_s, **request,
         }  # fmt: skip
         program = f"{_source()}\nanswer({json.dumps(whole)!r})\n"
