@@ -62,6 +62,7 @@ PAGES = [
     "docs/how-to/jobs-from-python.md",
     "docs/how-to/coming-from-dirac.md",
     "docs/how-to/check-a-storage.md",
+    "docs/how-to/sandboxes-and-logs.md",
     "docs/how-to/check-a-certificate.md",
 ]
 
