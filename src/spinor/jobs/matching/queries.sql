@@ -87,13 +87,13 @@ WITH wish AS MATERIALIZED (
       JOIN deal ON deal.task_queue_id = numbered.task_queue_id AND deal.n = numbered.n AND deal.vo_id = numbered.vo_id
      WHERE deal.waited_s = 0 OR numbered.updated_at <= now() - make_interval(secs => deal.waited_s)
 ), taken AS (
-    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT place FROM dealt)) RETURNING job_id
+    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT place FROM dealt))
 ), job AS (
     UPDATE jobs.job SET status = 'matched', minor_status = 'assigned', attempt = attempt + 1, exit_code = NULL,
            application_status = '', pilot_id = dealt.pilot_id, site_id = dealt.site_id, ce_id = dealt.ce_id,
            started_at = NULL, ended_at = NULL, cpu_s = NULL, wall_s = NULL, max_rss_bytes = NULL, updated_at = now()
       FROM dealt
-     WHERE job.job_id = dealt.job_id AND job.job_id = ANY (ARRAY(SELECT job_id FROM taken)) AND job.status = 'waiting'
+     WHERE job.job_id = dealt.job_id AND job.status = 'waiting'
     RETURNING job.job_id, job.array_id, job.array_index, job.vo_id, job.owner_id, job.group_id, job.task_queue_id,
               job.attempt, dealt.priority, dealt.pilot_id, dealt.ce_id, dealt.cores
 ), lease AS (

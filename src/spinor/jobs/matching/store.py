@@ -1,10 +1,10 @@
 """The rows of matching."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spinor.configuration.work import HALF_LIFE_S, WorkRules
-from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
 from spinor.jobs.matching.limits import Bucket, Key
 from spinor.jobs.matching.rows import ClaimedJob, Deal, HeadRow, KeyState, Occupied, QueueRow, UseRow, Waiting, Wish
@@ -12,6 +12,11 @@ from spinor.jobs.models import Demand, ShareOfVO
 from spinor.jobs.rows import PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """An array of numbers, as PostgreSQL writes one: a claim sends a thousand of them."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 async def read_waiting(tx: Tx) -> Waiting:
@@ -25,11 +30,11 @@ async def read_occupied(tx: Tx) -> Occupied:
 
 
 async def list_queues(tx: Tx, task_queue_ids: Sequence[int]) -> list[QueueRow]:
-    return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": array_text(task_queue_ids)})
+    return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": _numbers(task_queue_ids)})
 
 
 async def list_heads(tx: Tx, task_queue_ids: Sequence[int]) -> list[HeadRow]:
-    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": array_text(task_queue_ids)})
+    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": _numbers(task_queue_ids)})
     return [HeadRow(*row) for row in rows]
 
 
@@ -44,25 +49,25 @@ async def claim_jobs(tx: Tx, wishes: Sequence[Wish], deals: Sequence[Deal]) -> l
         ClaimedJob,
         Q.claim_jobs,
         {
-            "wish_queue_ids": array_text([wish.task_queue_id for wish in wishes]),
-            "wish_counts": array_text([wish.count for wish in wishes]),
-            "wish_priorities": array_text([wish.priority for wish in wishes]),
-            "wish_job_ids": array_text([wish.job_id for wish in wishes]),
-            "deal_queue_ids": array_text([deal.task_queue_id for deal in deals]),
-            "deal_ns": array_text([deal.n for deal in deals]),
-            "pilot_ids": array_text([deal.pilot_id for deal in deals]),
-            "vo_ids": array_text([deal.vo_id for deal in deals]),
-            "site_ids": array_text([deal.site_id for deal in deals]),
-            "ce_ids": array_text([deal.ce_id for deal in deals]),
-            "cores": array_text([deal.cores for deal in deals]),
-            "waited_s": [deal.waited_s for deal in deals],
+            "wish_queue_ids": _numbers([wish.task_queue_id for wish in wishes]),
+            "wish_counts": _numbers([wish.count for wish in wishes]),
+            "wish_priorities": _numbers([wish.priority for wish in wishes]),
+            "wish_job_ids": _numbers([wish.job_id for wish in wishes]),
+            "deal_queue_ids": _numbers([deal.task_queue_id for deal in deals]),
+            "deal_ns": _numbers([deal.n for deal in deals]),
+            "pilot_ids": _numbers([deal.pilot_id for deal in deals]),
+            "vo_ids": _numbers([deal.vo_id for deal in deals]),
+            "site_ids": _numbers([deal.site_id for deal in deals]),
+            "ce_ids": _numbers([deal.ce_id for deal in deals]),
+            "cores": _numbers([deal.cores for deal in deals]),
+            "waited_s": _numbers([deal.waited_s for deal in deals]),
             "lease_s": rules.LEASE_S,
         },
     )
 
 
 async def list_specs(tx: Tx, array_ids: Sequence[int]) -> dict[int, str]:
-    return dict(await fetch_rows(tx, Q.list_specs, {"array_ids": array_text(array_ids)}))
+    return dict(await fetch_rows(tx, Q.list_specs, {"array_ids": _numbers(array_ids)}))
 
 
 async def lock_limits(tx: Tx, keys: Sequence[Key]) -> list[KeyState]:
