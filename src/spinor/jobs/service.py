@@ -30,6 +30,7 @@ from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, sear
 from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
+from spinor.jobs.matching.reserved import claim_reserved
 from spinor.jobs.matching.service import (
     Matcher,
     charge_shares,
@@ -47,9 +48,10 @@ from spinor.jobs.sandboxes.service import (
     receive_sandbox_of_attempt,
     sweep_sandboxes,
 )
+from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
-from spinor.jobs.usage.service import forget_usage
+from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
     "Ask",
@@ -60,8 +62,11 @@ __all__ = [
     "UnknownJob",
     "append_log",
     "arrays_of",
+    "attempts",
     "caller_of_payload",
     "charge_shares",
+    "check_jobs",
+    "claim_reserved",
     "count_jobs",
     "delete_jobs",
     "demand",
@@ -101,4 +106,5 @@ __all__ = [
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
+    "usage",
 ]

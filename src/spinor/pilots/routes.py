@@ -20,6 +20,7 @@ from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import FinishReport, LogChunk, LogStream
 from spinor.jobs.sandboxes.routes import sandbox_response
+from spinor.jobs.service import Matcher
 from spinor.pilots import service
 from spinor.pilots.models import (
     AttemptQuery,
@@ -48,6 +49,8 @@ from spinor.pilots.models import (
     StoredSandbox,
     Unfit,
 )
+from spinor.pilots.probes import service as probes
+from spinor.pilots.probes.routes import routes as probe_routes
 from spinor.pilots.service.life import TOKEN_LIFETIME_S
 from spinor.resources.service import StatusBoard
 from spinor.search import Search
@@ -58,6 +61,7 @@ LOOK_AGAIN_S = 1.0
 RAW = "application/octet-stream"
 
 routes = Routes("pilots")
+routes.all += probe_routes.all
 
 # ------------------------------------------------------------------------------------------------------- for people
 
@@ -120,8 +124,10 @@ async def enrol(db: Database, state: State, body: Enrolment) -> Enrolled:
 
 
 @routes.post("/api/pilot/match", scope=Scope.PILOT_ACT)
-async def match(state: State, request: Request, caller: Caller, body: MatchRequest) -> Matched:
+async def match(db: Database, state: State, request: Request, caller: Caller, body: MatchRequest) -> Matched:
     """Get jobs that fit into the offer; waits up to `wait_s` for some."""
+    if any(tag.startswith(probes.TAG) for tag in body.offer.tags):
+        return await _match_probe(db, state, caller, body)
     signals, desk = state[Signals], state[service.Desk]
     end = time.monotonic() + body.wait_s
     async with signals.subscribed(f"waiting:{caller.vo_id}") as event:
@@ -218,6 +224,18 @@ async def report_unfit(tx: Tx, caller: Caller, body: Unfit) -> None:
 async def say_goodbye(tx: Tx, caller: Caller, body: Goodbye) -> None:
     """Leave, and give back what is still held."""
     await service.say_goodbye(tx, caller, body.reason)
+
+
+async def _match_probe(db: Database, state: State, caller: Caller, body: MatchRequest) -> Matched:
+    """A probe's pilot gets its own job, whatever the status of its element, and no other."""
+    async with state[Signals].subscribed(f"pilot:{caller.pilot_id}") as event:
+        async with db.transaction() as tx:
+            given = await probes.match_probe(tx, state[Matcher], caller, body.offer)
+            given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
+            await service.note_match(tx, caller, body.offer, given)
+        if not given:
+            await state[Signals].wait(event, body.wait_s)
+    return Matched(jobs=given)
 
 
 def _renewed(state: State, request: Request, caller: Caller) -> str | None:

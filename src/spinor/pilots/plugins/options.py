@@ -24,13 +24,18 @@ def wrong(element: ElementSettings, what: str) -> BadOptions:
     return BadOptions(f"The options of computing element {element.name!r} are wrong: {what}.", element=element.name)
 
 
+def check_name(element: ElementSettings, option: str, name: str) -> None:
+    """That an option names a file below the service's secrets for elements, and no other."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise wrong(element, f"{option} must be the plain name of a file in secrets/computing, not {name!r}")
+
+
 def secret_file(element: ElementSettings, option: str, name: str, *, private: bool = True) -> Path:
     """The file of this name below the service's secrets for elements; BadOptions when it cannot be used.
 
     One that is `private` must be of mode 0600; any other must not be writable by others.
     """
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise wrong(element, f"{option} must be the plain name of a file in secrets/computing, not {name!r}")
+    check_name(element, option, name)
     path = element.secrets / name
     try:
         status = path.stat()

@@ -22,7 +22,7 @@ from msgspec import Meta
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
-from spinor.pilots.plugins.options import options_of, secret_file, wrong
+from spinor.pilots.plugins.options import check_name, options_of, secret_file, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
     Job,
@@ -87,6 +87,7 @@ class SlurmRestComputing:
         for name in self.options.extra:
             if name in OURS:
                 raise wrong(element, f"extra.{name} is said by the plugin itself, or has an option of its own")
+        check_name(element, "token_file", self.options.token_file)
         self._element = element
         self._machine = machine_for(element, self.options.ssh, self.options.host or "", {})
         self._names = Names(element)
@@ -218,10 +219,10 @@ class SlurmRestComputing:
         name = str(told.get("name", ""))
         if self._names.pilot(name) is None:
             return None
-        state = told.get("job_state", told.get("state"))
-        reason = told.get("state_reason")
-        if isinstance(state, Mapping):
-            state, reason = state.get("current"), state.get("reason", reason)
+        state, reason = told.get("job_state"), told.get("state_reason")
+        if state is None:
+            in_accounting = told.get("state") or {}
+            state, reason = in_accounting.get("current"), in_accounting.get("reason")
         states = tuple(map(str, state)) if isinstance(state, list) else (str(state),)
         return Job(int(told["job_id"]), name, states, str(reason or ""))
 

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.machines import TIMEOUT_S, Machine, Ran, ThisMachine, quoted
-from spinor.pilots.plugins.options import secret_file, wrong
+from spinor.pilots.plugins.options import check_name, secret_file, wrong
 
 CONNECT_S = 20.0
 KEEPALIVE_S, KEEPALIVES = 15, 3
@@ -113,6 +113,9 @@ class SSHMachine:
         self._element, self._access = element, access
         if not access.key_file and not access.agent:
             raise wrong(element, "ssh needs key_file, the name of a key in secrets/computing, or agent: true")
+        check_name(element, "ssh.known_hosts_file", access.known_hosts_file)
+        if access.key_file:
+            check_name(element, "ssh.key_file", access.key_file)
         self._to = address(host, access.user)
         if not self._to.user:
             raise wrong(element, f"ssh.user says under which account; or write {host} as user@host")
@@ -211,6 +214,12 @@ async def _link(way: Way, to: Address, gate: asyncssh.SSHClientConnection | None
         "preferred_auth": "publickey",
     }
     return await asyncssh.connect(to.host, to.port, tunnel=gate or (), **options)
+
+
+def kept_connections() -> list[asyncssh.SSHClientConnection]:
+    """Those that this event loop has open, each as asyncssh has it."""
+    kept = _kept.get(asyncio.get_running_loop(), {}).values()
+    return [each.link for each in kept if each.link is not None and each.is_open]
 
 
 async def close_connections() -> None:

@@ -1,6 +1,7 @@
 """The verbs of pilots."""
 
 from spinor.pilots.service.factory import (
+    SubmissionRefused,
     demand_to_plan,
     end_pilots,
     fold_tally,
@@ -33,6 +34,7 @@ __all__ = [
     "EnrolmentRefused",
     "NodeMasked",
     "PilotEnded",
+    "SubmissionRefused",
     "UnknownNode",
     "UnknownPilot",
     "append_log",
