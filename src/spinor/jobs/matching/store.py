@@ -1,14 +1,30 @@
 """The rows of matching."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from spinor.configuration.work import HALF_LIFE_S, WorkRules
 from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
-from spinor.jobs.matching.limits import Bucket, Key
-from spinor.jobs.matching.rows import ClaimedJob, Deal, HeadRow, KeyState, Occupied, QueueRow, UseRow, Waiting, Wish
-from spinor.jobs.models import Demand, ShareOfVO
+from spinor.jobs.matching.limits import DIMENSIONS, Bucket, Key
+from spinor.jobs.matching.rows import (
+    ClaimedJob,
+    Deal,
+    HeadRow,
+    KeyState,
+    Occupied,
+    OpenDependency,
+    Pause,
+    PilotSeen,
+    QueueRow,
+    StandingRow,
+    UseRow,
+    Waiting,
+    Wish,
+)
+from spinor.jobs.models import Demand, Requirements, ShareOfVO
 from spinor.jobs.rows import PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
@@ -136,8 +152,42 @@ def _half_lives(work: WorkRules) -> dict[str, Any]:
     }
 
 
-async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue | None:
-    return await fetch_one(tx, PlaceInQueue, Q.find_place_in_queue, {"vo_id": vo_id, "job_id": job_id})
+async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue:
+    parameters = {"vo_id": vo_id, "job_id": job_id}
+    [(ahead,)] = await fetch_rows(tx, Q.find_place_in_queue, parameters)
+    [(queues, jobs)] = await fetch_rows(tx, Q.count_ahead_in_others, parameters)
+    return PlaceInQueue(ahead_in_queue=ahead, other_queues=queues, ahead_in_others=jobs)
+
+
+async def find_wants(tx: Tx, vo_id: int, task_queue_id: int) -> Requirements:
+    found = await fetch_value(tx, Q.find_wants, {"vo_id": vo_id, "task_queue_id": task_queue_id})
+    return msgspec.convert(found, Requirements)
+
+
+async def list_standings(tx: Tx, vo_id: int, half_life_s: float) -> list[StandingRow]:
+    return await fetch(tx, StandingRow, Q.list_standings, {"vo_id": vo_id, "half_life_s": half_life_s})
+
+
+async def list_pilots_seen(tx: Tx, vo_id: int, within_s: float) -> list[PilotSeen]:
+    return await fetch(tx, PilotSeen, Q.list_pilots_seen, {"vo_id": vo_id, "within_s": within_s})
+
+
+async def count_under_limit(tx: Tx, values: Mapping[str, str]) -> int:
+    """How many jobs run of which all of these hold; a dimension that is not named holds for all."""
+    parameters = {dimension: values.get(dimension, "") for dimension in DIMENSIONS}
+    return int(await fetch_value(tx, Q.count_under_limit, parameters))
+
+
+async def find_limit_state(tx: Tx, key: Key) -> KeyState | None:
+    return await fetch_one(tx, KeyState, Q.find_limit_state, {"limit": key.limit, "key": key.values})
+
+
+async def list_open_dependencies(tx: Tx, vo_id: int, job_id: int) -> list[OpenDependency]:
+    return await fetch(tx, OpenDependency, Q.list_open_dependencies, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def find_pause(tx: Tx, vo_id: int, job_id: int) -> Pause | None:
+    return await fetch_one(tx, Pause, Q.find_pause, {"vo_id": vo_id, "job_id": job_id})
 
 
 async def count_pilots_alive(tx: Tx, vo_id: int) -> list[PilotCount]:
