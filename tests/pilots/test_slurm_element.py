@@ -239,7 +239,10 @@ async def test_an_ended_job_is_told_when_the_controller_has_forgotten_it(launch:
     with slurm_cluster_that_forgets() as cluster:
         cluster.ssh.files_for_clients(tmp_path / "ssh", cluster.login)
         one, bad = launch(), launch("fail")
-        by_both = [by_login(cluster, tmp_path / "ssh"), by_rest(cluster, with_token(cluster, tmp_path))]
+        by_both: list[ComputingPlugin] = [
+            by_login(cluster, tmp_path / "ssh"),
+            by_rest(cluster, with_token(cluster, tmp_path)),
+        ]
         plugin = by_both[0]
         numbers = [await submitted(plugin, each) for each in (one, bad)]
         deadline = time.monotonic() + 120
@@ -261,7 +264,7 @@ async def test_a_token_is_read_anew_and_its_end_is_told(
 ) -> None:
     plugin = by_rest(slurm_cluster, rest_secrets)
     good = (rest_secrets / "token").read_text()
-    head, middle, signature = good.split(".")
+    head, _, signature = good.split(".")
     past = base64.urlsafe_b64encode(b'{"exp":1700000000,"sun":"ada"}').decode().rstrip("=")
     (rest_secrets / "token").write_text(f"{head}.{past}.{signature}")
     with pytest.raises(ElementRefused, match="token ended at 2023-11-14"):

@@ -14,7 +14,8 @@ _NAMESPACE = 'mount --bind "$0" /etc/passwd && mount --bind "$1" /etc/group && s
 _OTHER_ROOT = """root=$2 place=$3
 mount --rbind "$root" "$root" && mount --bind "$0" "$root/etc/passwd" && mount --bind "$1" "$root/etc/group" &&
 mount -t tmpfs tmpfs "$root/tmp" &&
-chmod 1777 "$root/tmp" && mkdir -p "$root$place" && mount --bind "$place" "$root$place" && mount --rbind /dev "$root/dev" &&
+chmod 1777 "$root/tmp" && mkdir -p "$root$place" && mount --bind "$place" "$root$place" &&
+mount --rbind /dev "$root/dev" &&
 mount --rbind /proc "$root/proc" && mount --rbind /sys "$root/sys" && shift 3 && exec chroot "$root" "$@"
 """
 
