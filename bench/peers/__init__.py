@@ -37,6 +37,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "sshd": ("sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
     "slurm": _SLURM,
     "slurm24": (*_SLURM, "chroot"),
+    "network": ("iptables", "ip"),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
     "containers": ("bwrap", "podman", "runc"),
