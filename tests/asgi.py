@@ -65,13 +65,14 @@ async def _caller_of(request: Request) -> Caller:
 
 
 @asynccontextmanager
-async def over_http(db: Database, folder: Path, routes: Routes) -> AsyncIterator[Http]:
+async def over_http(db: Database, folder: Path, routes: Routes, blobs: str = "") -> AsyncIterator[Http]:
     settings = Settings.from_environment(
         {
             "SPINOR_DATABASE_URL": db.url,
             "SPINOR_DATA_DIR": str(folder),
             "SPINOR_URL": "https://spinor.test",
             "SPINOR_BLOB_DIR": str(folder / "blob_dir"),
+            "SPINOR_BLOBS": blobs,
         }
     )
     async with Signals(db.url).listening() as signals:

@@ -39,6 +39,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "slurm24": (*_SLURM, "chroot"),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
+    "containers": ("bwrap", "podman", "runc"),
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # What scripts/peers leaves when it has installed a peer that has no lock file.

@@ -1344,6 +1344,32 @@ CREATE TABLE pilots.seen_offer (                -- What the last pilot that enro
     at          timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE TABLE pilots.probe (                     -- One pilot and one job that show whether an element works.
+    probe_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    vo_id       integer NOT NULL REFERENCES identity.vo,
+    ce_id       integer NOT NULL REFERENCES resources.computing_element,
+    actor       text NOT NULL,
+    owner_id    integer,                                        -- Whose job it runs; NULL: it runs none.
+    group_id    integer,
+    decides_kind text,                                          -- What comes back into use when it succeeds.
+    decides_name text,
+    se          text NOT NULL,                                  -- Where its job leaves a file; empty: nowhere.
+    timeout_s   integer NOT NULL,
+    phase       text NOT NULL DEFAULT 'new' CHECK (phase IN ('new', 'submitting', 'following', 'ended')),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    ended_at    timestamptz,
+    succeeded   boolean,
+    pilot_id    bigint,
+    job_id      bigint,
+    said        text,                                           -- What the element said of the pilot, last.
+    running_at  timestamptz,                                    -- When it first said that the pilot runs.
+    prelude     jsonb NOT NULL DEFAULT '[]',                    -- The steps before there was a pilot.
+    steps       jsonb NOT NULL DEFAULT '[]',
+    version     integer NOT NULL DEFAULT 0
+);
+CREATE INDEX probe_open ON pilots.probe (probe_id) WHERE ended_at IS NULL;
+CREATE INDEX probe_of_pilot ON pilots.probe (pilot_id) WHERE pilot_id IS NOT NULL;
+
 CREATE TABLE pilots.node_mask (                 -- Nodes whose pilots get no jobs, while their element is in use.
     ce_id       integer NOT NULL REFERENCES resources.computing_element,
     hostname    text COLLATE "C" NOT NULL,

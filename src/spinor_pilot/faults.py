@@ -23,6 +23,20 @@ REMEDIES = {
 class Fault(Exception):
     """The payload cannot be run, or its results cannot be kept; the sentence goes to the job's owner."""
 
+    error_class = "payload"
+
+
+class SiteFault(Fault):
+    """The node, the pilot or something else of the site is at fault: elsewhere the same job may well run."""
+
+    error_class = "site"
+
+
+class DataFault(Fault):
+    """Inputs cannot be read or outputs cannot be written."""
+
+    error_class = "data"
+
 
 class Lost(Exception):
     """The server has taken the job away (killed, rescheduled, lease lost); nothing more is reported for it."""

@@ -12,114 +12,36 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
-import threading
 import time
-from collections.abc import Sequence
 from typing import Any, Optional
 
-from spinor_pilot import system
-from spinor_pilot.faults import Lost
+from spinor_pilot import birth, cgroups, kernel, system
 
 
-class Child:
-    """A payload's process. `code` is negative when a signal ended it; times in seconds, sizes in bytes."""
+class _Ward:
+    """A payload as the guardian knows it."""
 
-    def __init__(self, mark: str) -> None:
-        self.mark = mark  # NAME=value in its environment, by which processes that left its session are found.
-        self.answered = threading.Event()
-        self.ended = threading.Event()
-        self.pid = 0
-        self.error: Optional[OSError] = None
-        self.code: Optional[int] = None  # None after the end: the guardian died, and nobody saw the code.
-        self.cpu_s = 0.0
-        self.max_rss_bytes = 0
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.asked = asked
+        self.pid = 0  # Of the keeper where there is one, else of the payload's leader.
+        self.keeper: Optional[socket.socket] = None
+        self.newborn = b""  # What its birth has told so far.
+        self.error: Optional[dict[str, Any]] = None
 
-    def signal(self, number: int) -> None:
-        if self.pid:
-            # Once the leader was collected its number may belong to a stranger; the mark never does.
-            system.kill_family(-1 if self.ended.is_set() else self.pid, self.mark, number)
+    @property
+    def number(self) -> int:
+        return int(self.asked["n"])
 
 
-class Guardian:
-    """The pilot's end of the socket. Start it before there is any thread, and before any secret is in memory."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        if os.fork() == 0:
-            ours.close()
-            _serve(theirs)
-        theirs.close()
-        self._socket = ours
-        self._lock = threading.Lock()
-        self._children: dict[int, Child] = {}
-        self._count = 0
-        self.alive = True
-
-    def watch(self) -> None:
-        """Begin to read what the guardian tells. Starts a thread."""
-        threading.Thread(target=self._listen, name="guardian", daemon=True).start()
-
-    def run(self, argv: Sequence[str], env: dict[str, str], cwd: str, stdout: str, stderr: str, mark: str) -> Child:
-        """Start a process in a session of its own. Raises the OSError of the start, or Lost without a guardian."""
-        child = Child(mark)
-        name, _, value = mark.partition("=")
-        with self._lock:
-            if not self.alive:
-                raise Lost("The pilot's guardian process has died; the job is given back.")
-            self._count += 1
-            self._children[self._count] = child
-            request = {
-                "n": self._count, "argv": list(argv), "env": {**env, name: value}, "cwd": cwd,
-                "stdout": stdout, "stderr": stderr, "mark": mark,
-            }  # fmt: skip
-            with contextlib.suppress(OSError):  # The reader sees the end of file and answers for a dead guardian.
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-        child.answered.wait()
-        if child.error is not None:
-            raise child.error
-        return child
-
-    def close(self) -> None:
-        """Let the guardian go; it kills what is left of the payloads first."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    def _listen(self) -> None:
-        with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
-            for line in lines:
-                self._told(json.loads(line))
-        with self._lock:
-            self.alive = False
-            left = list(self._children.values())
-        for child in left:
-            child.signal(signal.SIGKILL)
-            child.ended.set()
-            child.answered.set()
-
-    def _told(self, news: dict[str, Any]) -> None:
-        child = self._children[news["n"]]
-        if "error" in news:
-            child.error = OSError(*news["error"])
-        elif "pid" in news:
-            child.pid = news["pid"]
-        if "code" in news:
-            child.code, child.cpu_s, child.max_rss_bytes = news["code"], news["cpu_s"], news["max_rss_bytes"]
-            child.ended.set()
-        if "pid" not in news:
-            del self._children[news["n"]]
-        child.answered.set()
-
-
-def _serve(pilot: socket.socket) -> None:
-    """The guardian's whole life."""
+def serve(pilot: socket.socket) -> None:
+    """The guardian's whole life. Never returns."""
     try:
         os.setsid()  # Signals for the pilot's process group are the pilot's business.
         # A function that does nothing, since payloads would inherit an ignored signal.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         system.adopt_orphans()
+        kernel.set_dumpable(False)  # Descriptions of jobs pass through its memory.
         _Nursery(pilot).work()
     finally:
         os._exit(0)
@@ -128,7 +50,10 @@ def _serve(pilot: socket.socket) -> None:
 class _Nursery:
     def __init__(self, pilot: socket.socket) -> None:
         self.pilot = pilot
-        self.running: dict[int, tuple[int, str]] = {}  # pid -> the pilot's number for it, its mark
+        self.selector = selectors.DefaultSelector()
+        self.running: dict[int, _Ward] = {}  # By process id.
+        self.births: dict[int, _Ward] = {}  # By the reading end of the pipe that tells of it.
+        self.left: list[dict[str, Any]] = []  # Control groups that would not go at once.
         self.text = b""
 
     def work(self) -> None:
@@ -136,20 +61,21 @@ class _Nursery:
         os.set_blocking(waker, False)
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.pilot, selectors.EVENT_READ)
-            selector.register(waker, selectors.EVENT_READ)
-            try:
-                while True:
-                    for key, _ in selector.select():
-                        if key.fileobj is self.pilot:
-                            self.read()
-                        else:
-                            with contextlib.suppress(BlockingIOError):
-                                os.read(waker, 4096)
-                    self.collect()
-            except (EOFError, OSError):
-                self.end_all()
+        self.selector.register(self.pilot, selectors.EVENT_READ)
+        self.selector.register(waker, selectors.EVENT_READ)
+        try:
+            while True:
+                for key, _ in self.selector.select():
+                    if key.fileobj is self.pilot:
+                        self.read()
+                    elif key.fd in self.births:
+                        self.hear(key.fd)
+                    else:
+                        with contextlib.suppress(BlockingIOError):
+                            os.read(waker, 4096)
+                self.collect()
+        except (EOFError, OSError):
+            self.end_all()
 
     def read(self) -> None:
         data = self.pilot.recv(1 << 16)
@@ -157,23 +83,83 @@ class _Nursery:
             raise EOFError
         *lines, self.text = (self.text + data).split(b"\n")
         for line in lines:
-            self.start(json.loads(line))
+            asked = json.loads(line)
+            if "argv" in asked:
+                self.start(asked)
+            else:
+                self.signal(asked["n"], asked["signal"])
+
+    # -------------------------------------------------------------------------------------------------- beginnings
 
     def start(self, asked: dict[str, Any]) -> None:
+        ward = _Ward({**asked, "guardian": os.getpid()})
+        doors: list[int] = []
+        theirs: Optional[socket.socket] = None
         try:
-            with open(asked["stdout"], "ab") as stdout, open(asked["stderr"], "ab") as stderr:
-                process = subprocess.Popen(
-                    asked["argv"], env=asked["env"], cwd=asked["cwd"], stdin=subprocess.DEVNULL, stdout=stdout,
-                    stderr=stderr, start_new_session=True, preexec_fn=system.die_with_parent,
-                )  # fmt: skip
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            told = error if isinstance(error, OSError) else OSError(22, str(error))
-            name = None if told.filename is None else os.fsdecode(told.filename)
-            self.tell({"n": asked["n"], "error": [told.errno, told.strerror, name]})
+            doors = cgroups.make(asked["cgroups"])
+            listening, telling = os.pipe()
+            if asked["cell"] is not None:
+                ward.keeper, theirs = socket.socketpair()
+            pid = os.fork()
+        except OSError as error:
+            self.tell({"n": ward.number, "error": [error.errno, error.strerror, None], "stage": birth.ISOLATION})
             return
-        process.returncode = 0  # Collected by wait4 below, for the sake of its times; Popen need not look for it.
-        self.running[process.pid] = (asked["n"], asked["mark"])
-        self.tell({"n": asked["n"], "pid": process.pid})
+        if pid == 0:
+            birth.born(ward.asked, birth.Cradle(telling, doors, theirs))
+        os.close(telling)
+        for door in doors:
+            os.close(door)
+        if theirs is not None:
+            theirs.close()
+        else:
+            ward.pid = pid
+            self.running[pid] = ward
+        os.set_blocking(listening, False)
+        self.births[listening] = ward
+        self.selector.register(listening, selectors.EVENT_READ)
+
+    def hear(self, listening: int) -> None:
+        """What a birth tells: the keeper's process id, an error, or by its end that the program has begun."""
+        ward = self.births[listening]
+        while True:
+            try:
+                data = os.read(listening, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                break
+            ward.newborn += data
+            *lines, ward.newborn = ward.newborn.split(b"\n")
+            for line in lines:
+                news = json.loads(line)
+                if "pid" in news:
+                    ward.pid = news["pid"]
+                    self.running[ward.pid] = ward
+                else:
+                    ward.error = news
+        del self.births[listening]
+        self.selector.unregister(listening)
+        os.close(listening)
+        if ward.error is None and ward.pid:
+            self.tell({"n": ward.number, "pid": ward.pid})
+        elif not ward.pid:  # It never came so far that somebody would be collected for it.
+            self.bury(ward, ward.error or {"error": [11, "the process was lost at its start", None], "stage": "start"})
+
+    # -------------------------------------------------------------------------------------------------------- ends
+
+    def signal(self, number: int, which: int) -> None:
+        for ward in self.running.values():
+            if ward.number == number:
+                self.send(ward, which)
+
+    def send(self, ward: _Ward, which: int) -> None:
+        with contextlib.suppress(OSError):
+            if ward.keeper is None:
+                system.kill_family(ward.pid, ward.asked["mark"], which, ward.asked["uid"])
+            elif which == signal.SIGKILL:
+                os.kill(ward.pid, which)
+            else:
+                ward.keeper.sendall(bytes([which]))
 
     def collect(self) -> None:
         while True:
@@ -184,20 +170,43 @@ class _Nursery:
             if pid == 0:
                 return
             if pid not in self.running:
-                continue  # An adopted orphan.
-            number, mark = self.running.pop(pid)
-            system.kill_family(pid, mark)  # A job is over when its leader ends; what it left behind goes too.
-            self.tell({
-                "n": number, "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status),
-                "cpu_s": usage.ru_utime + usage.ru_stime, "max_rss_bytes": usage.ru_maxrss * 1024,
-            })  # fmt: skip
+                for listening in list(self.births):  # A keeper that ended before its birth was heard of?
+                    self.hear(listening)
+            ward = self.running.pop(pid, None)
+            if ward is None:
+                continue  # A fork that has made its keeper, or an adopted orphan.
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+            if ward.keeper is None:
+                # A job is over when its leader ends; what it left behind goes too.
+                system.kill_family(pid, ward.asked["mark"], signal.SIGKILL, ward.asked["uid"])
+            else:
+                code = self.code_from(ward.keeper)
+            for listening, other in list(self.births.items()):
+                if other is ward:
+                    self.hear(listening)
+            ended = {"code": code, "cpu_s": usage.ru_utime + usage.ru_stime, "max_rss_bytes": usage.ru_maxrss * 1024}
+            self.bury(ward, ward.error or ended)
+
+    def code_from(self, keeper: socket.socket) -> int:
+        """The keeper's last words; without any, it was killed with all that it kept."""
+        keeper.setblocking(False)
+        with contextlib.suppress(OSError, ValueError):
+            return int(json.loads(keeper.recv(4096))["code"])
+        return -signal.SIGKILL
+
+    def bury(self, ward: _Ward, news: dict[str, Any]) -> None:
+        counted = cgroups.usage(ward.asked["cgroups"])
+        self.left = cgroups.remove([*self.left, *ward.asked["cgroups"]])
+        if ward.keeper is not None:
+            ward.keeper.close()
+        self.tell({"n": ward.number, **news, "counted": counted})
 
     def tell(self, news: dict[str, Any]) -> None:
         self.pilot.sendall(json.dumps(news).encode() + b"\n")
 
     def end_all(self) -> None:
-        for pid, (_, mark) in self.running.items():
-            system.kill_family(pid, mark)
+        for ward in self.running.values():
+            self.send(ward, signal.SIGKILL)
         # Whatever is left was orphaned just now or long ago, and is ours by adoption; its children follow when it dies.
         for _ in range(500):
             for process in system.processes():
@@ -208,5 +217,6 @@ class _Nursery:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             except ChildProcessError:
-                return
+                break
             time.sleep(0.01)
+        cgroups.remove([group for ward in self.running.values() for group in ward.asked["cgroups"]])

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Callable
 
-from spinor_pilot.faults import Fault, told
+from spinor_pilot.faults import DataFault, Fault, SiteFault, told
 from spinor_pilot.server import CHUNK, Server
 
 Check = Callable[[], None]  # Raises Lost when nobody wants the job any more.
@@ -33,7 +33,7 @@ def fetch_sandbox(
         while chunk := file.read(CHUNK):
             digest.update(chunk)
         if expected and digest.hexdigest() != expected:
-            raise Fault(
+            raise DataFault(
                 f"Input sandbox {number} arrived damaged: its SHA-256 is {digest.hexdigest()}, and the server "
                 f"announced {expected}."
             )
@@ -71,7 +71,7 @@ def unpack(file: BinaryIO, directory: Path, what: str) -> None:
     except tarfile.TarError as error:
         raise Fault(f"The {what} is not a tar archive that can be read: {error}.") from error
     except OSError as error:
-        raise Fault(told(f"unpacking {what}", error)) from error
+        raise SiteFault(told(f"unpacking {what}", error)) from error
 
 
 def _inside(name: str, what: str) -> str:
@@ -101,6 +101,23 @@ def fetch_data(inputs: list[dict[str, Any]], directory: Path, check: Check) -> l
     return listed
 
 
+def where_they_are(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For a payload that opens its input data itself: LFN and the addresses of each, the best first."""
+    listed = []
+    for one in inputs:
+        urls = [replica["url"] for replica in one["replicas"]]
+        if not urls:
+            raise DataFault(f"Input data {one['lfn']} has no replica that can be read now.")
+        listed.append({"lfn": one["lfn"], "url": urls[0], "urls": urls, "size_bytes": one["size_bytes"]})
+    return listed
+
+
+def local_files(assignment: dict[str, Any]) -> list[str]:
+    """Replicas that are files of this node, which the payload must be able to see."""
+    urls = [replica["url"] for one in assignment["input_data"] for replica in one["replicas"]]
+    return [str(source_of(url)) for url in urls if url.startswith("file:")]
+
+
 def _fetch_one(one: dict[str, Any], target: Path, check: Check) -> None:
     tried = []
     for replica in one["replicas"]:
@@ -113,8 +130,9 @@ def _fetch_one(one: dict[str, Any], target: Path, check: Check) -> None:
             with contextlib.suppress(OSError):
                 target.unlink()
     if not tried:
-        raise Fault(f"Input data {one['lfn']} has no replica that can be read now.")
-    raise Fault(f"No replica of input data {one['lfn']} could be fetched. " + " ".join(f"[{text}]" for text in tried))
+        raise DataFault(f"Input data {one['lfn']} has no replica that can be read now.")
+    reasons = " ".join(f"[{text}]" for text in tried)
+    raise DataFault(f"No replica of input data {one['lfn']} could be fetched. {reasons}")
 
 
 def source_of(url: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import socket
 from pathlib import Path
@@ -12,9 +13,21 @@ from typing import Any, Optional
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2**63 when there is no limit.
 
 
-def cores(promised: int) -> int:
-    """Cores that this process may use, at most `promised`."""
-    return max(1, min(promised, len(os.sched_getaffinity(0))))
+def cores(promised: int, root: Path = Path("/")) -> int:
+    """Cores that this process may use, at most `promised`: by its affinity and by every processor quota above it."""
+    limits = [promised, len(os.sched_getaffinity(0)), *(int(quota) for quota in _cpu_quotas(root))]
+    return max(1, min(limits))
+
+
+def cpu_model(root: Path = Path("/")) -> str:
+    try:
+        for line in (root / "proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "cpu model", "Hardware", "cpu"):
+                return value.strip()
+    except OSError:
+        pass
+    return ""
 
 
 def memory_bytes(promised: int, root: Path = Path("/")) -> int:
@@ -32,25 +45,44 @@ def disk_bytes(directory: Path) -> int:
 
 def cgroup_limits(root: Path = Path("/")) -> list[int]:
     """Memory limits in bytes, from cgroup v2 and v1, of this process's group and all groups above it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
     found: list[int] = []
-    for line in lines:
+    for version, group in _groups(root, "memory"):
+        value = _number(group / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if value is not None and value < _UNLIMITED:
+            found.append(value)
+    # Without a limit of its own a process is bound by the soft limit of its address space too.
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return found if soft == resource.RLIM_INFINITY or root != Path("/") else [*found, soft]
+
+
+def _cpu_quotas(root: Path) -> list[float]:
+    """Processor time per time, in cores."""
+    found = []
+    for version, group in _groups(root, "cpu"):
+        if version == 2:
+            words = _text(group / "cpu.max").split()
+            quota, period = (int(words[0]), int(words[1])) if len(words) == 2 and words[0].isdigit() else (0, 0)
+        else:
+            quota, period = _number(group / "cpu.cfs_quota_us") or 0, _number(group / "cpu.cfs_period_us") or 0
+        if quota > 0 and period > 0:
+            found.append(quota / period)
+    return found
+
+
+def _groups(root: Path, controller: str) -> list[tuple[int, Path]]:
+    """The directories of this process's group and of all above it that may limit this; with the cgroup version."""
+    found = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, names, path = line.split(":", 2)
         if names == "":
-            base, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in names.split(","):
-            base, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            version, base = 2, root / "sys/fs/cgroup"
+        elif controller in names.split(","):
+            version, base = 1, root / "sys/fs/cgroup" / controller
         else:
             continue
         # In a container the path may start above what is mounted here; then only the lower part of it exists.
         inside = [part for part in path.split("/") if part and part != ".."]
-        for depth in range(len(inside) + 1):
-            value = _number(base.joinpath(*inside[:depth], name))
-            if value is not None and value < _UNLIMITED:
-                found.append(value)
+        found += [(version, base.joinpath(*inside[:depth])) for depth in range(len(inside) + 1)]
     return found
 
 
@@ -61,6 +93,8 @@ def description() -> dict[str, Any]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "python": platform.python_version(),
+        "cpu_model": cpu_model(),
+        "node_cores": os.cpu_count(),
     }
 
 
@@ -69,6 +103,13 @@ def _number(path: Path) -> Optional[int]:
         return int(path.read_text())
     except (OSError, ValueError):  # "max" in cgroup v2 is no limit.
         return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _memory_total(path: Path) -> Optional[int]:

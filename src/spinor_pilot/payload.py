@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -15,38 +14,44 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
-from spinor_pilot import inputs, outputs, streams, system
-from spinor_pilot.faults import Fault, Lost, told
-from spinor_pilot.guardian import Child, Guardian
+from spinor_pilot import containers, inputs, limits, outputs, streams
+from spinor_pilot.children import Child
+from spinor_pilot.faults import Fault, Lost, SiteFault, told
+from spinor_pilot.isolation import Home
+from spinor_pilot.limits import Everybody, Excess
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
+from spinor_pilot.workplace import Share, Workshop
 
-KILL_AFTER_S = 10.0  # Between SIGTERM and SIGKILL when the wall time is over.
 STALE = frozenset({404, 409, 410})  # What the server answers about an attempt that this pilot does not hold.
-_HIDDEN = ("SPINOR_", "BEARER_TOKEN")  # Beginnings of names that are the pilot's own business.
+SUDDEN_S = 10.0  # A site error so soon after the beginning may mean that every other job ends here the same way.
 
 _log = logging.getLogger("pilot")
 
 
 class Payload:
-    """Give it a thread and call `run`; `lose` may be called from any other thread, at any moment."""
+    """Give it a thread and call `run`; `lose` and `ask_to_stop` may be called from any other, at any moment."""
 
-    def __init__(self, assignment: dict[str, Any], server: Server, guardian: Guardian, base: Path) -> None:
+    def __init__(self, assignment: dict[str, Any], share: Share, server: Server, workshop: Workshop) -> None:
         self.assignment = assignment
         self.job_id: int = assignment["job_id"]
         self.attempt: int = assignment["attempt"]
-        self.cores: int = assignment["cores"]
-        self.memory_bytes: int = assignment["memory_bytes"]
+        self.share = share
         self.name = f"{self.job_id}.{self.attempt}"
-        self.home = base / f"job-{self.name}"
-        self.work = self.home / "work"
+        self.home = Home(workshop.base / f"job-{self.name}")
         self.lost_because = ""
+        self.released = False  # Its process has ended, so its share of the slot is free.
+        self.site_error = ""  # How its attempt failed of the node itself.
+        self.sudden = False
+        self.watch = limits.Watch(share.limits, str(self.home.path), [str(self.home.work), str(self.home.tmp)])
         self._server = server
-        self._guardian = guardian
+        self._workshop = workshop
         self._lost = threading.Event()
         self._child: Optional[Child] = None
+        self._taken_at = time.monotonic()
         self._began = 0.0
         self._wall_s: Optional[float] = None
-        self._max_rss_bytes = 0
+        self._excess: Optional[Excess] = None
+        self._asked_to_stop = ""
         # Two services may each have a job of this number on this node, so the number alone does not mark its processes.
         self._mark = f"SPINOR_PAYLOAD={self.name}-{secrets.token_hex(8)}"
         self._uploaded: list[dict[str, Any]] = []
@@ -60,16 +65,41 @@ class Payload:
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
 
-    def usage(self) -> dict[str, Any]:
+    def ask_to_stop(self, reason: str) -> None:
+        """Send its stop signal: the slot ends soon. What does not end well then is given back, and not failed."""
+        if not self._asked_to_stop and self._child is not None and not self.released:
+            self._asked_to_stop = reason
+            self._child.signal(self._stop_signal())
+
+    def look(self, everybody: Everybody) -> None:
+        """Called again and again while it runs: end it when it uses more than it may."""
+        child = self._child
+        if child is None or child.ended.is_set() or self._excess is not None:
+            return
+        self._excess = self.watch.look(child, everybody)
+        if self._excess is not None:
+            _log.info("job %s: %s", self.name, self._excess.text)
+            child.signal(signal.SIGKILL)
+
+    def end_for_disk(self) -> None:
+        """The node's disk is nearly full, and this payload has the most on it."""
+        if self._child is not None and self._excess is None:
+            self._excess = Excess("site", "The disk of the node was nearly full, and this payload had the most on it.")
+            self._child.signal(signal.SIGKILL)
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and not self.released
+
+    def usage(self, everybody: Everybody) -> dict[str, Any]:
         """What the payload has used so far, for a heartbeat."""
-        child, cpu_s = self._child, 0.0
+        child, watch = self._child, self.watch
         if child is not None and not child.ended.is_set():
-            members = system.family(child.pid)
-            cpu_s = sum(member.cpu_s for member in members)
-            self._max_rss_bytes = max(self._max_rss_bytes, sum(member.rss_bytes for member in members))
+            watch.measure(child, everybody)
         return {
-            "job_id": self.job_id, "attempt": self.attempt, "cpu_s": max(cpu_s, child.cpu_s if child else 0.0),
-            "wall_s": self._elapsed(), "max_rss_bytes": self._max_rss_bytes,
+            "job_id": self.job_id, "attempt": self.attempt, "cpu_s": max(watch.cpu_s, child.cpu_s if child else 0.0),
+            "wall_s": self._elapsed(), "max_rss_bytes": watch.peak_bytes, "rss_bytes": watch.rss_bytes,
+            "disk_bytes": watch.used_bytes, "read_bytes": watch.read_bytes, "written_bytes": watch.written_bytes,
         }  # fmt: skip
 
     def run(self) -> None:
@@ -86,92 +116,117 @@ class Payload:
         except Exception:  # The pilot must survive whatever this was; its log says what, and the lease ends the job.
             _log.error("job %s: the pilot itself failed\n%s", self.name, traceback.format_exc())
         finally:
-            self._server.close()
-            _remove_tree(self.home)
+            self.released = True
+            _remove_tree(self.home.path)
 
     # ----------------------------------------------------------------------------------------- the attempt's steps
 
     def _attempt(self) -> dict[str, Any]:
-        report: dict[str, Any] = {"exit_code": None, "error": "", "missing": [], "outputs": []}
+        report: dict[str, Any] = {
+            "attempt": self.attempt, "exit_code": None, "error": "", "error_class": None, "missing": [], "outputs": [],
+            "output_sandbox_id": None,
+        }  # fmt: skip
         try:
-            self._prepare()
+            listed = self._prepare()
             self._check()
-            self._server.json("POST", self._address("start"), {"attempt": self.attempt}, given_up=self.is_lost)
-            report["exit_code"], report["error"] = self._execute()
+            self._execute(report, listed)
             self._keep(report)
         except Fault as fault:
-            report["error"] = str(fault)
+            report["error"], report["error_class"] = str(fault), fault.error_class
         except OSError as error:
-            report["error"] = told("running the payload", error)
+            report["error"], report["error_class"] = told("running the payload", error), "site"
         except Refused as refused:
             if refused.status in STALE:
                 self.lose(str(refused))
                 raise Lost from None
-            report["error"] = str(refused)
+            report["error"], report["error_class"] = str(refused), "site"
         return report
 
-    def _prepare(self) -> None:
-        self.work.mkdir(parents=True)
-        os.chmod(self.home, 0o700)
+    def _prepare(self) -> list[dict[str, Any]]:
+        """Make its directories and fetch its inputs; the list of them."""
+        try:
+            self.home.make()
+        except OSError as error:
+            raise SiteFault(told("making the job's directory", error)) from error
         for sandbox in self.assignment["input_sandboxes"]:
-            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.work, self.is_lost)
-        listed = inputs.fetch_data(self.assignment["input_data"], self.work, self._check)
-        (self.home / "inputs.json").write_text(json.dumps(listed), encoding="utf-8")
+            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.home.work, self.is_lost)
+        if self.assignment.get("input_policy") == "protocol":
+            return inputs.where_they_are(self.assignment["input_data"])
+        return inputs.fetch_data(self.assignment["input_data"], self.home.work, self._check)
 
-    def _execute(self) -> tuple[int, str]:
-        """Run the payload to its end; its exit code (128 + signal when one ended it) and what is wrong with it."""
-        out, err = (self._stream(name) for name in ("stdout", "stderr"))
-        follower = streams.Follower([out, err], f"log-{self.name}")
+    def _execute(self, report: dict[str, Any], listed: list[dict[str, Any]]) -> None:
+        """Run the payload to its end, and write down how it ended."""
+        start = self._workshop.start(self.assignment, self.share, self.home, listed, self._server)
+        follower = streams.Follower(
+            [self._stream("stdout"), self._stream("stderr")], f"log-{self.name}", self._announce
+        )
         try:
             self._began = time.monotonic()
-            argv = [self._executable(), *self.assignment["arguments"]]
-            self._child = child = self._guardian.run(
-                argv, self._environment(), str(self.work), str(out.path), str(err.path), self._mark
-            )
+            self._child = child = self._workshop.guardian.run(start._replace(mark=self._mark))
             overtime = self._wait_for(child)
         except OSError as error:
             raise Fault(told(f"starting {self.assignment['executable']!r}", error)) from error
         finally:
             self._wall_s = self._elapsed()
+            containers.clean_up(start)
+            self.released = True
+            self._workshop.changed()
             follower.finish()
         self._check()
         if child.code is None:
             # That is the pilot's trouble, not the job's: the pilot's good-bye gives it back, and it runs elsewhere.
             raise Lost("The pilot's guardian process died, and the payload with it.")
-        if overtime:
+        report["exit_code"] = 128 - child.code if child.code < 0 else child.code
+        if child.code == 0 and self._excess is None:
+            return
+        if self._excess is None and child.oom_kills:
+            self._excess = limits.memory_excess(child.max_rss_bytes, self.share.limits.memory_bytes)
+        if self._excess is None and not overtime and not self._asked_to_stop:
+            self._excess = self._workshop.explain(start, self.home, self.share, child.code)
+        if self._excess is not None:
+            report["error_class"], report["error"] = self._excess
+        elif overtime:
             limit_s = self.assignment["wall_s"]
-            return _plain(
-                child.code
-            ), f"The payload ran longer than its wall time of {limit_s} s; ask for more with wall_s."
-        if child.code < 0:
-            return _plain(child.code), f"The payload was ended by signal {-child.code} ({_signal_name(-child.code)})."
-        return child.code, ""
+            report["error_class"] = "time"
+            report["error"] = f"The payload ran longer than its wall time of {limit_s} s; ask for more with wall_s."
+        elif self._asked_to_stop:
+            self.lose(self._asked_to_stop)
+            raise Lost
+        elif child.code < 0:
+            report["error"] = f"The payload was ended by signal {-child.code} ({_signal_name(-child.code)})."
 
     def _wait_for(self, child: Child) -> bool:
-        """Whether the wall time was over before the payload was."""
+        """Whether the payload was asked to stop, since its wall time was nearly over, or was ended when it was."""
         limit_s = self.assignment["wall_s"]
+        margin_s = min(self.assignment.get("stop_margin_s", 10), limit_s / 2)
+        overtime = False
         while not child.ended.is_set():
             if self.is_lost():
                 child.signal(signal.SIGKILL)  # `lose` may have come between the start and our knowing of it.
-            child.ended.wait(max(0.0, min(5.0, limit_s - self._elapsed())))
-            if not child.ended.is_set() and self._elapsed() >= limit_s:
-                _log.info("job %s: the wall time of %s s is over", self.name, limit_s)
-                child.signal(signal.SIGTERM)
-                if not child.ended.wait(KILL_AFTER_S):
-                    child.signal(signal.SIGKILL)
-                    child.ended.wait()
-                return True
-        return False
+            deadline_s = limit_s if overtime else limit_s - margin_s
+            if child.ended.wait(max(0.0, min(5.0, deadline_s - self._elapsed()))) or self._elapsed() < deadline_s:
+                continue
+            _log.info("job %s: the wall time of %s s is %s", self.name, limit_s, "over" if overtime else "nearly over")
+            child.signal(signal.SIGKILL if overtime else self._stop_signal())
+            if overtime:
+                child.ended.wait()
+            overtime = True
+        return overtime
 
     def _keep(self, report: dict[str, Any]) -> None:
         """Keep the output sandbox in any case, and output data of a payload that ended well."""
-        sandbox_id, report["missing"] = outputs.send_sandbox(self._server, self.assignment, self.work, self.is_lost)
-        report["output_sandbox_id"] = sandbox_id
+        for name in ("stdout", "stderr"):
+            if self.assignment.get(name):
+                outputs.copy_stream(self.home.path / name, str(self.home.work), self.assignment[name])
+        most = self.share.limits.disk_bytes
+        sandbox_id, missing = outputs.send_sandbox(self._server, self.assignment, self.home.work, most, self.is_lost)
+        report["output_sandbox_id"], report["missing"] = sandbox_id, missing
         if report["exit_code"] != 0 or report["error"]:
             return
         for output in self.assignment["output_data"]:
-            self._uploaded.append(output)
-            report["outputs"].append(outputs.upload(output, self.work, self._check))
+            report["outputs"] += outputs.deliver(
+                output, str(self.home.work), report["missing"], self._check, self._uploaded
+            )
 
     def _report(self, report: dict[str, Any]) -> None:
         self._check()
@@ -179,21 +234,23 @@ class Payload:
         if report["error"]:
             report["outputs"] = []
             self._forget_uploads()
+        if report["error_class"] == "site":
+            self.site_error, self.sudden = report["error"], time.monotonic() - self._taken_at < SUDDEN_S
         if child is not None:
-            peak_bytes = max(child.max_rss_bytes, self._max_rss_bytes)
-            report.update(cpu_s=child.cpu_s, wall_s=self._wall_s, max_rss_bytes=peak_bytes)
-        report["attempt"] = self.attempt
+            report.update(
+                cpu_s=max(child.cpu_s, self.watch.cpu_s), wall_s=self._wall_s,
+                max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
+            )  # fmt: skip
         try:
-            ended = self._server.json("POST", self._address("finish"), report)
+            ended = self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
             if ended.get("status") == "failed":
                 self._forget_uploads()  # The catalog refused them.
         except Refused as refused:
             if refused.code == "stale-report" or not report["outputs"]:
                 raise
             # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
-            report["error"] = f"The outputs could not be registered: {refused}"
-            report["outputs"] = []
-            self._server.json("POST", self._address("finish"), report)
+            report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
+            self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
             self._forget_uploads()
         _log.info("job %s ended: exit code %s %s", self.name, report["exit_code"], report["error"])
 
@@ -211,57 +268,30 @@ class Payload:
             return self._wall_s
         return time.monotonic() - self._began if self._began else 0.0
 
+    def _announce(self) -> None:
+        """Tell that the payload runs. A short one has ended before, and its report tells of both."""
+        try:
+            self._server.json("POST", self._address("start"), {"attempt": self.attempt}, given_up=self.is_lost)
+        except Refused as refused:
+            if refused.status in STALE:
+                self.lose(str(refused))
+            raise
+
     def _forget_uploads(self) -> None:
-        for output in self._uploaded:
-            outputs.remove(output)
+        for place in self._uploaded:
+            outputs.remove(place)
         self._uploaded.clear()
 
     def _address(self, verb: str) -> str:
         return f"/api/pilot/jobs/{self.job_id}/{verb}"
 
     def _stream(self, name: str) -> streams.Stream:
-        path = self.home / name
-        path.touch()
+        path = self.home.path / name
         return streams.Stream(path, streams.to_job(self._server, self.job_id, self.attempt, name, self.is_lost))
 
-    def _executable(self) -> str:
-        name: str = self.assignment["executable"]
-        own = self.work / name
-        if name.startswith("/") or not own.is_file():
-            return name
-        # What arrived in a sandbox may have lost its permission on the way.
-        if not own.is_symlink():
-            os.chmod(own, own.stat().st_mode | 0o700)
-        return str(own)
-
-    def _access(self) -> dict[str, str]:
-        """How the payload finds the service: with a token of its own, which ends with this attempt."""
-        token, ca = self.home / "token", self.home / "ca.pem"
-        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-            file.write(self.assignment["token"])
-        found = {"SPINOR_URL": self._server.url, "BEARER_TOKEN_FILE": str(token)}
-        if self._server.ca_pem:
-            ca.write_text(self._server.ca_pem, encoding="ascii")
-            found["SPINOR_CA_FILE"] = str(ca)
-        return found
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
-        kept.update(self.assignment["environment"])
-        kept.update(
-            SPINOR_JOB_ID=str(self.job_id), SPINOR_ATTEMPT=str(self.attempt), SPINOR_VO=self.assignment["vo"],
-            SPINOR_OWNER=self.assignment["owner"], SPINOR_CORES=str(self.cores),
-            SPINOR_MEMORY_BYTES=str(self.memory_bytes), SPINOR_WALL_S=str(self.assignment["wall_s"]),
-            SPINOR_INPUTS=str(self.home / "inputs.json"), PWD=str(self.work), OMP_NUM_THREADS=str(self.cores),
-        )  # fmt: skip
-        kept.update(self._access())
-        if self.assignment.get("array_index") is not None:
-            kept["SPINOR_ARRAY_INDEX"] = str(self.assignment["array_index"])
-        return kept
-
-
-def _plain(code: int) -> int:
-    return 128 - code if code < 0 else code
+    def _stop_signal(self) -> int:
+        name = self.assignment.get("stop_signal", "SIGTERM")
+        return getattr(signal.Signals, name, signal.SIGTERM)
 
 
 def _signal_name(number: int) -> str:
@@ -272,7 +302,7 @@ def _signal_name(number: int) -> str:
 
 
 def _remove_tree(path: Path) -> None:
-    """Remove also what a payload left without write permission."""
+    """Remove also what a payload left without write permission. Links are removed themselves, never followed."""
     for directory, names, _ in os.walk(path):
         for name in names:
             inner = os.path.join(directory, name)

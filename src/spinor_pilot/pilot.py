@@ -1,4 +1,4 @@
-"""The pilot's two loops: one asks for jobs while there is room, the other keeps the leases and hears of lost jobs."""
+"""The pilot's loops: one asks for jobs while there is room, one keeps the leases, one watches what payloads use."""
 
 from __future__ import annotations
 
@@ -6,66 +6,47 @@ import logging
 import threading
 import time
 import traceback
-from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional
 
-from spinor_pilot import node
-from spinor_pilot.guardian import Guardian
+from spinor_pilot import fitness, limits, node, peeks
+from spinor_pilot.faults import Fault
 from spinor_pilot.payload import Payload
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
+from spinor_pilot.slot import MARGIN_S, Slot
+from spinor_pilot.workplace import Workshop
 
 LONG_POLL_S = 20.0
 BUSY_POLL_S = 5.0  # With payloads running: one that ends changes the offer.
-MARGIN_S = 60.0  # Kept back at the end of the slot for the last reports.
 LEAST_OFFER_S = 60.0  # With less than this no job is worth asking for.
 SHORT_BEAT_S = 1.0
+WATCH_S = 0.5
 LAST_WAIT_S = 10.0  # For threads of payloads that were taken away, and for the good-bye.
 
 _log = logging.getLogger("pilot")
 
 
-class Slot:
-    """What the computing element gave to this pilot, as the node confirms it."""
-
-    def __init__(self, launch: dict[str, Any], base: Path) -> None:
-        self.base = base
-        self.cores = node.cores(launch["cores"])
-        self.memory_bytes = node.memory_bytes(launch["memory_bytes"])
-        self.tags: list[str] = launch.get("tags", [])
-        self.ends = time.monotonic() + float(launch["wall_s"])
-        self.idle_s = float(launch.get("idle_s", 15))
-        self.grace_s = float(launch.get("grace_s", 20))
-
-    @property
-    def left_s(self) -> float:
-        return self.ends - time.monotonic()
-
-    def offer(self, payloads: list[Payload]) -> dict[str, Any]:
-        """What is left beside these payloads."""
-        return {
-            "cores": max(0, self.cores - sum(payload.cores for payload in payloads)),
-            "memory_bytes": max(0, self.memory_bytes - sum(payload.memory_bytes for payload in payloads)),
-            "disk_bytes": node.disk_bytes(self.base),
-            "wall_s": max(0, int(self.left_s - MARGIN_S)),
-            "tags": self.tags,
-        }
-
-
 class Pilot:
     """Works until there is nothing to do, it is told to stop, or its slot ends. `work` returns the exit code."""
 
-    def __init__(self, server: Server, guardian: Guardian, slot: Slot, heartbeat_s: float) -> None:
+    def __init__(
+        self, server: Server, workshop: Workshop, slot: Slot, heartbeat_s: float, wanted: dict[str, Any]
+    ) -> None:
         self.server = server
-        self.guardian = guardian
+        self.workshop = workshop
         self.slot = slot
         self.heartbeat_s = heartbeat_s
         self.draining = ""  # Why no more jobs are taken.
         self.hurried = False  # Somebody outside wants the slot back: only `grace_s` is left.
         self.dismissed = ""  # Why the server wants no more of this pilot.
+        self.unfit: list[dict[str, str]] = []
+        self._wanted = wanted  # Of the node, beside what every payload needs.
         self._payloads: dict[tuple[int, int], Payload] = {}
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._failed = False
+        self._bad_in_a_row = 0
+        self._peeking: set[int] = set()
+        workshop.changed = self._release
 
     def interrupt(self, signal_name: str) -> None:
         """Stop within the grace. Called from a signal's function, so it takes no lock and writes no log."""
@@ -74,16 +55,18 @@ class Pilot:
 
     def work(self) -> int:
         """Run payloads until the end; 0 when every one could be reported."""
-        heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        heart.start()
         # The question for jobs waits in a thread of its own, so that a signal is heard at once.
-        taker = threading.Thread(target=self._keep_taking, name="matching", daemon=True)
+        taker = threading.Thread(target=self._guarded, args=(self._take_jobs,), name="matching", daemon=True)
+        for target, name in ((self._beat, "heartbeat"), (self._watch, "watch")):
+            threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True).start()
         taker.start()
         while taker.is_alive() and not self.draining:
             taker.join(0.1)
         _log.info("no more jobs: %s", self.draining)
         self._see_off(self.slot.left_s - MARGIN_S / 2)
         self._over.set()
+        if self.unfit and not self.dismissed:
+            self.tell_unfit()
         if not self.dismissed:
             self._say_goodbye(self.draining)
         return 1 if self._failed or self.dismissed else 0
@@ -94,9 +77,9 @@ class Pilot:
 
     # ------------------------------------------------------------------------------------------------- taking jobs
 
-    def _keep_taking(self) -> None:
+    def _guarded(self, loop: Callable[[], None]) -> None:
         try:
-            self._take_jobs()
+            loop()
         except Exception:  # Running payloads must still be seen off, whatever this was.
             _log.error("the pilot itself failed\n%s", traceback.format_exc())
             self.draining, self._failed = self.draining or "the pilot itself failed", True
@@ -104,21 +87,21 @@ class Pilot:
     def _take_jobs(self) -> None:
         idle_since = time.monotonic()
         while not self.draining:
-            running = self.payloads()
-            offer = self.slot.offer(running)
+            offer = self.slot.offer()
+            busy = bool(self.payloads())
             room = offer["cores"] >= 1 and offer["wall_s"] >= LEAST_OFFER_S
-            if running:
+            if busy:
                 idle_since = time.monotonic()
-            elif not room:
+            elif offer["wall_s"] < LEAST_OFFER_S:
                 self.draining = "the slot's wall time is nearly over"
             elif time.monotonic() - idle_since >= self.slot.idle_s:
                 self.draining = f"no work for {self.slot.idle_s:.0f} s"
-            if not self.guardian.alive:
+            if not self.workshop.guardian.alive:
                 self.draining, self._failed = "the guardian process died", True
             if self.draining:
                 return
             if room:
-                self._match(offer, BUSY_POLL_S if running else min(LONG_POLL_S, self.slot.idle_s))
+                self._match(offer, BUSY_POLL_S if busy else min(LONG_POLL_S, self.slot.idle_s))
             else:
                 self._wait_for_change(1.0)
 
@@ -137,7 +120,7 @@ class Pilot:
         except GivenUp:
             return
         except Unreachable:
-            # Payloads wait for their server for an hour, and their results with them; a slot without any is given back.
+            # Payloads wait for their server for hours, and their results with them; a slot without any is given back.
             if not self.payloads():
                 self.draining = "no work, and the server is away"
             return
@@ -150,7 +133,12 @@ class Pilot:
             self._start(assignment)
 
     def _start(self, assignment: dict[str, Any]) -> None:
-        payload = Payload(assignment, self.server, self.guardian, self.slot.base)
+        try:
+            share = self.slot.take(assignment)
+        except Fault as fault:
+            self._refuse(assignment, fault)
+            return
+        payload = Payload(assignment, share, self.server, self.workshop)
         _log.info("job %s taken: %s", payload.name, assignment["executable"])
         key = (payload.job_id, payload.attempt)
         with self._changed:
@@ -160,15 +148,68 @@ class Pilot:
             try:
                 payload.run()
             finally:
+                self._release()
+                self._judge(payload)
                 with self._changed:
                     del self._payloads[key]
                     self._changed.notify_all()
 
         threading.Thread(target=run, name=f"job-{payload.name}", daemon=True).start()
 
+    def _refuse(self, assignment: dict[str, Any], fault: Fault) -> None:
+        report = {"attempt": assignment["attempt"], "error": str(fault), "error_class": fault.error_class}
+        try:
+            self.server.json("POST", f"/api/pilot/jobs/{assignment['job_id']}/finish", report, patience_s=LAST_WAIT_S)
+        except (Refused, Untrusted, Unreachable) as error:
+            _log.error("job %s: %s", assignment["job_id"], error)
+
+    def _release(self) -> None:
+        """Parts of the slot become free as soon as a payload has ended, while its results are still on their way."""
+        for payload in self.payloads():
+            if payload.released:
+                self.slot.give_back(payload.share)
+        with self._changed:
+            self._changed.notify_all()
+
     def _wait_for_change(self, timeout_s: float) -> None:
         with self._changed:
             self._changed.wait(timeout_s)
+
+    # ------------------------------------------------------------------------------------------ the node's condition
+
+    def _judge(self, payload: Payload) -> None:
+        """After an error of the node itself, look whether any other payload should come here."""
+        if not payload.site_error:
+            self._bad_in_a_row = 0
+            return
+        self._bad_in_a_row = self._bad_in_a_row + 1 if payload.sudden else 0
+        found = fitness.diagnosis(self.slot.base, self._wanted, self.server.ahead_s)
+        if not found and self._bad_in_a_row >= fitness.IN_A_ROW:
+            detail = f"{self._bad_in_a_row} payloads in a row failed at once, the last one of: {payload.site_error}"
+            found = [{"check": "payloads", "detail": detail}]
+        if found and not self.unfit:
+            self.unfit = found
+            self.draining = self.draining or f"the node is unfit: {found[0]['check']}: {found[0]['detail']}"
+
+    def tell_unfit(self) -> None:
+        for problem in self.unfit:
+            _log.error("the node is unfit: %s: %s", problem["check"], problem["detail"])
+        try:
+            self.server.json("POST", "/api/pilot/unfit", {"diagnosis": self.unfit}, patience_s=LAST_WAIT_S)
+        except (Refused, Untrusted, Unreachable) as error:
+            _log.warning("the diagnosis was not heard: %s", error)
+
+    def _watch(self) -> None:
+        """See that nobody uses more than its share."""
+        while not self._over.wait(WATCH_S):
+            running = [payload for payload in self.payloads() if payload.running]
+            if not running:
+                continue
+            everybody = limits.Everybody()
+            for payload in running:
+                payload.look(everybody)
+            if node.disk_bytes(self.slot.base) < limits.RESERVE_BYTES / 2:
+                max(running, key=lambda payload: payload.watch.used_bytes).end_for_disk()
 
     # ---------------------------------------------------------------------------------------------------- the heart
 
@@ -182,7 +223,9 @@ class Pilot:
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
             wait_s = self.heartbeat_s if now_held == known and not early else SHORT_BEAT_S
             known = now_held
-            asked = {"held": [payload.usage() for payload in held], "wait_s": wait_s, "draining": bool(self.draining)}
+            everybody = limits.Everybody()
+            usage = [payload.usage(everybody) for payload in held]
+            asked = {"held": usage, "wait_s": wait_s, "draining": bool(self.draining)}
             began = time.monotonic()
             try:
                 answer = self.server.json(
@@ -194,8 +237,11 @@ class Pilot:
                 if not self._over.is_set():
                     self._dismiss(error)
                 return
-            early = time.monotonic() - began < 0.9 * wait_s
+            took_s = time.monotonic() - began
+            early = took_s < 0.9 * wait_s
             self._obey(answer)
+            if early and not answer["lost"]:
+                self._over.wait(max(0.0, SHORT_BEAT_S - took_s))  # Many short jobs make much news, and none of it bad.
 
     def _obey(self, answer: dict[str, Any]) -> None:
         if answer.get("token"):
@@ -204,10 +250,25 @@ class Pilot:
             payload = self._find(lost["job_id"], lost["attempt"])
             if payload is not None:
                 payload.lose(lost["reason"])
+        for asked in answer.get("peeks") or []:
+            if asked["peek_id"] not in self._peeking:
+                self._peeking.add(asked["peek_id"])
+                threading.Thread(target=self._peek, args=(asked,), name="peek", daemon=True).start()
         if answer["drain"] and not self.draining:
             self.draining = "the server asks to drain"
 
-    def _find(self, job_id: int, attempt: int) -> Payload | None:
+    def _peek(self, asked: dict[str, Any]) -> None:
+        payload = self._find(asked["job_id"], asked["attempt"])
+        top = str(payload.home.work) if payload is not None and payload.home.work.is_dir() else None
+        try:
+            body = peeks.answer(top, asked)
+            self.server.json("PUT", f"/api/pilot/jobs/{asked['job_id']}/peek", body, patience_s=LAST_WAIT_S)
+        except (Refused, Untrusted, Unreachable) as error:
+            _log.info("peek %s was not answered: %s", asked["peek_id"], error)
+        finally:
+            self._peeking.discard(asked["peek_id"])
+
+    def _find(self, job_id: int, attempt: int) -> Optional[Payload]:
         with self._changed:
             return self._payloads.get((job_id, attempt))
 
@@ -222,16 +283,20 @@ class Pilot:
     # ------------------------------------------------------------------------------------------------------ the end
 
     def _see_off(self, patience_s: float) -> None:
-        """Let payloads end; those that take too long are killed, and given back with the good-bye."""
+        """Let payloads end; those that take too long are asked to, then killed, and given back with the good-bye."""
         end = time.monotonic() + patience_s
         hurrying = False
         while self.payloads():
             if self.hurried and not hurrying:
                 hurrying = True
                 end = min(end, time.monotonic() + self.slot.grace_s)
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            if now >= end:
                 break
-            self._wait_for_change(min(0.2, max(0.01, end - time.monotonic())))
+            for payload in self.payloads():
+                if now >= end - min(payload.assignment.get("stop_margin_s", 10), self.slot.grace_s / 2):
+                    payload.ask_to_stop("given back: the pilot has to stop")
+            self._wait_for_change(min(0.2, max(0.01, end - now)))
         for payload in self.payloads():
             payload.lose("given back: the pilot has to stop")
         end = time.monotonic() + LAST_WAIT_S

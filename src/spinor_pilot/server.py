@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import http.client
 import json
 import random
@@ -16,7 +18,7 @@ from spinor_pilot import __version__
 Body = Union[bytes, BinaryIO, None]
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 504, 507})
-PATIENCE_S = 3600.0  # How long a server may be away before the pilot gives up.
+PATIENCE_S = 7200.0  # How long a server may be away before the pilot gives up.
 LONGEST_PAUSE_S = 20.0
 CHUNK = 1 << 20
 
@@ -28,6 +30,7 @@ class Refused(Exception):
         super().__init__(f"the server refused ({status} {code}): {detail}")
         self.status = status
         self.code = code
+        self.detail = detail
         self.facts = facts
         self.first = True  # Answered at the first try: then no try before can have done what was asked.
 
@@ -45,7 +48,7 @@ class GivenUp(Exception):
 
 
 class Server:
-    """Calls to one server. Each thread has its own connection, since a long poll holds one for many seconds."""
+    """Calls to one server. Connections that nobody uses just now wait for the next call of any thread."""
 
     def __init__(self, url: str, ca_pem: str = "", token: str = "") -> None:
         parts = urllib.parse.urlsplit(url)
@@ -56,8 +59,10 @@ class Server:
         self._parts = parts
         self._prefix = parts.path.rstrip("/")
         self._tls = _tls(ca_pem) if parts.scheme == "https" else None
-        self._local = threading.local()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
         self.token = token
+        self.ahead_s: Optional[float] = None  # How far its clock is before ours, as it said last.
 
     def json(
         self,
@@ -109,11 +114,11 @@ class Server:
         self._patiently(lambda: self._once("GET", path, None, "", 0, read), given_up, PATIENCE_S)
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
+        """Close the connections that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
             connection.close()
-            self._local.connection = None
 
     def _patiently(
         self, once: Callable[[], dict[str, Any]], given_up: Optional[Callable[[], bool]], patience_s: float
@@ -131,7 +136,6 @@ class Server:
                 refused.first = tries == 0
                 raise
             except (OSError, http.client.HTTPException, _Busy) as error:
-                self.close()
                 if time.monotonic() - began > patience_s:
                     raise Unreachable(f"{self._parts.geturl()}: {type(error).__name__}: {error}") from error
             # Jitter, so that a thousand pilots do not come back in the same instant as the server does.
@@ -156,36 +160,63 @@ class Server:
             if not isinstance(body, bytes):
                 body.seek(0, 2)
                 headers["Content-Length"] = str(body.tell())
-        for fresh in (False, True):
-            connection = self._connection(30 + wait_s)
+        while True:
+            connection, used = self._connection(30 + wait_s)
             if body is not None and not isinstance(body, bytes):
                 body.seek(0)
             try:
                 connection.request(method, self._prefix + path, body=body, headers=headers)
                 response = connection.getresponse()
-                break
             except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
                 # A server closes idle connections; that shows only when one is used again.
-                self.close()
-                if fresh:
-                    raise
-        if 200 <= response.status < 300:
-            return read(response)
-        raise self._problem(response.status, response.read())
+                connection.close()
+                if used:
+                    continue
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            break
+        return self._received(connection, response, read)
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        connection: Optional[http.client.HTTPConnection] = getattr(self._local, "connection", None)
+    def _received(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse,
+        read: Callable[[http.client.HTTPResponse], dict[str, Any]],
+    ) -> dict[str, Any]:  # fmt: skip
+        kept = False
+        try:
+            self._note_time(response.getheader("Date", ""))
+            if 200 <= response.status < 300:
+                answer = read(response)
+                kept = not response.will_close
+                return answer
+            problem = self._problem(response.status, response.read())
+            kept = not response.will_close
+            raise problem
+        finally:
+            if kept:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _note_time(self, said: str) -> None:
+        with contextlib.suppress(TypeError, ValueError):
+            self.ahead_s = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+
+    def _connection(self, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        """A connection, and whether it was used before."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
         if connection is None:
             host, port = self._parts.hostname or "", self._parts.port
             if self._tls is not None:
-                connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
-            else:
-                connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-            self._local.connection = connection
+                return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls), False
+            return http.client.HTTPConnection(host, port, timeout=timeout_s), False
         connection.timeout = timeout_s
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s)
-        return connection
+        return connection, True
 
     @staticmethod
     def _problem(status: int, raw: bytes) -> Exception:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from spinor_pilot.faults import Lost
-from spinor_pilot.server import GivenUp, Refused, Server, Untrusted
+from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 
 PERIOD_S = 0.4
 CHUNK = 256 * 1024
-LIMIT_BYTES = 64 * 1024 * 1024  # Of one stream. Who writes more than this wants a file, not a log.
-NOTICE = b"\n[spinor: the log is cut here, at 64 MiB; write larger outputs to a file]\n"
+KEPT_BYTES = 8 << 20  # The server keeps so much of a stream's beginning and of its end, and knows the gap.
 
 _log = logging.getLogger("pilot")
 
@@ -21,26 +21,30 @@ Send = Callable[[int, bytes], int]  # Position and bytes -> the position that th
 
 
 class Stream:
-    """One growing file, and how much of it the server has."""
+    """One growing file, and how much of it the server has. `whole`: the server keeps all of it."""
 
-    def __init__(self, path: Path, send: Send) -> None:
+    def __init__(self, path: Path, send: Send, whole: bool = False) -> None:
         self.path = path
         self.send = send
-        self.position = 0
-        self.closed = False
+        self.whole = whole
+        self.position = 0  # Of the stream: what the server has.
+        self._shift = 0  # Between stream and file, since a payload may cut its own file.
 
     def advance(self) -> bool:
         """Send what is new, one chunk at most; whether there was any."""
-        if self.closed:
-            return False
         try:
-            with open(self.path, "rb") as file:
-                file.seek(self.position)
-                data = file.read(min(CHUNK, LIMIT_BYTES - self.position))
-        except FileNotFoundError:
+            # It lies outside the payload's reach, and still no link is followed here.
+            number = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
             return False
-        if self.position + len(data) >= LIMIT_BYTES:
-            data, self.closed = data + NOTICE, True
+        with os.fdopen(number, "rb") as file:
+            size = os.fstat(number).st_size
+            if size < self.position - self._shift:
+                self._shift = self.position
+            if not self.whole and self.position >= KEPT_BYTES:
+                self.position = max(self.position, size + self._shift - KEPT_BYTES)
+            file.seek(self.position - self._shift)
+            data = file.read(CHUNK)
         if not data:
             return False
         self.position = self.send(self.position, data)
@@ -48,20 +52,26 @@ class Stream:
 
 
 class Follower:
-    """A thread that sends streams until it is told that they have ended; `finish` sends the rest of them first."""
+    """A thread that sends streams until it is told that they have ended; `finish` sends the rest of them first.
 
-    def __init__(self, streams: list[Stream], name: str) -> None:
+    `announce` is called once before anything is sent, unless the end comes within a period.
+    """
+
+    def __init__(self, streams: list[Stream], name: str, announce: Optional[Callable[[], None]] = None) -> None:
         self._streams = streams
+        self._announce = announce
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def finish(self, timeout_s: float | None = None) -> None:
+    def finish(self, timeout_s: Optional[float] = None) -> None:
         self._ended.set()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
+            if self._announce is not None and not self._ended.wait(PERIOD_S):
+                self._announce()
             while True:
                 last = self._ended.is_set()  # Read before the look: what was written before the end is then seen.
                 advanced = [stream.advance() for stream in self._streams]  # Each of them gets its turn.
@@ -70,7 +80,7 @@ class Follower:
                 if last:
                     return
                 self._ended.wait(PERIOD_S)
-        except (Refused, Untrusted, GivenUp, Lost, OSError) as error:
+        except (Refused, Untrusted, GivenUp, Lost, Unreachable, OSError) as error:
             _log.debug("a log is no longer sent: %s", error)
 
 

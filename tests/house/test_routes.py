@@ -12,6 +12,7 @@ PUBLIC = {
     ("GET", "/api/openapi.json"),
     ("GET", "/api/docs"),
     ("GET", "/api/config/schema"),
+    ("GET", "/api/schemas/job.json"),
     ("GET", "/.well-known/openid-configuration"),
     ("GET", "/.well-known/jwks.json"),
     ("POST", "/api/auth/token"),

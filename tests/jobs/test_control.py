@@ -267,7 +267,7 @@ async def test_the_end_of_an_array_is_mailed_once(
         await notifications.send_due(bench.db, settings(tmp_path, smtp_host="127.0.0.1", smtp_port=port))
     [mail] = [email.message_from_bytes(each) for each in mails]
     assert mail["To"] == "ada@example.org"
-    assert b"2 done" in mail.get_payload(decode=True)  # type: ignore[operator]
+    assert b"2 done" in mail.get_payload(decode=True)
     # That one failed cannot come true any more.
     assert await bench.rows("SELECT condition, sent_at IS NOT NULL FROM jobs.notification") == [("ended", True)]
 

@@ -78,7 +78,7 @@ def out(lfn: str = "/astro/out", se: str = "local-se") -> list[OutputData]:
 REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"input_data": ["/astro/none"]}, 404, "input_data", "/astro/none"),
     ({"input_data": ["/bio/x"]}, 403, "input_data", "/astro/"),
-    ({"input_data": ["not-an-lfn"]}, 422, "input_data", "begin with /"),
+    ({"input_data": ["not-an-lfn"]}, 422, "input_data[0]", "begins with /"),
     ({"input_data": ["/astro/{n}"], "parameters": {"n": list(range(500))}}, 404, "input_data", "495 more"),
     ({"output_data": out(se="nowhere")}, 404, "output_data[0].se", "local-se"),
     ({"output_data": out(se="bio-se")}, 404, "output_data[0].se", "bio-se"),

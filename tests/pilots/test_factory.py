@@ -13,7 +13,7 @@ from psycopg import sql
 from spinor.access import Caller, Scope
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Assignment, FinishReport, JobSpec, JobStatus, Lost, Offer
-from spinor.pilots import chores, service
+from spinor.pilots import chores, launching, service
 from spinor.pilots.models import ElementState, Enrolment, MatchRequest
 from spinor.pilots.plugin import ElementSettings, PilotLaunch, Submitted
 
@@ -58,7 +58,7 @@ class PaperElement:
 @pytest.fixture
 def paper(monkeypatch: pytest.MonkeyPatch) -> PaperElement:
     element = PaperElement()
-    monkeypatch.setattr(chores, "plugin_named", lambda name: lambda settings: element)
+    monkeypatch.setattr(launching, "plugin_named", lambda name: lambda settings: element)
     return element
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable
-from spinor.pilots.plugins.htcondor import ElementRefused, HTCondorComputing, state_of
+from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
+from spinor.pilots.plugins.htcondor import HTCondorComputing, state_of
 from spinor.testing.computing_contract import ComputingContract, Launcher
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer, htcondor_server
@@ -88,7 +88,8 @@ class TestHTCondor(ComputingContract):
     async def test_without_a_token_the_schedd_refuses(
         self, htcondor_server: HTCondorServer, tmp_path: Path, launch: Launcher
     ) -> None:
-        stranger = element(htcondor_server, tmp_path, token_directory="nothing")
+        (htcondor_server.place / "no-tokens").mkdir(mode=0o700, exist_ok=True)
+        stranger = element(htcondor_server, tmp_path, token_directory="no-tokens")
         with pytest.raises(ElementRefused):
             await stranger.submit([launch()])
 

@@ -15,6 +15,7 @@ from spinor.jobs.models import CommandJobs, JobSpec, JobStatus
 from spinor.pilots import service
 from spinor.pilots.chores import follow_pilots, submit_pilots
 from spinor.pilots.models import Pilot
+from spinor_pilot import system
 
 from .conftest import Site, running, until
 
@@ -34,6 +35,15 @@ async def pilots(site: Site) -> AsyncIterator[Site]:
 def group_of(home: Path) -> int:
     """The process group of a pilot of the local element."""
     return int((home / "process").read_text().rpartition(")")[2].split()[2])
+
+
+def guardian_of(seconds: str) -> int:
+    """The ancestor of a payload that runs the pilot's program in a session of its own."""
+    known = {process.pid: process for process in system.processes()}
+    process = known[pids_of(seconds)[0]]
+    while process.session != process.pid or b"spinor-pilot" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        process = known[process.parent]
+    return process.pid
 
 
 def home_of(site: Site, pilot_id: int) -> Path:
@@ -113,29 +123,47 @@ async def test_the_environment_holds_no_secret(pilots: Site) -> None:
 
 async def test_a_kill_reaches_the_payload_within_five_seconds(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    spec = script("trap '' TERM; echo $$; while :; do sleep 0.1; done")
     (warm,) = await site.submit(ada, script("true"))
     await submit_pilots(site.context, {})
     await site.until_job(ada, warm, *ENDED)
-    for _ in range(2):  # The second one is taken in the middle of a long heartbeat.
-        (job_id,) = await site.submit(ada, spec)
-        payload = int(await until(lambda job_id=job_id: site.log(job_id)))  # type: ignore[misc]
-        assert not await gone(payload)
+    for number in (1, 2):  # The second one is taken in the middle of a long heartbeat.
+        payload = sleeper(number)
+        (job_id,) = await site.submit(ada, script(f"trap '' TERM; sleep {payload}"))
+        await until(lambda payload=payload: begun(payload))  # type: ignore[misc]
         began = time.monotonic()
         await jobs.kill_jobs(site.context.db, ada, CommandJobs(job_ids=[job_id], reason="enough"))
         await until(lambda payload=payload: gone(payload), 10)  # type: ignore[misc]
         assert time.monotonic() - began < 5
 
 
-async def gone(pid: int) -> bool:
-    return not os.path.exists(f"/proc/{pid}")  # noqa: ASYNC240, PTH110 - /proc does not block
+def sleeper(number: int) -> str:
+    """An argument for `sleep` that no other process has. Payloads do not know their process ids out here."""
+    return f"{number}{os.getpid()}"
+
+
+def pids_of(seconds: str) -> list[int]:
+    found = []
+    for process in system.processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes() == b"sleep\0%b\0" % seconds.encode():
+                found.append(process.pid)
+    return found
+
+
+async def begun(seconds: str) -> bool:
+    return bool(pids_of(seconds))
+
+
+async def gone(seconds: str) -> bool:
+    return not pids_of(seconds)
 
 
 async def test_a_dead_pilot_gives_its_job_back_at_once(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    (job_id,) = await site.submit(ada, script("echo $$; sleep 60"))
+    payload = sleeper(3)
+    (job_id,) = await site.submit(ada, script(f"sleep {payload}"))
     await submit_pilots(site.context, {})
-    payload = int(await until(lambda: site.log(job_id)))
+    await until(lambda: begun(payload))
     pilot_id = await pilot_of(site, job_id)
     os.killpg(group_of(home_of(site, pilot_id)), signal.SIGKILL)
     await until(lambda: gone(payload), 5)
@@ -147,11 +175,12 @@ async def test_a_dead_pilot_gives_its_job_back_at_once(pilots: Site) -> None:
 
 async def test_a_pilot_whose_guardian_is_killed_gives_its_job_back(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    (job_id,) = await site.submit(ada, script("echo $$; sleep 60"))
+    payload = sleeper(3)
+    (job_id,) = await site.submit(ada, script(f"sleep {payload}"))
     await submit_pilots(site.context, {})
-    payload = int(await until(lambda: site.log(job_id)))
+    await until(lambda: begun(payload))
     pilot_id = await pilot_of(site, job_id)
-    guardian = int(Path(f"/proc/{payload}/stat").read_text().rpartition(")")[2].split()[1])  # noqa: ASYNC240
+    guardian = guardian_of(payload)
     os.kill(guardian, signal.SIGKILL)
     job = await site.until_job(ada, job_id, JobStatus.WAITING, *ENDED, timeout_s=40)
     assert (job.status, job.attempt) == (JobStatus.WAITING, 1)
@@ -235,9 +264,10 @@ async def test_several_payloads_run_at_once(pilots: Site) -> None:
 
 async def test_a_cancelled_pilot_stops(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    (job_id,) = await site.submit(ada, script("echo $$; sleep 60"))
+    payload = sleeper(3)
+    (job_id,) = await site.submit(ada, script(f"sleep {payload}"))
     await submit_pilots(site.context, {})
-    payload = int(await until(lambda: site.log(job_id)))
+    await until(lambda: begun(payload))
     pilot_id = await pilot_of(site, job_id)
     async with site.context.db.transaction() as tx:
         cancelled = await service.cancel_pilots(tx, site.world.ada_admin, [pilot_id, 999], "maintenance")

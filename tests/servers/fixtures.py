@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.peers import ENVIRONMENTS
+from tests.servers.arc import ARCServer, arc_server
 from tests.servers.authority import Authority, authority
 from tests.servers.ceph import S3Server, ceph_server
 from tests.servers.chromium import Chromium, chromium, connected, new_context
@@ -114,6 +115,13 @@ def fixture_slurm_cluster() -> Iterator[SlurmCluster]:
 def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
     """A pool of eight cores, with a token of the account that its jobs run under."""
     with htcondor_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="arc_server")
+def fixture_arc_server(authority: Authority) -> Iterator[ARCServer]:
+    """For the certificate that it comes with."""
+    with arc_server(authority) as it:
         yield it
 
 

@@ -11,10 +11,10 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from spinor.api.functions import Bundle, bundle
 from spinor.api.receiving import Receiver
@@ -45,7 +45,13 @@ class Executor(futures.Executor):
         self._sender = threading.Thread(target=self._send_all, name="spinor-sender", daemon=True)
         self._sender.start()
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "CallFuture[T]":
+    @overload  # A coroutine function gives its result, and not its coroutine.
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "CallFuture[T]": ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "CallFuture[T]": ...
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> "CallFuture[Any]":
         """Run fn(*args, **kwargs) as a job. Raises CannotGo or CannotTravel at once when it cannot."""
         task = Task(bundle(fn), [(args, kwargs)])
         self._put([task])

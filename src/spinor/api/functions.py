@@ -39,6 +39,8 @@ class Bundle(NamedTuple):
 def bundle(function: Callable[..., Any]) -> Bundle:
     """The function as files. Raises CannotGo with what stands in the way."""
     name, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", None) or ""
+    if inspect.ismethod(function) and not isinstance(function.__self__, type):
+        raise CannotGo(f"{name} belongs to an object of your session; make a function with `def` that gets it as data.")
     if not name or not module:
         raise CannotGo(f"{function!r} is no function with a name; put the call into one made with `def`.")
     if "<lambda>" in name:
@@ -156,18 +158,24 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 def _add_module(name: str, files: dict[str, bytes]) -> None:
     """The files of a module that is one's own; the worker node has to have what is installed."""
-    top = name.partition(".")[0]
-    module = sys.modules.get(top)
-    place = getattr(module, "__file__", None)
-    if place is None or _is_installed(Path(place)):
+    parts = name.split(".")
+    for n in range(1, len(parts) + 1):
+        # A namespace has no file: what is below it counts.
+        place = getattr(sys.modules.get(".".join(parts[:n])), "__file__", None)
+        if place is not None:
+            _add_files(Path(place), "/".join(parts[: n - 1]), files)
+            return
+
+
+def _add_files(place: Path, above: str, files: dict[str, bytes]) -> None:
+    if _is_installed(place):
         return
-    path = Path(place)
-    if path.name == "__init__.py":
-        for each in sorted(path.parent.rglob("*")):
-            if each.is_file() and "__pycache__" not in each.parts and each.suffix != ".pyc":
-                files[str(each.relative_to(path.parent.parent))] = each.read_bytes()
-    else:
-        files[path.name] = path.read_bytes()
+    if place.name != "__init__.py":
+        files[f"{above}/{place.name}".lstrip("/")] = place.read_bytes()
+        return
+    for each in sorted(place.parent.rglob("*")):
+        if each.is_file() and "__pycache__" not in each.parts and each.suffix != ".pyc":
+            files[f"{above}/{each.relative_to(place.parent.parent)}".lstrip("/")] = each.read_bytes()
 
 
 def _is_installed(path: Path) -> bool:

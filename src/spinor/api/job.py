@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from spinor.api import watching
 from spinor.api.commands import Commanded
+from spinor.api.events import job_events
 from spinor.api.files import Files, FileSet
 from spinor.api.logs import Log
 from spinor.api.rendering import Shown, badge, bold, card, code, esc, facts, text_facts
@@ -16,7 +17,7 @@ from spinor.api.streams import Stream
 from spinor.client import Client
 from spinor.errors import SpinorError
 from spinor.jobs.client import ENDED
-from spinor.jobs.models import ChosenJobs, Explanation, HistoryEntry, JobIds, JobRow
+from spinor.jobs.models import Attempt, ChosenJobs, Explanation, HistoryEntry, JobEvent, JobIds, JobRow, Peek, Usage
 from spinor.jobs.models import Job as JobModel
 from spinor.terminal import printable
 
@@ -108,12 +109,30 @@ class Job(Commanded, Shown, Tabular):
         """Every change of its state, the oldest first."""
         return self._client.get(f"/api/jobs/{self.job_id}/history", list[HistoryEntry])
 
+    def events(self) -> Stream[JobEvent]:
+        """The changes of its state from the first on, as they come, to its end: `for event in …`, or `async for`."""
+        return Stream(lambda: job_events(self._client, [self.job_id]))
+
+    def attempts(self) -> list[Attempt]:
+        """Every time that it ran: where, when, how it ended, and what it used."""
+        return self._client.get(f"/api/jobs/{self.job_id}/attempts", list[Attempt])
+
+    def usage(self, attempt: int | None = None) -> Usage:
+        """What an attempt (the newest, unless told) used over time: `usage().points`."""
+        return self._client.get(f"/api/jobs/{self.job_id}/usage", Usage, {"attempt": attempt} if attempt else None)
+
+    def peek(self, path: str = "", *, position: int | None = None, size_bytes: int = 65_536) -> Peek:
+        """Part of a file in its directory while it runs (the end, unless told), or the entries of a directory."""
+        query = {"path": path, "size_bytes": size_bytes, **({} if position is None else {"position": position})}
+        return self._client.get(f"/api/jobs/{self.job_id}/peek", Peek, query)
+
     def output(self, folder: str | Path = "") -> list[Path]:
         """Fetch and unpack its output sandbox (into job-ID unless told); the files."""
         from spinor.jobs.cli.packing import unpack
+        from spinor.jobs.sandboxes.client import download
 
         target = Path(folder or f"job-{self.job_id}")
-        return [target / name for name in unpack(self._client.get(f"/api/jobs/{self.job_id}/output"), target)]
+        return [target / name for name in unpack(download(self._client, f"/api/jobs/{self.job_id}/output"), target)]
 
     @property
     def files(self) -> FileSet:

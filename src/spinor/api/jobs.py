@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
+from spinor.api.events import job_events
 from spinor.api.job import Job
 from spinor.api.sets import JobArray, JobSet
+from spinor.api.streams import Stream
 from spinor.client import Client
 from spinor.errors import BadInput
-from spinor.jobs.cli.descriptions import documents, read_descriptions
+from spinor.jobs.cli.descriptions import Document, documents, read_descriptions
 from spinor.jobs.cli.submission import send
-from spinor.jobs.models import JobIds, JobRow, JobSpec, SubmittedArray
+from spinor.jobs.models import JobEvent, JobIds, JobRow, JobSpec, SubmittedArray
 
 Description = Mapping[str, Any] | JobSpec | str | Path
 
@@ -36,6 +38,10 @@ class Jobs:
         """All jobs of arrays: how a set is found again in another session."""
         return JobSet(self._client, JobIds(array_ids=list(array_ids)))
 
+    def events(self) -> Stream[JobEvent]:
+        """The changes of all jobs of the VO from now on, without end."""
+        return Stream(lambda: job_events(self._client))
+
     def submit(self, *descriptions: Description, **fields: Any) -> Job | JobSet:
         """Submit descriptions (docs: job description), or one that is given by its fields; all are accepted, or none.
 
@@ -46,7 +52,7 @@ class Jobs:
         """
         if bool(descriptions) == bool(fields):
             raise BadInput('Give descriptions, or the fields of one: submit(executable="echo", arguments=["hello"]).')
-        found: list[tuple[Any, Any, Path]] = []
+        found: list[Document] = []
         for each in descriptions or [fields]:
             if isinstance(each, str | Path):
                 found += documents([str(each)])

@@ -19,6 +19,7 @@ from spinor.client import Client
 from spinor.errors import NotFound, SpinorError
 from spinor.jobs.client import ENDED, wait_for
 from spinor.jobs.models import JobIds, JobRow
+from spinor.jobs.sandboxes.client import download
 
 _POLL_S = 1.0  # Arrays that are added meanwhile are looked at after that.
 _OVERLAP = timedelta(minutes=1)  # A change may be seen later than one that was made after it.
@@ -156,7 +157,7 @@ class Receiver:
 def _answers(client: Client, job_id: int) -> list[Mapping[str, Any]] | None:
     """What the calls gave; None when the job did not come so far."""
     try:
-        archive = client.get(f"/api/jobs/{job_id}/output")
+        archive = download(client, f"/api/jobs/{job_id}/output")
     except NotFound:
         return None
     except SpinorError as error:

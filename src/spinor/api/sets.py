@@ -6,13 +6,15 @@ from typing import Any, overload
 
 from spinor.api import watching
 from spinor.api.commands import Commanded
+from spinor.api.events import job_events
 from spinor.api.job import Job
 from spinor.api.rendering import Shown, badge, bar, bold, card, html_table, muted, text_counts, text_table
 from spinor.api.rows import Tabular, record
+from spinor.api.streams import Stream
 from spinor.client import Client
 from spinor.errors import SpinorError
 from spinor.jobs.client import find_rows
-from spinor.jobs.models import ChosenJobs, JobIds, JobRow, SubmittedArray, Waited
+from spinor.jobs.models import ChosenJobs, JobEvent, JobIds, JobRow, SubmittedArray, Waited
 
 _COLUMNS = ("job_id", "name", "status", "minor_status", "site", "submitted_at", "wall_s")
 _SHOWN_ROWS = 20
@@ -82,6 +84,10 @@ class JobSet(Commanded, Shown, Tabular):
         if self.ids.job_ids or self.ids.array_ids:
             yield from watching.ended(self._client, self.ids, self).__await__()
         return self
+
+    def events(self) -> Stream[JobEvent]:
+        """The changes of their states as they come, until all have ended: `for event in …`, or `async for`."""
+        return Stream(lambda: job_events(self._client, self.ids.job_ids, self.ids.array_ids))
 
     def records(self) -> Sequence[Mapping[str, Any]]:
         return [{**record(row), "status": row.status.value} for row in self.rows]

@@ -58,6 +58,11 @@ async def _fold_tally(context: ChoreContext, _: dict[str, Any]) -> None:
         await matching.fold_tally(tx)
 
 
+async def _charge_shares(context: ChoreContext, _: dict[str, Any]) -> None:
+    async with context.db.transaction() as tx:
+        await service.charge_shares(tx)
+
+
 async def _drop_empty_tallies(context: ChoreContext, _: dict[str, Any]) -> None:
     async with context.db.transaction() as tx:
         await matching.drop_empty_tallies(tx)
@@ -87,6 +92,7 @@ CHORES: list[Chore] = [
     chore("jobs.expire-leases", _expire_leases, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.interrupt-suspended", _interrupt_suspended, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.fold-tally", _fold_tally, every_s=1, timeout_s=60, retries=0, concurrency=1),
+    chore("jobs.charge-shares", _charge_shares, every_s=10, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.drop-empty-tallies", _drop_empty_tallies, every_s=3600, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.end-pauses", _until_empty(gates.end_pauses), every_s=1, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.open-gates", _open_gates, every_s=1, timeout_s=120, retries=0, concurrency=1),

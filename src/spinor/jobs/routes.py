@@ -2,16 +2,19 @@
 
 import asyncio
 import time
+from typing import Any
 
 from starlette.requests import Request
 
 from spinor.access import Caller, Scope
 from spinor.db import Database, Tx
 from spinor.errors import BadInput
-from spinor.http import Routes, State
+from spinor.http import Public, Routes, State
 from spinor.jobs import service
+from spinor.jobs.description.schema import schema
 from spinor.jobs.logs.routes import routes as logs
 from spinor.jobs.models import (
+    Checked,
     CommandJobs,
     Explanation,
     HistoryEntry,
@@ -67,6 +70,18 @@ async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: R
         if state[Matcher].may_wake(caller.vo_id):
             await notify(tx, f"waiting:{caller.vo_id}")
     return submitted
+
+
+@routes.post("/api/jobs/check", scope=Scope.JOBS_SUBMIT)
+async def check_jobs(reads: Tx, caller: Caller, body: SubmitJobs, state: State) -> Checked:
+    """Say what submitting these would store, after all its checks; nothing is stored."""
+    return await service.check_jobs(reads, caller, state[Matcher].elements, body.specs)
+
+
+@routes.get("/api/schemas/job.json", scope=Public.DESCRIPTION)
+async def job_schema() -> dict[str, Any]:
+    """Give the JSON Schema of job descriptions, for editors."""
+    return schema()
 
 
 @routes.post("/api/jobs/search", scope=Scope.JOBS_READ)

@@ -27,9 +27,19 @@ from spinor.jobs.control.service import (
 from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs.service import append_log, read_log
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
+from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
-from spinor.jobs.matching.service import Matcher, demand, match_jobs
+from spinor.jobs.matching.reserved import claim_reserved
+from spinor.jobs.matching.service import (
+    Matcher,
+    charge_shares,
+    demand,
+    match_asks,
+    match_jobs,
+    may_match,
+    shares_of_vos,
+)
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -38,11 +48,13 @@ from spinor.jobs.sandboxes.service import (
     receive_sandbox_of_attempt,
     sweep_sandboxes,
 )
+from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
-from spinor.jobs.usage.service import forget_usage
+from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
+    "Ask",
     "AttemptEnded",
     "Elements",
     "Matcher",
@@ -50,7 +62,11 @@ __all__ = [
     "UnknownJob",
     "append_log",
     "arrays_of",
+    "attempts",
     "caller_of_payload",
+    "charge_shares",
+    "check_jobs",
+    "claim_reserved",
     "count_jobs",
     "delete_jobs",
     "demand",
@@ -67,7 +83,9 @@ __all__ = [
     "keep_marking",
     "kill_jobs",
     "linked",
+    "match_asks",
     "match_jobs",
+    "may_match",
     "note_progress",
     "own_job",
     "prioritise_jobs",
@@ -81,10 +99,12 @@ __all__ = [
     "reschedule_jobs",
     "search_jobs",
     "service_answers",
+    "shares_of_vos",
     "show_job",
     "start_job",
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
+    "usage",
 ]

@@ -15,9 +15,9 @@ _MAIN = b"from spinor_pilot.main import main\n\nraise SystemExit(main())\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # The oldest instant that a zip file knows.
 
 
-def content() -> bytes:
-    """The bundle's bytes: the same for the same sources, on every machine."""
-    files = {"__main__.py": _MAIN}
+def content(main: bytes = _MAIN) -> bytes:
+    """The bundle's bytes: the same for the same sources, on every machine. `main` is what it runs."""
+    files = {"__main__.py": main}
     for source in importlib.resources.files("spinor_pilot").iterdir():
         if source.name.endswith(".py"):
             files[f"spinor_pilot/{source.name}"] = _read(source)

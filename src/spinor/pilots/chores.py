@@ -5,20 +5,18 @@ found by the next round: intents without an external id are looked up on the ele
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from spinor.chores import ChoreContext, chore
-from spinor.errors import SpinorError
-from spinor.pilots import bundle, planning, rules, service
+from spinor.pilots import rules, service
+from spinor.pilots.launching import launches_for, plugin_for, words_of
 from spinor.pilots.models import ElementState, Ending, Followed, PilotStatus
-from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, PilotLaunch, plugin_named
+from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin
+from spinor.pilots.probes.chores import CHORES as PROBES
 from spinor.pilots.service.factory import Order
 from spinor.pilots.service.people import FOLLOW_CHORE
 from spinor.resources.models import ComputingElement
-from spinor.settings import Settings
 
 UNKNOWN = ElementState.UNKNOWN
 LOOK_UP_AFTER_S = 10.0  # Younger intents are still being carried out.
@@ -51,7 +49,7 @@ async def _carry_out(context: ChoreContext, order: Order) -> None:
         # Whatever a plugin does, the other elements get their pilots. Some of these may have been started:
         # the follower looks them up, and gives up the others.
         log.exception("submission-failed", extra=facts)
-        await _note_trouble(context, order, f"submission failed: {_words(error)}")
+        await _note_trouble(context, order, f"submission failed: {words_of(error)}")
         return
     accepted = {each.pilot_id: each.external_id for each in submitted if each.external_id is not None}
     refused = [
@@ -71,12 +69,6 @@ async def _note_trouble(context: ChoreContext, order: Order, reason: str) -> Non
     pairs = {(order.element.ce_id, pilot.vo_id): reason for pilot in order.pilots}
     async with context.db.transaction() as tx:
         await service.note_trouble(tx, pairs)
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT_S:.0f} s"
-    return error.message if isinstance(error, SpinorError) else f"{type(error).__name__}: {error}"
 
 
 async def _follow(context: ChoreContext, element: ComputingElement, pilots: Sequence[Followed]) -> None:
@@ -165,53 +157,8 @@ async def fold_tally(context: ChoreContext, _: dict[str, Any]) -> None:
         await service.fold_tally(tx)
 
 
-def plugin_for(element: ComputingElement, settings: Settings) -> ComputingPlugin:
-    """The plugin object of an element of the operations data."""
-    return plugin_named(element.plugin)(
-        ElementSettings(
-            name=element.name,
-            site=element.site,
-            options=element.options,
-            directory=settings.ce_dir / element.name,
-            url=settings.url,
-            secrets=settings.data_dir / "secrets" / "computing",
-        )
-    )
-
-
-def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
-    """What the element needs to start the pilots of an order. Writes the pilot's bundle where it is not there yet."""
-    element = order.element
-    ca_pem = settings.ca_file.read_text(encoding="ascii") if settings.ca_file else ""
-    return [
-        PilotLaunch(
-            pilot_id=pilot.pilot_id,
-            secret=pilot.secret,
-            url=settings.url,
-            ca_pem=ca_pem,
-            vo=pilot.vo,
-            cores=element.cores,
-            memory_bytes=element.memory_bytes,
-            wall_s=element.wall_s,
-            tags=planning.tags_of(element),
-            idle_s=float(element.options.get("idle_s", 15)),
-            grace_s=float(element.options.get("drain_s", 20)),
-            bundle=_bundle(settings.ce_dir),
-        )
-        for pilot in order.pilots
-    ]
-
-
-def _bundle(directory: Path) -> Path:
-    """The pilot as one file, below the name of its content: workers of two versions do not disturb each other."""
-    data = bundle.content()
-    target = directory / "bundles" / hashlib.sha256(data).hexdigest()[:16] / bundle.NAME
-    if not target.exists():
-        bundle.build(target)
-    return target
-
-
 CHORES = [
+    *PROBES,
     # Several may run at a time, so that a killed worker or a slow element does not hold up the rest: planning takes
     # turns in the database, and following is made of compare-and-set.
     chore("pilots.submit", submit_pilots, every_s=1, timeout_s=120, retries=0, concurrency=4),

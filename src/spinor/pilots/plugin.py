@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -27,10 +27,12 @@ TIMEOUT_S = 60.0
 GROUP = "spinor.computing"  # The entry-point group of plugins from other distributions.
 BUILT_IN = {
     "local": "spinor.pilots.plugins.local:LocalComputing",
+    "arc": "spinor.pilots.plugins.arc:ARCComputing",
     "ssh": "spinor.pilots.plugins.ssh:SSHComputing",
     "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
     "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
     "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
+    "push": "spinor.pilots.plugins.push:PushComputing",
 }
 
 
@@ -58,6 +60,17 @@ class BadOptions(SpinorError):
     status, code = 422, "bad-options"
 
 
+class NodeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator says of an element's nodes, its option `node`: docs/explanation/pilots.md."""
+
+    isolation: Literal["required", "preferred", "none"] = "preferred"
+    hidden: list[str] = []  # Directories that no payload may see, beside the accounts' own.
+    visible: list[str] = []  # What payloads need below hidden ones; read-only.
+    benchmark_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1  # 0: no benchmark.
+    cvmfs: list[str] = []  # Repositories that must be there, else the node is unfit.
+    reach: list[str] = []  # Storages that must answer: URLs or host:port.
+
+
 class PilotLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """What it takes to start one pilot.
 
@@ -76,11 +89,13 @@ class PilotLaunch(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     idle_s: float = 15  # A pilot leaves after so long without work.
     grace_s: float = 20  # What SIGTERM leaves to its payloads, before it gives their jobs back.
+    node: NodeOptions = NodeOptions()
     bundle: Path  # The pilot itself, `spinor-pilot.pyz`: run `python3 spinor-pilot.pyz launch.json`.
+    leaves: str = ""  # A file that the pilot leaves beside its launch file, for `BringsFiles.bring`.
 
     def launch_file(self) -> bytes:
         """The JSON file that the pilot reads."""
-        facts = {name: getattr(self, name) for name in self.__struct_fields__ if name != "bundle"}
+        facts = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("bundle", "leaves")}
         return msgspec.json.encode(facts)
 
     def __repr__(self) -> str:
@@ -140,6 +155,14 @@ class ComputingPlugin(Protocol):
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
         """The last 64 KiB of each pilot's stdout and stderr, for people. Empty when there is none (any more)."""
+
+
+@runtime_checkable
+class BringsFiles(Protocol):
+    """What a plugin must be able to do beside, so that pilots can work on nodes without network: see `push`."""
+
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        """Copy the file that an ended pilot left (`name` as in `PilotLaunch.leaves`) to `target`; False without one."""
 
 
 def plugin_named(name: str) -> Callable[[ElementSettings], ComputingPlugin]:

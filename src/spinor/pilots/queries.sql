@@ -205,17 +205,29 @@ SELECT status::text AS status, enrolled_at IS NOT NULL AS enrolled,
   FROM pilots.pilot WHERE pilot_id = %(pilot_id)s::bigint;
 
 -- name: find_slot
-SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.ended_at IS NOT NULL AS ended
+SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.vo_id,
+       pilot.ended_at IS NOT NULL AS ended
   FROM pilots.pilot AS pilot
   JOIN resources.computing_element AS ce USING (ce_id)
   JOIN resources.site AS site USING (site_id)
  WHERE pilot.pilot_id = %(pilot_id)s::bigint AND pilot.vo_id = %(vo_id)s::integer;
 
--- name: note_offer
+-- name: lock_slots
+-- every VO: pilots of several are served together; each gets jobs of its own only.
+-- In order of their ids, as whoever changes several of them does.
+SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.vo_id, false AS ended
+  FROM pilots.pilot AS pilot
+  JOIN resources.computing_element AS ce USING (ce_id)
+  JOIN resources.site AS site USING (site_id)
+ WHERE pilot.pilot_id = ANY (%(pilot_ids)s::bigint[]) AND pilot.ended_at IS NULL
+ ORDER BY pilot.pilot_id FOR NO KEY UPDATE OF pilot;
+
+-- name: note_offers
+-- every VO: pilots of several are served together.
 UPDATE pilots.pilot
-   SET offer = %(offer)s::jsonb, offered_at = now(), last_seen_at = now(), jobs_taken = jobs_taken + %(taken)s::integer
- WHERE pilot_id = %(pilot_id)s::bigint AND vo_id = %(vo_id)s::integer AND ended_at IS NULL
-RETURNING pilot_id;
+   SET offer = told.offer::jsonb, offered_at = now(), last_seen_at = now(), jobs_taken = jobs_taken + told.taken
+  FROM unnest(%(pilot_ids)s::bigint[], %(offers)s::text[], %(taken)s::integer[]) AS told (pilot_id, offer, taken)
+ WHERE pilot.pilot_id = told.pilot_id AND pilot.ended_at IS NULL;
 
 -- name: note_seen
 UPDATE pilots.pilot AS pilot SET last_seen_at = now()

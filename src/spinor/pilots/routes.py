@@ -49,6 +49,8 @@ from spinor.pilots.models import (
     StoredSandbox,
     Unfit,
 )
+from spinor.pilots.probes import service as probes
+from spinor.pilots.probes.routes import routes as probe_routes
 from spinor.pilots.service.life import TOKEN_LIFETIME_S
 from spinor.resources.service import StatusBoard
 from spinor.search import Search
@@ -59,6 +61,7 @@ LOOK_AGAIN_S = 1.0
 RAW = "application/octet-stream"
 
 routes = Routes("pilots")
+routes.all += probe_routes.all
 
 # ------------------------------------------------------------------------------------------------------- for people
 
@@ -123,27 +126,20 @@ async def enrol(db: Database, state: State, body: Enrolment) -> Enrolled:
 @routes.post("/api/pilot/match", scope=Scope.PILOT_ACT)
 async def match(db: Database, state: State, request: Request, caller: Caller, body: MatchRequest) -> Matched:
     """Get jobs that fit into the offer; waits up to `wait_s` for some."""
-    signals, matcher = state[Signals], state[Matcher]
+    if any(tag.startswith(probes.TAG) for tag in body.offer.tags):
+        return await _match_probe(db, state, caller, body)
+    signals, desk = state[Signals], state[service.Desk]
     end = time.monotonic() + body.wait_s
     async with signals.subscribed(f"waiting:{caller.vo_id}") as event:
-        noted = False
-        while True:
-            async with db.transaction() as tx:
-                given = await service.match(tx, matcher, caller, body)
-                given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
-                if not given and not noted:
-                    # An idle pilot's offer is kept too: it tells what could run here.
-                    await service.note_match(tx, caller, body.offer, [])
-                    noted = True
-            left_s = end - time.monotonic()
-            if given or left_s <= 0:
-                return Matched(jobs=given)
+        given = await desk.match(caller, body)
+        while not given and (left_s := end - time.monotonic()) > 0:
             signalled = await signals.wait(event, min(LOOK_AGAIN_S, left_s))
             # Whoever does not listen any more must not be given jobs; and a server about to stop gives none.
             if event.is_set() or await request.is_disconnected():
-                return Matched(jobs=[])
-            if signalled:
-                matcher.forget()
+                break
+            if await desk.worth_asking(caller, body, signalled=signalled):
+                given = await desk.match(caller, body)
+    return Matched(jobs=given)
 
 
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
@@ -228,6 +224,18 @@ async def report_unfit(tx: Tx, caller: Caller, body: Unfit) -> None:
 async def say_goodbye(tx: Tx, caller: Caller, body: Goodbye) -> None:
     """Leave, and give back what is still held."""
     await service.say_goodbye(tx, caller, body.reason)
+
+
+async def _match_probe(db: Database, state: State, caller: Caller, body: MatchRequest) -> Matched:
+    """A probe's pilot gets its own job, whatever the status of its element, and no other."""
+    async with state[Signals].subscribed(f"pilot:{caller.pilot_id}") as event:
+        async with db.transaction() as tx:
+            given = await probes.match_probe(tx, state[Matcher], caller, body.offer)
+            given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
+            await service.note_match(tx, caller, body.offer, given)
+        if not given:
+            await state[Signals].wait(event, body.wait_s)
+    return Matched(jobs=given)
 
 
 def _renewed(state: State, request: Request, caller: Caller) -> str | None:

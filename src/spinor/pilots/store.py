@@ -8,7 +8,7 @@ import msgspec
 from psycopg import sql
 
 from spinor.access import Caller
-from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.errors import SpinorError
 from spinor.jobs.models import Offer
 from spinor.pilots.models import (
@@ -79,6 +79,7 @@ class SlotOfPilot(msgspec.Struct, frozen=True, kw_only=True):
     site_id: int
     ce: str
     ce_id: int
+    vo_id: int
     ended: bool
 
 
@@ -244,10 +245,19 @@ async def find_slot(tx: Tx, caller: Caller) -> SlotOfPilot | None:
     return await fetch_one(tx, SlotOfPilot, Q.find_slot, _who(caller))
 
 
-async def note_offer(tx: Tx, caller: Caller, offer: Offer, taken: int) -> bool:
-    """Whether the pilot may still take jobs."""
-    parameters = {**_who(caller), "offer": _json(offer), "taken": taken}
-    return bool(await fetch_rows(tx, Q.note_offer, parameters))
+async def lock_slots(tx: Tx, pilot_ids: Sequence[int]) -> list[SlotOfPilot]:
+    """Those of the pilots that have not ended; they cannot end before the transaction does."""
+    return await fetch(tx, SlotOfPilot, Q.lock_slots, {"pilot_ids": list(pilot_ids)})
+
+
+async def note_offers(tx: Tx, offers: Sequence[tuple[int, Offer, int]]) -> None:
+    """`offers` are (pilot, what it has left, jobs that it has just taken)."""
+    parameters = {
+        "pilot_ids": array_text([pilot_id for pilot_id, _, _ in offers]),
+        "offers": [_json(offer) for _, offer, _ in offers],
+        "taken": array_text([taken for _, _, taken in offers]),
+    }
+    await execute(tx, Q.note_offers, parameters)
 
 
 async def note_seen(tx: Tx, caller: Caller) -> SeenPilot | None:

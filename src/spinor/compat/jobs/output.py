@@ -65,11 +65,12 @@ def _fetch(connected: "Client", job_id: int, folder: Path) -> None:
 def _unpack(connected: "Client", job_id: int, target: Path) -> None:
     from spinor.jobs.cli.packing import unpack
     from spinor.jobs.models import Job
+    from spinor.jobs.sandboxes.client import download
 
     job = connected.get(f"/api/jobs/{job_id}", Job)
     target.mkdir(parents=True, exist_ok=True)
     if job.output_sandbox is not None:
-        unpack(connected.get(f"/api/jobs/{job_id}/output"), target)
+        unpack(download(connected, f"/api/jobs/{job_id}/output"), target)
     for stream, name in _streams(job).items():
         place = target / Path(name).name
         if not place.exists() and (data := _stream(connected, job_id, stream)):

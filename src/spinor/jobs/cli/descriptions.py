@@ -1,7 +1,7 @@
 """Job descriptions out of files: YAML, JSON, JDL or CWL, one or several each, told apart by their content."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ Document = tuple[Any, Origin | str, Path]
 class Reading:
     """How files are read, and what was noticed on the way."""
 
-    home: str = ""  # Where output files of JDL go that have no LFN.
+    home: Callable[[], str] = str  # Asked for JDL: where output files go that have no LFN.
     inputs: str | None = None  # The file with the inputs of a CWL tool.
     scratch: Path | None = None  # For files whose content a CWL tool gives.
     settings: Sequence[tuple[str, str]] = ()
@@ -86,7 +86,7 @@ def _jdl(text: str, name: str, folder: Path, reading: Reading) -> Iterator[Docum
     from spinor.jobs.description.jdl import BadJDL, translate
 
     try:
-        translation = translate(text, reading.home)
+        translation = translate(text, reading.home())
     except BadJDL as error:
         raise BadJDL(f"{name}: {error.message}", **error.facts) from None
     reading.warnings += [f"{name}: {warning}" for warning in translation.warnings]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from spinor.client import Client
     from spinor.jobs.models import Job
 
-_LONG_S = 15.0
 _QUIET = frozenset({"submitting", "received"})
+_AT_WORK = frozenset({"matched", "running", "completing"})
 
 
 def follow(client: "Client", job_id: int) -> int | None:
@@ -40,29 +40,33 @@ def follow(client: "Client", job_id: int) -> int | None:
 
 def _copy(client: "Client", job_id: int, stream: str) -> None:
     from spinor.errors import SpinorError
-    from spinor.jobs.cli.output import write
+    from spinor.jobs.cli.output import Writer
     from spinor.jobs.client import follow_log
 
     shown = 0
+    write = Writer(to_stderr=stream == "stderr")
     with client.beside() as beside:
         try:
             for piece in follow_log(beside, job_id, stream):
                 if stream == "stdout" and shown and piece.attempt != shown:
                     say(f"--- attempt {piece.attempt}")
                 shown = piece.attempt
-                write(piece.data, to_stderr=stream == "stderr")
+                write(piece.data)
         except SpinorError as error:
             say(f"spinor: the {stream} of job {job_id} cannot be followed any more: {error.message}")
 
 
 def _until_ended(client: "Client", job_id: int) -> None:
     from spinor.jobs.client import waiting
-    from spinor.jobs.models import JobIds
+    from spinor.jobs.models import Job, JobIds
 
     last = ""
     for waited in waiting(client, JobIds(job_ids=[job_id])):
         status = next((name for name, count in waited.counts.items() if count), "")
-        if sys.stderr.isatty() and status != last and status not in _QUIET and not waited.all_ended:
+        if last in _AT_WORK and status not in _AT_WORK and not waited.all_ended:
+            # The attempt has ended and the job has not: that is news, whoever listens.
+            say(f"job {job_id}: {status}, {_reason(client.get(f'/api/jobs/{job_id}', Job))}")
+        elif sys.stderr.isatty() and status != last and status not in _QUIET and not waited.all_ended:
             say(f"job {job_id}: {status}")
         last = status
 

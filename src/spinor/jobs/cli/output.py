@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), default="stdout", show_default=True)
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the newest unless told.")
 @click.option("-n", "--tail", "lines", type=click.IntRange(min=0), help="Only the last lines of what there is.")
-def log(follow: bool, stream: str, attempt: int | None, lines: int | None, **names: Any) -> int:
+@click.option("--raw", is_flag=True, help="Bytes as they are, escape sequences among them, also on a terminal.")
+def log(follow: bool, stream: str, attempt: int | None, lines: int | None, raw: bool, **names: Any) -> int:
     """Print what jobs have written so far; -f follows one live, also into its next attempt."""
     from spinor.client import Client
     from spinor.jobs.client import find_ids
@@ -31,14 +32,25 @@ def log(follow: bool, stream: str, attempt: int | None, lines: int | None, **nam
             ids = find_ids(client, asked)
             if len(ids) != 1:
                 raise click.UsageError(f"-f follows one job, and these are {len(ids):,}.")
-            _follow(client, ids[0], stream, attempt)
+            _follow(client, ids[0], stream, attempt, Writer(raw=raw))
             return 0
         several = len(asked.job_ids) != 1 or bool(asked.array_ids or asked.job_groups or asked.where)
-        return for_each(client, asked, lambda job_id: _print(client, job_id, stream, attempt, lines, several))
+        wanted = _Wanted(stream, attempt, lines, raw)
+        return for_each(client, asked, lambda job_id: _print(client, job_id, wanted, several=several))
 
 
-def _print(client: "Client", job_id: int, stream: str, attempt: int | None, lines: int | None, several: bool) -> None:
+class _Wanted(NamedTuple):
+    stream: str
+    attempt: int | None
+    lines: int | None
+    raw: bool
+
+
+def _print(client: "Client", job_id: int, wanted: _Wanted, *, several: bool) -> None:
     from spinor.jobs.client import whole_log
+
+    stream, attempt, lines, raw = wanted
+    write = Writer(raw=raw)
 
     if several:
         click.echo(f"==> job {job_id} <==")
@@ -56,7 +68,7 @@ def _print(client: "Client", job_id: int, stream: str, attempt: int | None, line
         click.echo()
 
 
-def _follow(client: "Client", job_id: int, stream: str, attempt: int | None) -> None:
+def _follow(client: "Client", job_id: int, stream: str, attempt: int | None, write: "Writer") -> None:
     from spinor.jobs.client import follow_log
 
     shown = 0
@@ -72,15 +84,27 @@ def note_attempt(shown: int, piece: "LogPiece") -> int:
     return piece.attempt
 
 
-def write(data: bytes, *, to_stderr: bool = False) -> None:
-    """Bytes as they are into a pipe; on a terminal without control characters, which could do anything there."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    if not stream.isatty():
-        stream.buffer.write(data)
-        stream.buffer.flush()
-        return
-    text = data.decode(errors="replace")
-    click.echo("".join(c for c in text if c.isprintable() or c in "\n\t\r"), nl=False, err=to_stderr)
+class Writer:
+    """Bytes as they are into a pipe; on a terminal without escape sequences, which could do anything there."""
+
+    def __init__(self, *, to_stderr: bool = False, raw: bool = False) -> None:
+        from spinor.jobs.cli.plain import PlainText
+
+        self._to_stderr = to_stderr
+        self._stream = sys.stderr if to_stderr else sys.stdout
+        self._plain = None if raw or not self._stream.isatty() else PlainText()
+
+    def __call__(self, data: bytes) -> None:
+        if self._plain is None:
+            self._stream.buffer.write(data)
+            self._stream.buffer.flush()
+        else:
+            click.echo(self._plain.feed(data), nl=False, err=self._to_stderr)
+
+
+def write(data: bytes) -> None:
+    """The same for a piece of which nothing is cut."""
+    Writer()(data)
 
 
 @click.command()
@@ -98,6 +122,7 @@ def output(target: Path | None, as_json: bool, quiet: bool, **names: Any) -> int
     from spinor.jobs.cli.packing import unpack
     from spinor.jobs.client import find_ids
     from spinor.jobs.models import ChosenJobs
+    from spinor.jobs.sandboxes.client import download
     from spinor.terminal import printable
 
     with Client.from_environment() as client:
@@ -107,7 +132,7 @@ def output(target: Path | None, as_json: bool, quiet: bool, **names: Any) -> int
             folder = target or Path(f"job-{job_id}")
             if target and len(ids) > 1:
                 folder = target / str(job_id)
-            found = unpack(client.get(f"/api/jobs/{job_id}/output"), folder)
+            found = unpack(download(client, f"/api/jobs/{job_id}/output"), folder)
             if as_json:
                 click.echo(msgspec.json.encode({"job_id": job_id, "directory": str(folder), "files": found}).decode())
             elif quiet:

@@ -10,12 +10,13 @@ import msgspec
 
 from spinor.errors import BadInput, BodyTooLarge, SpinorError
 from spinor.jobs.cli.descriptions import NoSuchFile
-from spinor.jobs.models import JobSpec, SandboxRef
+from spinor.jobs.models import JobSpec
+from spinor.jobs.sandboxes.client import upload
 
 if TYPE_CHECKING:
     from spinor.client import Client
 
-MAX_BYTES = 100 * 1024 * 1024  # As the server allows; it is said here before anything is sent.
+MAX_BYTES = 1024**3  # It is packed in memory. The VO's own limit is told by the server before anything is sent.
 
 
 def with_sandboxes(client: "Client", described: Sequence[tuple[JobSpec, Path]]) -> list[JobSpec]:
@@ -29,10 +30,15 @@ def with_sandboxes(client: "Client", described: Sequence[tuple[JobSpec, Path]]) 
             specs.append(spec)
             continue
         if archive not in uploaded:
-            uploaded[archive] = client.put("/api/sandboxes", archive, SandboxRef).sandbox_id
+            uploaded[archive] = upload(client, archive).sandbox_id
         ids = [*spec.input_sandboxes, uploaded[archive]]
         specs.append(msgspec.structs.replace(spec, input_sandbox=[], input_sandboxes=ids))
     return specs
+
+
+def packed_sizes(described: Sequence[tuple[JobSpec, Path]]) -> list[int]:
+    """Bytes of each description's own archive; 0 for none."""
+    return [len(_packed(spec.input_sandbox, folder) or b"") for spec, folder in described]
 
 
 def _packed(paths: Sequence[str], folder: Path) -> bytes | None:

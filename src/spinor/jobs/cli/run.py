@@ -138,10 +138,11 @@ def _goes_along(path: str, *, is_program: bool) -> bool:
 def _fetch(client: "Client", job_id: int, into: Path) -> None:
     from spinor.errors import NotFound
     from spinor.jobs.cli.packing import unpack
+    from spinor.jobs.sandboxes.client import download
     from spinor.terminal import printable
 
     try:
-        archive = client.get(f"/api/jobs/{job_id}/output")
+        archive = download(client, f"/api/jobs/{job_id}/output")
     except NotFound as error:
         say(f"spinor: {error.message}")
         return

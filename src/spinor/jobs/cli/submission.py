@@ -58,33 +58,72 @@ class WithCommand(click.Command):
 @click.command(cls=WithCommand)
 @click.argument("files", nargs=-1, metavar="[FILE]... | -- COMMAND [ARGUMENT]...")
 @description_options
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field: --set retries.site=5.")
+@click.option("--table", metavar="FILE", help="Parameters: CSV, TSV, JSON lines or Parquet, a row for each job.")
+@click.option("--inputs", metavar="FILE", help="Inputs of a CWL tool; each document in it makes one job.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show what would be submitted, and store nothing.")
 @output_options
 @click.pass_context
 def submit(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Submit jobs: descriptions in YAML or JSON (- is stdin), or a command line after `--`.
+    """Submit jobs: descriptions in YAML, JSON, JDL or CWL (- is stdin), or a command line after `--`.
 
     Options replace what the descriptions say. All jobs are accepted, or none.
+
+    \b
+    spinor job submit spectra.yaml --table runs.csv --dry-run
+    spinor job submit --cores 2 -- python3 fit.py --run 101
     """
+    import tempfile
+
     from spinor.client import Client
-    from spinor.jobs.cli.descriptions import read_descriptions
+
+    dry_run = options.pop("dry_run")
+    with tempfile.TemporaryDirectory(prefix="spinor-submit-") as scratch:
+        described, warnings = _described(ctx, files, options, Path(scratch))
+        for warning in warnings:
+            say(f"warning: {warning}")
+        with Client.from_environment() as client:
+            if dry_run:
+                from spinor.jobs.cli.checking import check
+
+                check(client, described, as_json=as_json)
+                return
+            answer = send(client, described)
+    _report(answer.arrays, as_json, quiet)
+    for warning in answer.warnings:
+        say(f"warning: {warning}")
+
+
+def _described(
+    ctx: click.Context, files: tuple[str, ...], options: dict[str, Any], scratch: Path
+) -> "tuple[Sequence[tuple[JobSpec, Path]], list[str]]":
+    """What is to be submitted, and what was noticed while it was read."""
+    from spinor.jobs.cli.descriptions import Reading, documents, read_descriptions
 
     payload: list[str] | None = ctx.meta.get("spinor.payload")
     if payload is not None and (files or not payload):
         raise click.UsageError("Give description files, or one command line after `--`.")
     if payload is None and not files:
         raise click.UsageError("Give a description file, - for stdin, or a command line after `--`.")
+    settings = [_pair(word, "=", "--set", "FIELD=VALUE") for word in options.pop("settings")]
+    reading = Reading(
+        home=_home, inputs=options.pop("inputs"), scratch=scratch, settings=settings,
+        table=options.pop("table"),
+    )  # fmt: skip
     wanted = changes(options)
     if payload is not None:
-        described = read_descriptions([({"executable": payload[0], "arguments": payload[1:]}, "", Path())], wanted)
-    else:
-        from spinor.jobs.cli.descriptions import documents
+        given = [({"executable": payload[0], "arguments": payload[1:]}, "", Path())]
+        return read_descriptions(given, wanted, reading), reading.warnings
+    return read_descriptions(documents(files, reading), wanted, reading), reading.warnings
 
-        described = read_descriptions(documents(files), wanted)
+
+def _home() -> str:
+    """Where DIRAC puts output files that have no LFN of their own."""
+    from spinor.client import Client
+
     with Client.from_environment() as client:
-        answer = send(client, described)
-    _report(answer.arrays, as_json, quiet)
-    for warning in answer.warnings:
-        say(f"warning: {warning}")
+        who = client.get("/api/auth/whoami", dict)
+    return f"/{who['vo']}/user/{who['user'][:1]}/{who['user']}"
 
 
 def send(client: "Client", described: "Sequence[tuple[JobSpec, Path]]") -> "Submitted":

@@ -79,7 +79,7 @@ def top(where: str, by: str, interval: float, once: bool, as_json: bool) -> None
         first = look(client, where, fields)
         if as_json:
             click.echo(msgspec.json.encode({"total": first.total, **first.by}).decode())
-        elif once or not sys.stdout.isatty():
+        elif once or not sys.stdout.isatty() or Console().is_dumb_terminal:
             rates = Rates()
             rates.add(first)
             Console(width=None if sys.stdout.isatty() else 120).print(picture(first, rates))

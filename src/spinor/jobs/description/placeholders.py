@@ -126,5 +126,10 @@ def escaped(text: str) -> str:
     return _LITERAL.sub(r"{{\1}}", text) if "{" in text else text
 
 
+def placeholders_in(text: str) -> list[str]:
+    """The names of parameters and built-ins in it, each as often as it stands there."""
+    return [name for _, name in PLACEHOLDER.findall(text) if name]
+
+
 def has_placeholder(texts: Iterable[str]) -> bool:
     return any("{" in text for text in texts)

@@ -52,17 +52,16 @@ def _delimited(path: Path, delimiter: str) -> Columns:
     import pyarrow as pa
     from pyarrow import csv
 
+    read = csv.ReadOptions(use_threads=False)  # Only then an error says the row.
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
-        with csv.open_csv(path, parse_options=parse) as reader:
+        with csv.open_csv(path, read, parse) as reader:
             names = reader.schema.names
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise _refusal(path, f"two columns are called {twice[0]!r}; each is one parameter")
         text = dict.fromkeys(names, pa.string())
         convert = csv.ConvertOptions(column_types=text, strings_can_be_null=False, quoted_strings_can_be_null=False)
-        # One thread, since only then an error says the row.
-        read = csv.ReadOptions(use_threads=False)
         table = csv.read_csv(path, read, parse, convert)
     except pa.ArrowInvalid as error:
         raise _refusal(path, f"it is not a table: {_first_line(error)}") from None

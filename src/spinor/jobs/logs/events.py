@@ -30,6 +30,7 @@ _LOG_LOOK_S = 0.3
 _ENDED_LOOK_S = 5.0
 _FEW = 200  # So many jobs are followed one by one.
 _LIMIT = 1000
+_MOST_IDS = 1000
 _OVERLAP = timedelta(seconds=30)  # A change may be committed so long after its moment.
 
 Frames = AsyncGenerator[bytes, None]
@@ -44,6 +45,12 @@ class BadEventId(BadInput):
     """This is no id of an event of this stream; leave it out to begin anew."""
 
     code = "bad-event-id"
+
+
+class TooManyIds(BadInput):
+    """So many jobs and arrays cannot be followed at once; name arrays in place of their jobs, or none at all."""
+
+    code = "too-many-ids"
 
 
 def frame(event: str, data: msgspec.Struct, event_id: str) -> bytes:
@@ -72,7 +79,9 @@ class Followed(NamedTuple):
 
 
 async def followed(db: Database, caller: Caller, query: EventQuery) -> Followed:
-    """Raises UnknownJob."""
+    """Raises UnknownJob, and TooManyIds."""
+    if len(query.job_id) + len(query.array_id) > _MOST_IDS:
+        raise TooManyIds(f"{len(query.job_id) + len(query.array_id):,} ids are named; at most {_MOST_IDS:,} may be.")
     if not query.job_id and not query.array_id:
         return Followed(None)
     async with db.transaction() as tx:

@@ -80,10 +80,8 @@ class Board:
         (see `head_of`). They are not in flight any more."""
         self.waiting[place] = max(0, self.waiting[place] - claimed)
         if claimed < chosen:
-            if self.head[place] == 0:
-                # Others took them, or hold them: nothing more is given before the next count.
-                self.waiting[place] = self.in_flight[place]
-            # Else they may stand before the place where we looked: the next claim begins at the front.
+            # Others took them, or hold them: nothing more is given before the next count, and then from the front.
+            self.waiting[place] = self.in_flight[place]
             self.head[place], self.head_read_at[place] = 0, _NEVER
             self.standing_back(place, chosen - claimed)
         elif last >= self.head[place]:

@@ -63,6 +63,10 @@ async def _claim_once(tx: Tx, view: View, asks: Sequence[Ask]) -> list[ClaimedJo
         wishes, deals = _dealt(chosen)
         if deals:
             taken = await store.claim_jobs(tx, wishes, deals)
+            wishes, deals = _still_wanted(wishes, deals, taken)
+            if deals:
+                # Some may have come back and stand before the place where we looked.
+                taken += await store.claim_jobs(tx, wishes, deals)
         if locked:
             await _count_starts(tx, book, locked, chosen, taken)
     finally:
@@ -70,9 +74,29 @@ async def _claim_once(tx: Tx, view: View, asks: Sequence[Ask]) -> list[ClaimedJo
     return taken
 
 
+def _still_wanted(
+    wishes: Sequence[Wish], deals: Sequence[Deal], taken: Sequence[ClaimedJob]
+) -> tuple[list[Wish], list[Deal]]:
+    """What a claim did not get of queues that it looked at from another place than the front: from there, now."""
+    got: Counter[tuple[int, int]] = Counter((job.task_queue_id, job.pilot_id) for job in taken)
+    inside = {wish.task_queue_id for wish in wishes if (wish.priority, wish.job_id) != (0, 0)}
+    counts: Counter[int] = Counter()
+    left = []
+    for deal in deals:
+        whose = deal.task_queue_id, deal.pilot_id
+        if deal.task_queue_id not in inside:
+            continue
+        if got[whose]:
+            got[whose] -= 1
+            continue
+        counts[deal.task_queue_id] += 1
+        left.append(msgspec.structs.replace(deal, n=counts[deal.task_queue_id]))
+    return [Wish(queue, count, 0, 0) for queue, count in sorted(counts.items())], left
+
+
 def _choose(view: View, ask: Ask) -> _Chosen | None:
     board = view.boards.get(ask.vo_id)
-    if board is None:
+    if board is None or not view.takes_jobs(ask.slot):
         return None
     slot = ask.slot
     rooms = view.book.at(ask.vo_id, board, (slot.ce_id, slot.site, slot.ce))

@@ -63,18 +63,26 @@ class _Left:
                 self.gpus.remove(gpu)
 
 
-def fill(board: Board, slot: Slot, most: int, rooms: Rooms | None = None) -> list[Choice]:
-    """Up to `most` jobs that fit into the slot together, the first first. What is chosen counts as in flight."""
+def candidates(board: Board, slot: Slot, rooms: Rooms | None = None) -> Ints:
+    """The queues from which something could be given to this slot now."""
     places = board.columns.fitting(slot)
-    left = _Left(slot)
-    chosen: list[Choice] = []
-    places = places[board.ready(places) > 0] if len(places) else places
-    if len(places) and slot.site:
+    places = places[board.ready(places) > 0]
+    if len(places):
         far = board.far(places, slot.site)
         if far.any():
             places = places[~far | board.patient(places)]
+    if rooms is not None and len(places):
+        places = places[rooms.least(places) > 0]
+    return places
+
+
+def fill(board: Board, slot: Slot, most: int, rooms: Rooms | None = None) -> list[Choice]:
+    """Up to `most` jobs that fit into the slot together, the first first. What is chosen counts as in flight."""
+    places = candidates(board, slot, rooms)
+    left = _Left(slot)
+    chosen: list[Choice] = []
     while len(chosen) < most:
-        if rooms is not None and len(places):
+        if rooms is not None and chosen and len(places):
             places = places[rooms.least(places) > 0]
         if not len(places):
             break

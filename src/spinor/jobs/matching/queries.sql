@@ -259,3 +259,7 @@ SELECT c.name AS computing_element, p.status::text AS status, count(*) AS pilots
   FROM pilots.pilot p JOIN resources.computing_element c USING (ce_id)
  WHERE p.vo_id = %(vo_id)s::integer AND p.ended_at IS NULL
  GROUP BY c.name, p.status ORDER BY c.name, p.status;
+
+-- name: find_queue_of_waiting
+SELECT job.task_queue_id FROM jobs.job AS job
+ WHERE job.job_id = %(job_id)s::bigint AND job.vo_id = %(vo_id)s::integer AND job.status = 'waiting';

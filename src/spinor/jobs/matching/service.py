@@ -11,6 +11,7 @@ from spinor.jobs.matching import store
 from spinor.jobs.matching.assignments import Assigner
 from spinor.jobs.matching.claims import Ask, claim
 from spinor.jobs.matching.elements import Elements
+from spinor.jobs.matching.filling import candidates
 from spinor.jobs.matching.view import View
 from spinor.jobs.models import Assignment, Demand, ShareOfVO, Slot
 
@@ -63,6 +64,16 @@ async def match_jobs(tx: Tx, matcher: Matcher, pilot: Caller, slot: Slot, max_jo
     """Jobs for one pilot."""
     [given] = await match_asks(tx, matcher, [Ask(pilot.vo_id, slot, max_jobs)])
     return given
+
+
+def may_match(matcher: Matcher, ask: Ask) -> bool:
+    """Whether a claim for this pilot could get something, as far as is known here."""
+    board = matcher.view.boards.get(ask.vo_id)
+    if board is None or not matcher.view.takes_jobs(ask.slot):
+        return False
+    slot = ask.slot
+    rooms = matcher.view.book.at(ask.vo_id, board, (slot.ce_id, slot.site, slot.ce))
+    return bool(len(candidates(board, slot, rooms)))
 
 
 async def demand(tx: Tx) -> list[Demand]:

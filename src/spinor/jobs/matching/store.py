@@ -137,3 +137,8 @@ async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue |
 
 async def count_pilots_alive(tx: Tx, vo_id: int) -> list[PilotCount]:
     return await fetch(tx, PilotCount, Q.count_pilots_alive, {"vo_id": vo_id})
+
+
+async def find_queue_of_waiting(tx: Tx, vo_id: int, job_id: int) -> int | None:
+    queue_id: int | None = await fetch_value(tx, Q.find_queue_of_waiting, {"vo_id": vo_id, "job_id": job_id})
+    return queue_id

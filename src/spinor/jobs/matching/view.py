@@ -6,7 +6,7 @@ count; and what people decide (shares, limits, elements), with the use that has 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,12 @@ from spinor.jobs.matching.columns import Ints
 from spinor.jobs.matching.limits import Owner
 from spinor.jobs.matching.rows import UseRow
 from spinor.jobs.matching.shares import HALF_LIFE_S, decayed
+from spinor.jobs.models import Slot
 from spinor.resources import service as resources
 from spinor.resources.models import ComputingElement
+from spinor.resources.status.models import Status
+from spinor.resources.status.rules import USABLE
+from spinor.resources.status.service import status_of
 
 COUNT = np.dtype([("queue", ">i4"), ("jobs", ">i8")])
 OCCUPANCY = np.dtype([("queue", ">i4"), ("ce", ">i4"), ("jobs", ">i8"), ("cores", ">i8")])
@@ -56,6 +60,7 @@ class View:
         self.work = WorkRules()
         self.book = Book()
         self.elements: dict[int, ComputingElement] = {}
+        self.statuses: Mapping[str, Status] = {}  # Of sites and computing elements that are not active.
         self._vo_of: Ints = np.zeros(1024, np.int64)  # By task queue; 0: not known yet.
         self._place_of: Ints = np.zeros(1024, np.int64)
         self._use: list[UseRow] = []
@@ -63,6 +68,7 @@ class View:
         self._looking, self._ready = asyncio.Lock(), False
         self._waiting = _Pace(0.2, time.monotonic)
         self._running = _Pace(0.5, time.monotonic)
+        self._open = _Pace(1.0, time.monotonic)
         self._decided = _Pace(5.0, time.monotonic)
 
     def forget(self) -> None:
@@ -71,7 +77,7 @@ class View:
 
     def forget_all(self) -> None:
         """Look at everything at the next request."""
-        for pace in (self._waiting, self._running, self._decided):
+        for pace in (self._waiting, self._running, self._open, self._decided):
             pace.forget()
         for board in self.boards.values():
             board.forget_heads()
@@ -83,6 +89,7 @@ class View:
         async with self._looking:
             for pace, look in (
                 (self._decided, self._look_at_decisions),
+                (self._open, self._look_at_statuses),
                 (self._waiting, self._look_at_waiting),
                 (self._running, self._look_at_running),
             ):
@@ -105,6 +112,13 @@ class View:
             self.work = work
             for vo, board in self._named_boards():
                 board.standing.share_out(work.shares.get(vo, VOShares()))
+
+    async def _look_at_statuses(self, tx: Tx) -> None:
+        self.statuses = await status_of(tx)
+
+    def takes_jobs(self, slot: Slot) -> bool:
+        """Whether the slot's site and element are in use."""
+        return all(self.statuses.get(name, Status.ACTIVE) in USABLE for name in (slot.site, slot.ce))
 
     async def _look_at_waiting(self, tx: Tx) -> None:
         found = await store.read_waiting(tx)

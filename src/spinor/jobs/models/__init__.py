@@ -23,6 +23,9 @@ from spinor.jobs.models.data import (
 )
 from spinor.jobs.models.description import (
     After,
+    Checked,
+    CheckedArray,
+    CheckedElement,
     Condition,
     ErrorClass,
     IdRange,
@@ -90,6 +93,9 @@ __all__ = [
     "Assignment",
     "Attempt",
     "BeginUpload",
+    "Checked",
+    "CheckedArray",
+    "CheckedElement",
     "ChosenJobs",
     "CommandJobs",
     "Condition",

@@ -10,7 +10,6 @@ from spinor.jobs.models.states import JobStatus, LogStream
 from spinor.jobs.models.work import NonNegative, SandboxRef
 
 MAX_PEEK_BYTES = 1024 * 1024
-_MAX_IDS = 1000
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -176,8 +175,8 @@ class Peek(Struct, frozen=True, kw_only=True):
 class EventQuery(Struct, frozen=True, kw_only=True):
     """Of which jobs; none named: of all jobs of the VO."""
 
-    job_id: Annotated[list[int], Meta(max_length=_MAX_IDS)] = []
-    array_id: Annotated[list[int], Meta(max_length=_MAX_IDS)] = []
+    job_id: list[int] = []
+    array_id: list[int] = []
     since: Annotated[str, Meta(max_length=40)] = ""  # As the header Last-Event-ID, for who cannot set one.
 
 

@@ -183,3 +183,28 @@ class SubmittedArray(Struct, frozen=True, kw_only=True):
 class Submitted(Struct, frozen=True, kw_only=True):
     arrays: list[SubmittedArray]
     warnings: list[str] = []
+
+
+class CheckedElement(Struct, frozen=True, kw_only=True):
+    """Whether a computing element could run it, as far as is known before a pilot is there."""
+
+    computing_element: str
+    site: str
+    excluded_by: list[str]
+
+
+class CheckedArray(Struct, frozen=True, kw_only=True):
+    """What a description would become, if it were submitted now."""
+
+    name: str
+    size: int
+    description: JobSpec  # Normalised; the values of its parameters are left out.
+    parameters: list[str]  # Their names.
+    first: JobSpec  # The first job's own description.
+    requirements: dict[str, Any]  # Of its task queue, but for what is as it is for every job.
+    elements: list[CheckedElement]
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    arrays: list[CheckedArray]
+    warnings: list[str] = []

@@ -8,12 +8,14 @@ from spinor.access import Caller
 from spinor.db import Tx
 from spinor.errors import Conflict
 from spinor.jobs import rules
-from spinor.jobs.description import MAX_DESCRIPTION_BYTES, BadDescription, fault, normalised, size_of
+from spinor.jobs.description import MAX_DESCRIPTION_BYTES, fault, size_of
+from spinor.jobs.description.sets import check_set
 from spinor.jobs.errors import SubmittedTwice, UnknownJob
-from spinor.jobs.matching.elements import Elements, capacity_of
-from spinor.jobs.models import IdRange, JobSpec, JobStatus, Requirements, Submitted, SubmittedArray
+from spinor.jobs.matching.elements import Elements
+from spinor.jobs.models import IdRange, JobSpec, JobStatus, Submitted, SubmittedArray
 from spinor.jobs.rows import Ids, NewArray, UpstreamOf
 from spinor.jobs.submission import store
+from spinor.jobs.submission.preparing import Prepared, normalised_all, prepared, warnings_of
 from spinor.jobs.submission.validation import check_references
 
 _encode = msgspec.json.Encoder().encode
@@ -32,19 +34,21 @@ async def submit_jobs(
 
     The same `key` of the same owner gives the answer of the first call again, and submits nothing.
     """
-    plain = [_normalised(spec, n, len(specs)) for n, spec in enumerate(specs)]
-    wanted = [rules.requirements(spec, caller) for spec in plain]
-    arrays = [
-        _new_array(caller, spec, wants, n, key) for n, (spec, wants) in enumerate(zip(plain, wanted, strict=True))
-    ]
+    plain = normalised_all(specs)
+    check_set(plain)
+    ready = [Prepared(spec, rules.requirements(spec, caller)) for spec in plain]
+    arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
     if key is not None:
         earlier = await _earlier(tx, caller, arrays)
         if earlier:
             return earlier
-    await check_references(tx, caller, plain)
+    found = prepared(caller, plain, await check_references(tx, caller, plain))
+    if found != ready:
+        ready = found
+        arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
     ids = await store.insert_arrays(tx, caller, arrays)
     if not ids:
-        await store.insert_task_queues(tx, caller.vo_id, wanted)
+        await store.insert_task_queues(tx, caller.vo_id, [each.wants for each in ready])
         ids = await store.insert_arrays(tx, caller, arrays)
     if not ids:
         # Somebody with the same key was faster, between our look and our insert.
@@ -54,7 +58,7 @@ async def submit_jobs(
         arrays=[
             _answer(row.array_id, array.name, row.first, array.size) for row, array in zip(ids, arrays, strict=True)
         ],
-        warnings=await _warnings(tx, caller, elements, plain, wanted),
+        warnings=await warnings_of(tx, caller, elements, ready),
     )
 
 
@@ -105,16 +109,8 @@ def linked(specs: Sequence[JobSpec]) -> bool:
     return len(specs) > 1 or any(spec.after or spec.notify for spec in specs)
 
 
-def _normalised(spec: JobSpec, n: int, total: int) -> JobSpec:
-    try:
-        return normalised(spec)
-    except BadDescription as error:
-        if total == 1:
-            raise
-        raise BadDescription(f"specs[{n}].{error.message}", **{**error.facts, "spec": n}) from None
-
-
-def _new_array(caller: Caller, spec: JobSpec, wants: Requirements, n: int, key: str | None) -> NewArray:
+def _new_array(caller: Caller, ready: Prepared, n: int, key: str | None) -> NewArray:
+    spec = ready.spec
     encoded = _encode(msgspec.structs.replace(spec, parameters={}))
     if len(encoded) > MAX_DESCRIPTION_BYTES:
         raise fault(
@@ -132,7 +128,7 @@ def _new_array(caller: Caller, spec: JobSpec, wants: Requirements, n: int, key: 
         size=size_of(spec),
         spec=encoded,
         elements=_elements(spec),
-        digest=rules.digest(wants),
+        digest=rules.digest(ready.wants),
         priority=spec.priority,
         key=f"{key}/{n}" if key is not None else None,
         sandbox_ids=list(dict.fromkeys(spec.input_sandboxes)),
@@ -151,36 +147,23 @@ def _elements(spec: JobSpec) -> list[bytes]:
     return [_encode(rows[start : start + rules.BLOCK]) for start in range(0, len(rows), rules.BLOCK)]
 
 
+def _comparable(spec: bytes | str) -> dict[str, object]:
+    """A stored description as it was given: what its query found then belongs to the answer, not to the question."""
+    given: dict[str, object] = msgspec.json.decode(spec)
+    if given.get("input_query"):
+        given.pop("input_data", None)
+    return given
+
+
 async def _earlier(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> Submitted | None:
     """The answer that the first call with these keys had."""
     found = await store.find_arrays_by_key(tx, caller, [array.key for array in arrays if array.key is not None])
     if not found:
         return None
     same = len(found) == len(arrays) and all(
-        (old.name, old.size) == (new.name, new.size) and msgspec.json.decode(old.spec) == msgspec.json.decode(new.spec)
+        (old.name, old.size) == (new.name, new.size) and _comparable(old.spec) == _comparable(new.spec)
         for old, new in zip(found, arrays, strict=True)
     )
     if not same:
         raise KeyReused()
     return Submitted(arrays=[_answer(old.array_id, old.name, old.first_job_id, old.size) for old in found])
-
-
-async def _warnings(
-    tx: Tx, caller: Caller, elements: Elements, specs: Sequence[JobSpec], wanted: Sequence[Requirements]
-) -> list[str]:
-    """What would keep accepted jobs waiting for ever: no computing element of the VO could run them as it is now."""
-    capacities = [(element.name, capacity_of(element)) for element in await elements.of(tx, caller)]
-    found: dict[bytes, str] = {}
-    for spec, wants in zip(specs, wanted, strict=True):
-        digest = rules.digest(wants)
-        if digest in found:
-            continue
-        excluded = [(name, rules.exclusions(wants, capacity)) for name, capacity in capacities]
-        if any(not reasons for _, reasons in excluded):
-            found[digest] = ""
-            continue
-        why = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in excluded[:3])
-        found[digest] = f"No computing element of VO {caller.vo} can run {spec.name!r} now, so it waits. " + (
-            f"{why}." if why else "The VO has no computing element."
-        )
-    return [warning for warning in found.values() if warning]

@@ -88,7 +88,7 @@ async def _ask(tx: Tx, caller: Caller, job_id: int, query: PeekQuery) -> tuple[i
             f"Job {job_id} is {job.status.value}, so there is no directory to look into; "
             f"see `spinor job log {job_id}` and `spinor job output {job_id}`.",
             job_id=job_id,
-            status=job.status.value,
+            job_status=job.status.value,
         )
     await notify(tx, f"pilot:{asked.pilot_id}")
     return asked.peek_id, asked.attempt

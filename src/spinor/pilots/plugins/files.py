@@ -1,8 +1,9 @@
-"""Files that options of computing elements name, and the script that starts a pilot where a plugin cannot."""
+"""What plugins of batch systems that transfer files by themselves share: the script that starts a pilot, and more."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from spinor.pilots.plugin import BadOptions, ElementSettings
+from spinor.pilots.plugin import ElementSettings
+from spinor.pilots.plugins.options import wrong
 
 OUTPUT_BYTES = 64 * 1024
 
@@ -17,20 +18,14 @@ exec "$1" -I -B "$2" launch.json --directory work
 """
 
 
-def secret_file(element: ElementSettings, option: str, name: str) -> Path | None:
-    """The file or directory of this name below the place of secrets, where operators put them; None without a name.
-
-    No option can lead to any other file: whoever may write options would see it by sending it somewhere as a token.
-    """
-    if not name:
-        return None
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\0" in name:
-        raise BadOptions(
-            f"The option {option} of computing element {element.name!r} is {name!r}, and must name a file below "
-            f"{element.secrets}: put it there on every worker, and give its name."
-        )
-    return element.secrets / name
+def secret_directory(element: ElementSettings, option: str, name: str) -> Path:
+    """The directory of this name below the service's secrets for elements, which only its owner may read."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise wrong(element, f"{option} must be the plain name of a directory in secrets/computing, not {name!r}")
+    path = element.secrets / name
+    if not path.is_dir() or path.stat().st_mode & 0o077:
+        raise wrong(element, f"{option}: there is no directory {path}, or others may look into it (chmod 700)")
+    return path
 
 
 def tail(text: bytes) -> str:

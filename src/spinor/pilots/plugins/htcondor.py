@@ -5,10 +5,10 @@ system. `external_id` is cluster and process, as condor_q prints them.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -17,10 +17,18 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
-from spinor.pilots.plugins.files import START_SCRIPT, secret_file
+from spinor.pilots.plugin import (
+    BadOptions,
+    ElementRefused,
+    ElementSettings,
+    ElementUnavailable,
+    NodeOptions,
+    PilotLaunch,
+    Submitted,
+)
+from spinor.pilots.plugins.files import START_SCRIPT, secret_directory
+from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
 _CALLS = Path(__file__).with_name("htcondor_calls.py")
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -35,19 +43,13 @@ _ALLOWED = frozenset({
 })  # fmt: skip
 
 
-class ElementRefused(SpinorError):
-    """The computing element refuses what it was asked."""
-
-    status, code = 502, "element-refused"
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Without `collector` the schedd is the one of this machine's own HTCondor configuration, or of `config`."""
 
     collector: str = ""  # Host and port; an HTCondor-CE listens on 9619.
     schedd: str = ""  # Its name in the collector; a CE's is its host's.
     config: str = ""  # An HTCondor configuration below the place of secrets.
-    token_directory: str = ""  # IDTOKENS, below the place of secrets.
+    token_directory: str = ""  # IDTOKENS: a directory below the place of secrets.
     token_file: str = ""  # A SciToken or WLCG token, below the place of secrets; read at each call.
     ca_file: str = ""  # Who certifies the schedd's host, for tokens of the second kind; otherwise the system's.
     trust_domain: str = ""
@@ -59,6 +61,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class HTCondorComputing:
@@ -67,17 +70,15 @@ class HTCondorComputing:
     name: ClassVar[str] = "htcondor"
 
     def __init__(self, element: ElementSettings) -> None:
-        try:
-            self.options = msgspec.convert(element.options, Options)
-        except msgspec.ValidationError as error:
-            raise BadOptions(f"The options of computing element {element.name!r} are wrong: {error}.") from None
+        self.options = options_of(element, Options)
         self.element = element
         for key, value in self.options.submit.items():
             free = key.startswith("+") and key[1:].isidentifier() and not key.lower().startswith("+spinor")
             if not (free or key.lower() in _ALLOWED) or not value.isprintable() or "$" in value:
-                raise BadOptions(
-                    f"The option submit of computing element {element.name!r} has {key!r}: it may have attributes that "
-                    f"begin with '+', and {', '.join(sorted(_ALLOWED))}; values are one line without '$'."
+                raise wrong(
+                    element,
+                    f"submit has {key!r}; it may have attributes that begin with '+', and "
+                    f"{', '.join(sorted(_ALLOWED))}, and values are one line without '$'",
                 )
         self._environ = self._environment()
 
@@ -125,6 +126,10 @@ class HTCondorComputing:
         found: Mapping[str, str] = await self._call("output", external_ids=known) if known else {}
         return found
 
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        known = _known([external_id])
+        return bool(known and await self._call("bring", external_ids=known, name=name, target=str(target)))
+
     # ------------------------------------------------------------------------------------------------------ details
 
     def _description(self, pilot: PilotLaunch) -> dict[str, str]:
@@ -152,21 +157,23 @@ class HTCondorComputing:
     def _environment(self) -> dict[str, str]:
         options, element = self.options, self.element
         found = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        config = secret_file(element, "config", options.config)
-        if config is not None:
-            found["CONDOR_CONFIG"] = str(config)
+        if options.config:
+            found["CONDOR_CONFIG"] = str(secret_file(element, "config", options.config, private=False))
         elif options.collector:
             found["CONDOR_CONFIG"] = "/dev/null"  # Nothing of this machine's own pool.
         elif "CONDOR_CONFIG" in os.environ:
             found["CONDOR_CONFIG"] = os.environ["CONDOR_CONFIG"]
         methods = []
-        if tokens := secret_file(element, "token_directory", options.token_directory):
+        if options.token_directory:
             methods.append("IDTOKENS")
+            tokens = secret_directory(element, "token_directory", options.token_directory)
             found["_CONDOR_SEC_TOKEN_DIRECTORY"] = str(tokens)
-        if token := secret_file(element, "token_file", options.token_file):
+        if options.token_file:
             methods.append("SCITOKENS")
-            found["_CONDOR_SCITOKENS_FILE"] = found["BEARER_TOKEN_FILE"] = str(token)
-        if authority := secret_file(element, "ca_file", options.ca_file):
+            token = str(secret_file(element, "token_file", options.token_file))
+            found["_CONDOR_SCITOKENS_FILE"] = found["BEARER_TOKEN_FILE"] = token
+        if options.ca_file:
+            authority = secret_file(element, "ca_file", options.ca_file, private=False)
             found["_CONDOR_AUTH_SSL_CLIENT_CAFILE"] = str(authority)
         if methods:
             found["_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS"] = ",".join(methods)
@@ -185,27 +192,35 @@ class HTCondorComputing:
             "call": call, "collector": options.collector, "schedd": options.schedd, "service": element.url,
             "element": f"{element.site}/{element.name}", "directory": str(element.directory / "output"), **facts,
         }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-B", str(_CALLS), env=self._environ,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        process: list[subprocess.Popen[bytes]] = []
         try:
-            said, complained = await process.communicate(msgspec.json.encode(asked))
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            said, complained = await asyncio.to_thread(_run, msgspec.json.encode(asked), self._environ, process)
+        except asyncio.CancelledError:
+            # A submission that has begun goes on, also when this worker is killed: a job that never gets its files
+            # would be in the way of the next attempt.
+            if call != "submit" and process:
+                process[0].kill()
+            raise
         try:
             told = msgspec.json.decode(said)
         except msgspec.DecodeError:
             words = complained.decode("utf-8", "replace").strip()[-1000:]
-            raise ElementUnavailable(f"HTCondor's bindings ended with {process.returncode}: {words}") from None
+            raise ElementUnavailable(f"HTCondor's bindings ended with {process[0].returncode}: {words}") from None
         if "error" not in told:
             return told["answer"]
         where = options.schedd or options.collector or "this machine's schedd"
         refusal = ElementRefused if told["denied"] else ElementUnavailable
         raise refusal(f"{where}: {told['error']}")
+
+
+def _run(asked: bytes, environ: Mapping[str, str], process: "list[subprocess.Popen[bytes]]") -> tuple[bytes, bytes]:
+    """Run the calls' script to its end, which it sets itself; `process` lets another thread end it before."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-B", str(_CALLS)], env=environ, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as started:  # fmt: skip
+        process.append(started)
+        return started.communicate(asked)
 
 
 def state_of(ad: Mapping[str, Any]) -> ElementState:

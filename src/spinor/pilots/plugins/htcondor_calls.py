@@ -9,16 +9,20 @@ Reads one JSON object from standard input and writes one: {"answer": ...} or {"e
 
 import json
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import classad2
 import htcondor2
 
+LIMIT_S = 120  # Nobody waits longer for an answer.
 _REMOVED, _COMPLETED, _HELD = 3, 4, 5
 _SPOOLING = 16  # The HoldReasonCode of a job whose files are on their way.
 _SPOOL_S = 180  # A job whose files have not come by then has lost its submitter.
@@ -87,24 +91,40 @@ class Calls:
         """The words of each job so far, and why it is held."""
         found = {}
         for ad in self.schedd.query(f"({self.ours}) && ({self._named()})", [*_PROJECTION, "SUBMIT_Iwd", "StreamOut"]):
-            place = Path(ad.get("SUBMIT_Iwd") or "")
-            text = _held(ad)
-            # The bindings put the files where the job was submitted from; that directory is ours alone, or not at all.
-            if place.parent == Path(self.asked["directory"]):
-                place.mkdir(parents=True, exist_ok=True, mode=0o700)
-                try:
-                    if ad["JobStatus"] == _COMPLETED and ad.get("StreamOut"):
-                        # What a job streamed is not among what it brought back, so the schedd would keep it to itself.
-                        self.schedd.edit(_id(ad), "StreamOut", "false")
-                        self.schedd.edit(_id(ad), "StreamErr", "false")
-                    self.schedd.retrieve(_id(ad))
-                    text = _tail(place / "stdout") + _tail(place / "stderr") + text
-                finally:
-                    _empty(place)
-            found[_id(ad)] = text
+            with self._retrieved(ad) as place:
+                found[_id(ad)] = _tail(place / "stdout") + _tail(place / "stderr") + _held(ad)
         return found
 
+    def bring(self) -> bool:
+        """Move a file that a job has left to where it is wanted."""
+        for ad in self.schedd.query(f"({self.ours}) && ({self._named()})", [*_PROJECTION, "SUBMIT_Iwd", "StreamOut"]):
+            with self._retrieved(ad) as place:
+                left = place / self.asked["name"]
+                if left.is_file() and not left.is_symlink():
+                    shutil.move(left, self.asked["target"])
+                    return True
+        return False
+
     # ------------------------------------------------------------------------------------------------------ details
+
+    @contextmanager
+    def _retrieved(self, ad: Any) -> Iterator[Path]:
+        """A directory with what the schedd has of the job, for as long as the block lasts."""
+        place = Path(ad.get("SUBMIT_Iwd") or "/nonexistent")
+        # The bindings put the files where the job was submitted from; that directory is ours alone, or not at all.
+        if place.parent != Path(self.asked["directory"]):
+            yield Path("/nonexistent")
+            return
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if ad["JobStatus"] == _COMPLETED and ad.get("StreamOut"):
+                # What a job streamed is not among what it brought back, so the schedd would keep it to itself.
+                self.schedd.edit(_id(ad), "StreamOut", "false")
+                self.schedd.edit(_id(ad), "StreamErr", "false")
+            self.schedd.retrieve(_id(ad))
+            yield place
+        finally:
+            _empty(place)
 
     def _marked(self, marks: dict[str, Any]) -> dict[str, str]:
         """The first job of each mark that has, or waits for, its files. Who has lost its submitter makes room."""
@@ -203,6 +223,7 @@ def _is_denied(error: Exception) -> bool:
 
 
 def main() -> None:
+    signal.alarm(LIMIT_S)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # The bindings may print; what they print is no answer.
     asked = json.load(sys.stdin)

@@ -6,6 +6,7 @@ its pilots offer), `idle_s` (they leave after so long without work), `drain_s` (
 """
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.processes import Processes, mark_of
 
 
@@ -25,6 +26,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class LocalComputing:
@@ -54,6 +56,12 @@ class LocalComputing:
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
         return await asyncio.to_thread(lambda: {each: self._pilots.output(each) for each in external_ids})
+
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        left = await asyncio.to_thread(self._pilots.left, external_id, name)
+        if left is not None:
+            await asyncio.to_thread(shutil.copyfile, left, target)
+        return left is not None
 
     def _submit(self, pilots: Sequence[PilotLaunch]) -> list[Submitted]:
         if not pilots:

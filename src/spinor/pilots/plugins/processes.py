@@ -115,6 +115,12 @@ class Processes:
                 parts.append(file.read().decode("utf-8", "replace"))
         return "".join(parts)
 
+    def left(self, name: str, file: str) -> Path | None:
+        """Where a file is that a pilot left in its directory."""
+        home = self._home(name)
+        path = None if home is None else home / file
+        return path if path is not None and path.is_file() and not path.is_symlink() else None
+
     # --------------------------------------------------------------------------------------------------- starting
 
     def _submit_one(self, pilot: dict[str, Any], bundle: bytes) -> dict[str, Any]:

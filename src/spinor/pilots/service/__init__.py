@@ -1,6 +1,7 @@
 """The verbs of pilots."""
 
 from spinor.pilots.service.factory import (
+    SubmissionRefused,
     demand_to_plan,
     end_pilots,
     fold_tally,
@@ -22,18 +23,18 @@ from spinor.pilots.service.life import (
     beat,
     caller_of_pilot,
     enrol,
-    match,
-    note_match,
     say_goodbye,
-    with_tokens,
 )
+from spinor.pilots.service.matching import Desk, match, note_match, with_tokens
 from spinor.pilots.service.people import UnknownPilot, cancel_pilots, pilot, pilot_log, pilot_stats, search_pilots
 
 __all__ = [
     "Beat",
+    "Desk",
     "EnrolmentRefused",
     "NodeMasked",
     "PilotEnded",
+    "SubmissionRefused",
     "UnknownNode",
     "UnknownPilot",
     "append_log",

@@ -1,12 +1,15 @@
 """The verbs of the pilot factory, each in one transaction. What happens on the elements in between is the chores'."""
 
+import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from spinor.db import Tx
+from spinor.errors import SpinorError
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Demand
 from spinor.pilots import planning, rules, store
@@ -19,11 +22,19 @@ from spinor.signals import notify
 FRESH_S = 25.0  # An idle pilot asks for jobs every 20 s at least.
 
 
+class SubmissionRefused(SpinorError):
+    """The computing element refused the pilot."""
+
+    code = "submission-refused"
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Pilots to submit to one element; their rows are there already."""
 
     element: ComputingElement
     pilots: list[NewPilot]
+    tags: list[str] = []  # Beside those of the element.
+    idle_s: float | None = None  # When it is not the element's.
 
 
 async def demand_to_plan(tx: Tx) -> list[Order]:
@@ -37,7 +48,8 @@ async def demand_to_plan(tx: Tx) -> list[Order]:
     if not demand:
         return []
     now = await _situation(tx, demand)
-    wanted = planning.plan(now)
+    # It computes for some tenths of a second, and a worker must not be silent.
+    wanted = await asyncio.to_thread(planning.plan, now)
     pilots = await new_pilots(tx, [(each.vo_id, each.ce_id) for each in wanted for _ in range(each.count)])
     by_id = {element.ce_id: element for element in now.elements}
     return [Order(element=by_id[ce_id], pilots=made) for ce_id, made in pilots.items()]
@@ -53,7 +65,9 @@ async def _situation(tx: Tx, demand: Sequence[Demand]) -> planning.Situation:
         idle=await store.list_idle(tx, FRESH_S),
         statuses=await resources.status_of(tx),
         paused=frozenset(troubled | fruitless),
+        shares={each.vo_id: each.share for each in await jobs.shares_of_vos(tx)},
         seen={each.ce_id: each.offer for each in await store.list_seen_offers(tx)},
+        turn=int(time.time()),
     )
 
 

@@ -13,13 +13,11 @@ from spinor.identity import service as identity
 from spinor.identity.models import Issued, IssuedKind
 from spinor.identity.tokens import Claims, KeyRing, caller_of_claims
 from spinor.jobs import service as jobs
-from spinor.jobs.models import Assignment, Held, Lost, Offer, Slot
-from spinor.jobs.service import Matcher
+from spinor.jobs.models import Held, Lost
 from spinor.pilots import store
-from spinor.pilots.models import Ending, Enrolled, Enrolment, MatchRequest, PilotStatus, Purpose
+from spinor.pilots.models import Ending, Enrolled, Enrolment, PilotStatus, Purpose
 from spinor.resources.status.models import Status
 from spinor.resources.status.rules import USABLE
-from spinor.signals import notify
 
 TOKEN_LIFETIME_S = 86_400
 PAYLOAD_TOKEN_SLACK_S = 3600.0  # For inputs and outputs, beside the payload's own wall time.
@@ -94,57 +92,6 @@ async def caller_of_pilot(tx: Tx, claims: Claims) -> Caller:
     if pilot is None or pilot.ended:
         raise PilotEnded
     return caller
-
-
-async def with_tokens(
-    tx: Tx, keys: KeyRing, issuer: str, caller: Caller, given: Sequence[Assignment]
-) -> list[Assignment]:
-    """The assignments, each with a token for its payload: for this attempt alone, and while it is held."""
-    issued, answer = [], []
-    for job in given:
-        owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
-        life_s = job.wall_s + PAYLOAD_TOKEN_SLACK_S
-        token, line = identity.mint_payload_token(
-            keys, issuer, owner, (job.job_id, job.attempt), job.token_scopes, life_s
-        )
-        issued.append(line)
-        answer.append(msgspec.structs.replace(job, token=token))
-    if issued:
-        await identity.note_issued(tx, *issued)
-    return answer
-
-
-async def match(tx: Tx, matcher: Matcher, caller: Caller, asked: MatchRequest) -> list[Assignment]:
-    """Jobs for a pilot, now; none when none fits. PilotEnded when the server has given it up."""
-    pilot = await store.find_slot(tx, caller)
-    if pilot is None or pilot.ended:
-        raise PilotEnded
-    slot = Slot(
-        pilot_id=pilot.pilot_id,
-        site=pilot.site,
-        site_id=pilot.site_id,
-        ce=pilot.ce,
-        ce_id=pilot.ce_id,
-        offer=asked.offer,
-    )
-    given = await jobs.match_jobs(tx, matcher, caller, slot, asked.max_jobs)
-    if given:
-        await note_match(tx, caller, asked.offer, given)
-    return given
-
-
-async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assignment]) -> None:
-    """Keep what the pilot has left. This locks its row: whoever ends it now will see the new jobs and release them."""
-    left = msgspec.structs.replace(
-        offer,
-        cores=max(0, offer.cores - sum(job.cores for job in given)),
-        memory_bytes=max(0, offer.memory_bytes - sum(job.memory_bytes for job in given)),
-    )
-    if not await store.note_offer(tx, caller, left, len(given)):
-        raise PilotEnded
-    if given:
-        # A heartbeat that is waiting was asked without these jobs; it returns, and the next one names them.
-        await notify(tx, f"pilot:{caller.pilot_id}")
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):

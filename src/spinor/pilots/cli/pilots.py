@@ -3,10 +3,11 @@
 import sys
 
 import click
+from msgspec.structs import replace
 
 from spinor.client import Client
-from spinor.pilots.models import Cancelled, CancelPilots, Pilot
-from spinor.terminal import output_options, read_ids, say, show, show_one
+from spinor.pilots.models import Cancelled, CancelPilots, ElementPilots, Pilot
+from spinor.terminal import cell, output_options, read_ids, say, show, show_one
 
 _COLUMNS = ("pilot_id", "status", "computing_element", "hostname", "jobs_taken", "created_at", "last_seen_at", "reason")
 
@@ -63,6 +64,42 @@ def log(pilot_id: int, follow: bool) -> None:
             time.sleep(1)
 
 
+@pilot.command("stats")
+@click.argument("computing_element", default="")
+@click.option("--last", default="1d", show_default=True, help="Of pilots that have ended: those of so long.")
+@output_options
+def stats(computing_element: str, last: str, as_json: bool, quiet: bool) -> None:
+    """Count pilots by computing element: those alive, how the others ended, and why the factory pauses.
+
+    The efficiency is the part of the pilots that ended which had done work.
+    """
+    from spinor import quantities
+    from spinor.errors import BadInput
+
+    try:
+        last_s = int(quantities.duration_s(last))
+    except ValueError as error:
+        raise BadInput(f"--last: {last!r} is not {error}.") from None
+    query = {"last_s": last_s} | ({"computing_element": computing_element} if computing_element else {})
+    with Client.from_environment() as client:
+        rows = client.get("/api/pilots/stats", list[ElementPilots], query=query)
+    if as_json or quiet:
+        show(rows, _COUNTS, id_field="computing_element", as_json=as_json, quiet=quiet)
+        return
+    rounded = [
+        replace(row, efficiency=_rounded(row.efficiency), jobs_per_pilot=_rounded(row.jobs_per_pilot)) for row in rows
+    ]
+    show(rounded, _COUNTS, id_field="computing_element")
+    for row in rows:
+        if row.trouble:
+            when = cell(row.next_try_at)
+            say(f"{row.computing_element}: {row.failures} failures in a row, next try at {when}: {row.trouble}")
+
+
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 2)
+
+
 @pilot.command("cancel")
 @click.argument("pilots", nargs=-1, required=True)
 @click.option("--reason", default="", help="Why; it is kept with the pilot.")
@@ -90,5 +127,9 @@ def cancel(pilots: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> 
 
 _FIELDS = (
     "pilot_id", "status", "computing_element", "site", "external_id", "hostname", "created_at", "submitted_at",
-    "enrolled_at", "last_seen_at", "ended_at", "jobs_taken", "reason",
+    "enrolled_at", "last_seen_at", "ended_at", "jobs_taken", "reason", "purpose", "hs23_per_core", "drain_reason",
+)  # fmt: skip
+_COUNTS = (
+    "computing_element", "submitted", "waiting", "running", "done", "empty", "failed", "aborted", "cancelled", "jobs",
+    "efficiency", "jobs_per_pilot",
 )  # fmt: skip

@@ -1,0 +1,3 @@
+from spinor.pilots.push.agent import main
+
+raise SystemExit(main())

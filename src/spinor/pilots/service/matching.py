@@ -1,0 +1,185 @@
+"""Pilots that ask for jobs at the same moment are served together: one transaction, one claim.
+
+The cost of a match is the request and not the job, so a server that answers thirty pilots at once answers several times
+as many. Whoever waits for jobs does not wait in the database: a look at the view tells whether it is worth asking.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from spinor.access import Caller
+from spinor.db import Database, Tx
+from spinor.identity import service as identity
+from spinor.identity.models import Issued
+from spinor.identity.tokens import KeyRing
+from spinor.jobs import service as jobs
+from spinor.jobs.models import Assignment, Offer, Slot
+from spinor.jobs.service import Ask, Matcher
+from spinor.pilots import store
+from spinor.pilots.models import MatchRequest
+from spinor.pilots.service.life import PAYLOAD_TOKEN_SLACK_S, PilotEnded
+
+_GROUP = 32  # More in one transaction would only take longer.
+_AT_ONCE = 2  # While one waits for the database, the other chooses.
+
+
+class _Pending:
+    """A pilot's request that waits for its turn."""
+
+    def __init__(self, caller: Caller, asked: MatchRequest) -> None:
+        self.caller, self.asked, self.pilot_id = caller, asked, _id(caller)
+        self.answer: asyncio.Future[list[Assignment]] = asyncio.get_running_loop().create_future()
+
+
+class Desk:
+    """Where the pilots of one server process ask for jobs."""
+
+    def __init__(self, db: Database, keys: KeyRing, issuer: str, matcher: Matcher) -> None:
+        self._db, self._keys, self._issuer, self._matcher = db, keys, issuer, matcher
+        self._pending: list[_Pending] = []
+        self._workers: set[asyncio.Task[None]] = set()
+        self._slots: dict[int, store.SlotOfPilot] = {}
+
+    async def match(self, caller: Caller, asked: MatchRequest) -> list[Assignment]:
+        """Jobs for a pilot, now, each with a token for its payload; none when none fits. The offer is kept, since it
+        tells what could run here. PilotEnded when the server has given the pilot up."""
+        pending = _Pending(caller, asked)
+        self._pending.append(pending)
+        if len(self._workers) < _AT_ONCE:
+            worker = asyncio.create_task(self._work(), name="match")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return await pending.answer
+
+    async def worth_asking(self, caller: Caller, asked: MatchRequest, *, signalled: bool) -> bool:
+        """Whether something fits that may start, as far as this server knows; when jobs were signalled, it looks."""
+        if signalled:
+            self._matcher.forget()
+        async with self._db.statements() as reads:
+            await self._matcher.view.look(reads)
+        slot = self._slots.get(_id(caller))
+        return slot is None or jobs.may_match(self._matcher, Ask(caller.vo_id, _slot(slot, asked.offer), 1))
+
+    async def _work(self) -> None:
+        while self._pending:
+            group = self._taken()
+            try:
+                async with self._db.transaction() as tx:
+                    answers = await self._serve(tx, group)
+            except Exception as error:  # noqa: BLE001  Whoever asked hears of it, and the next group is another matter.
+                for each in group:
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
+                continue
+            for each, answer in zip(group, answers, strict=True):
+                if each.answer.done():
+                    continue  # It went away; its jobs come back when their leases end.
+                if answer is None:
+                    each.answer.set_exception(PilotEnded())
+                else:
+                    each.answer.set_result(answer)
+
+    def _taken(self) -> list[_Pending]:
+        """The next group; each pilot is in it once, and nobody is who has gone away."""
+        group: dict[int, _Pending] = {}
+        left = []
+        for each in self._pending:
+            if each.answer.done():
+                continue
+            if len(group) < _GROUP and each.pilot_id not in group:
+                group[each.pilot_id] = each
+            else:
+                left.append(each)
+        self._pending = left
+        return list(group.values())
+
+    async def _serve(self, tx: Tx, group: Sequence[_Pending]) -> list[list[Assignment] | None]:
+        answers = await serve(tx, self._matcher, [(each.caller, each.asked) for each in group], self._slots)
+        given = [(each.caller, answer or []) for each, answer in zip(group, answers, strict=True)]
+        tokened = await _with_tokens(tx, self._keys, self._issuer, given)
+        return [answer and new for answer, new in zip(answers, tokened, strict=True)]
+
+
+async def with_tokens(
+    tx: Tx, keys: KeyRing, issuer: str, caller: Caller, given: Sequence[Assignment]
+) -> list[Assignment]:
+    """The assignments, each with a token for its payload: for this attempt alone, and while it is held."""
+    [tokened] = await _with_tokens(tx, keys, issuer, [(caller, given)])
+    return tokened
+
+
+async def _with_tokens(
+    tx: Tx, keys: KeyRing, issuer: str, given: Sequence[tuple[Caller, Sequence[Assignment]]]
+) -> list[list[Assignment]]:
+    issued: list[Issued] = []
+    tokened: list[list[Assignment]] = []
+    for caller, assignments in given:
+        tokened.append([])
+        for job in assignments:
+            owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
+            attempt, life_s = (job.job_id, job.attempt), job.wall_s + PAYLOAD_TOKEN_SLACK_S
+            token, line = identity.mint_payload_token(keys, issuer, owner, attempt, job.token_scopes, life_s)
+            issued.append(line)
+            tokened[-1].append(msgspec.structs.replace(job, token=token))
+    if issued:
+        await identity.note_issued(tx, *issued)
+    return tokened
+
+
+async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assignment]) -> None:
+    """Keep what a pilot has left. PilotEnded when the server has given it up."""
+    if not await store.lock_slots(tx, [_id(caller)]):
+        raise PilotEnded
+    await store.note_offers(tx, [(_id(caller), _left(offer, given), len(given))])
+
+
+async def serve(
+    tx: Tx, matcher: Matcher, group: Sequence[tuple[Caller, MatchRequest]], seen: dict[int, store.SlotOfPilot]
+) -> list[list[Assignment] | None]:
+    """What each of these pilots gets; None for those that have ended. `seen` is told of their slots.
+
+    The pilots' rows are locked first: whoever ends a pilot now will see its new jobs, and release them.
+    """
+    rows = {row.pilot_id: row for row in await store.lock_slots(tx, [_id(caller) for caller, _ in group])}
+    seen |= rows
+    alive = [
+        (rows[_id(caller)], asked)
+        for caller, asked in group
+        if _id(caller) in rows and rows[_id(caller)].vo_id == caller.vo_id
+    ]
+    asks = [Ask(row.vo_id, _slot(row, asked.offer), asked.max_jobs) for row, asked in alive]
+    given = await jobs.match_asks(tx, matcher, asks)
+    offers = [(row.pilot_id, _left(asked.offer, got), len(got)) for (row, asked), got in zip(alive, given, strict=True)]
+    await store.note_offers(tx, offers)
+    answers = {row.pilot_id: got for (row, _), got in zip(alive, given, strict=True)}
+    return [answers.get(_id(caller)) for caller, _ in group]
+
+
+async def match(tx: Tx, matcher: Matcher, caller: Caller, asked: MatchRequest) -> list[Assignment]:
+    """Jobs for one pilot, without tokens. PilotEnded when the server has given it up."""
+    [given] = await serve(tx, matcher, [(caller, asked)], {})
+    if given is None:
+        raise PilotEnded
+    return given
+
+
+def _id(caller: Caller) -> int:
+    assert caller.pilot_id is not None
+    return caller.pilot_id
+
+
+def _slot(row: store.SlotOfPilot, offer: Offer) -> Slot:
+    return Slot(
+        pilot_id=row.pilot_id, site=row.site, site_id=row.site_id, ce=row.ce, ce_id=row.ce_id, offer=offer
+    )  # fmt: skip
+
+
+def _left(offer: Offer, given: Sequence[Assignment]) -> Offer:
+    return msgspec.structs.replace(
+        offer,
+        cores=max(0, offer.cores - sum(job.cores for job in given)),
+        memory_bytes=max(0, offer.memory_bytes - sum(job.memory_bytes for job in given)),
+        whole_node=offer.whole_node and not given,
+    )

@@ -1,0 +1,137 @@
+"""The pilot's end of the line to its guardian: start a payload, signal it, hear how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from typing import Any, NamedTuple, Optional
+
+from spinor_pilot import birth, guardian
+from spinor_pilot.faults import Lost, SiteFault, told
+
+
+class Child:
+    """A payload's process. `code` is negative when a signal ended it; times in seconds, sizes in bytes."""
+
+    def __init__(self, ward: Guardian, number: int, start: Start) -> None:
+        self.start = start
+        self.answered = threading.Event()
+        self.ended = threading.Event()
+        self.pid = 0  # Of its keeper where it has namespaces, else of its leader.
+        self.error: Optional[Exception] = None
+        self.code: Optional[int] = None  # None after the end: the guardian died, and nobody saw the code.
+        self.cpu_s = 0.0
+        self.max_rss_bytes = 0
+        self.oom_kills = 0
+        self._guardian = ward
+        self._number = number
+
+    def signal(self, which: int) -> None:
+        """To every process of the payload."""
+        if not self.ended.is_set():
+            self._guardian.tell({"n": self._number, "signal": int(which)})
+
+
+class Start(NamedTuple):
+    """All that the guardian needs to start a payload."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    stdout: str
+    stderr: str
+    mark: str  # NAME=value in its environment, by which processes that left its session are found.
+    cell: Optional[dict[str, Any]] = None  # Of `isolation.Cells.plan`; None: no namespaces.
+    uid: Optional[int] = None  # An account of its own; None: the pilot's.
+    limits: Optional[dict[str, tuple[int, int]]] = None  # RLIMIT_… -> soft and hard.
+    cpus: tuple[int, ...] = ()
+    cgroups: tuple[dict[str, Any], ...] = ()  # Of `cgroups.Controllers.wanted`.
+
+
+class Guardian:
+    """Start it before there is any thread, and before any secret is in memory."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            ours.close()
+            guardian.serve(theirs)
+        theirs.close()
+        self._socket = ours
+        self._lock = threading.Lock()
+        self._children: dict[int, Child] = {}
+        self._count = 0
+        self.alive = True
+
+    def watch(self) -> None:
+        """Begin to read what the guardian tells. Starts a thread."""
+        threading.Thread(target=self._listen, name="guardian", daemon=True).start()
+
+    def run(self, start: Start) -> Child:
+        """Start a payload; the OSError of its program's start, SiteFault when it could not be confined, or Lost."""
+        name, _, value = start.mark.partition("=")
+        with self._lock:
+            if not self.alive:
+                raise Lost("The pilot's guardian process has died; the job is given back.")
+            self._count += 1
+            child = self._children[self._count] = Child(self, self._count, start)
+            request = {"n": self._count, **start._asdict(), "env": {**start.env, name: value}}
+            with contextlib.suppress(OSError):  # The reader sees the end of file and answers for a dead guardian.
+                self._socket.sendall(json.dumps(request).encode() + b"\n")
+        child.answered.wait()
+        if child.error is not None:
+            raise child.error
+        return child
+
+    def tell(self, order: dict[str, Any]) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+
+    def close(self) -> None:
+        """Let the guardian go; it kills what is left of the payloads first."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
+            for line in lines:
+                self._told(json.loads(line))
+        with self._lock:
+            self.alive = False
+            left = list(self._children.values())
+        for child in left:
+            # The kernel has ended its leader with the guardian; the rest is found by its session and its mark.
+            if child.pid and child.start.cell is None:
+                _end_family(child)
+            child.ended.set()
+            child.answered.set()
+
+    def _told(self, news: dict[str, Any]) -> None:
+        child = self._children[news["n"]]
+        counted = news.get("counted", {})
+        child.oom_kills = int(counted.get("oom_kills", 0))
+        if "error" in news:
+            error = OSError(*news["error"])
+            confining = news["stage"] == birth.ISOLATION
+            child.error = SiteFault(told("confining the payload", error)) if confining else error
+        elif "pid" in news:
+            child.pid = news["pid"]
+        if "code" in news:
+            child.code = news["code"]
+            child.cpu_s = max(news["cpu_s"], counted.get("cpu_s", 0.0))
+            child.max_rss_bytes = int(counted.get("peak_bytes", 0)) or news["max_rss_bytes"]
+        if "pid" not in news:
+            child.ended.set()
+            del self._children[news["n"]]
+        child.answered.set()
+
+
+def _end_family(child: Child) -> None:
+    from spinor_pilot import system
+
+    system.kill_family(child.pid, child.start.mark, signal.SIGKILL, child.start.uid)

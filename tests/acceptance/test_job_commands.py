@@ -1,0 +1,187 @@
+"""`spinor job …` as a person types it."""
+
+import json
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import SPINOR, Service
+from .test_terminal import Terminal
+
+pytestmark = pytest.mark.acceptance
+
+SCRIPT = '#!/bin/sh\necho "got $*"; cat in.txt; echo beside >&2; echo result > result.txt; exit ${CODE:-0}\n'
+
+
+@pytest.fixture
+def script(service: Service) -> Path:
+    path = service.work / "script.sh"
+    path.write_text(SCRIPT)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    (service.work / "data").mkdir(exist_ok=True)
+    (service.work / "data" / "in.txt").write_text("content\n")
+    return path
+
+
+def ids(service: Service, *words: str) -> list[str]:
+    return service.ok("job", "submit", "-q", *words).lines
+
+
+def test_a_command_runs_as_if_it_ran_here(service: Service, script: Path) -> None:
+    done = service.ok(
+        "job", "run", "--output", "*.txt", "--into", "back", "--", "./script.sh", "--file=data/in.txt", "{x}"
+    )
+    assert done.out == "got --file=in.txt {x}\ncontent\n"
+    assert "beside\n" in done.err
+    assert "with ./script.sh, data/in.txt" in done.err
+    assert (service.work / "back" / "result.txt").read_text() == "result\n"
+
+
+def test_its_exit_code_is_that_of_the_command(service: Service, script: Path) -> None:
+    done = service.run("job", "run", "--env", "CODE=42", "--input", "data/in.txt", "--", "./script.sh")
+    assert done.code == 42
+    assert done.out == "got \ncontent\n"
+    assert service.run("job", "run", "--", "sh", "-c", "kill -9 $$").code == 137
+    assert service.run("job", "run").code == 2
+    assert service.run("job", "run", "--site", "nowhere", "--", "true").code == 2
+
+
+def test_what_is_interrupted_without_a_terminal_is_killed(service: Service) -> None:
+    process = subprocess.Popen(
+        [SPINOR, "job", "run", "--name", "interrupted", "--", "sh", "-c", "echo begun; sleep 600"],
+        env=service.environ, cwd=service.work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert [row["status"] for row in service.ok("job", "list", "--json", "--where", "name=interrupted").models] == [
+        "killed"
+    ]
+
+
+@pytest.fixture
+def followed(service: Service) -> Iterator[Terminal]:
+    opened = Terminal(
+        service, SPINOR, "job", "run", "--name", "followed", "--", "sh", "-c", "echo begun; sleep 5; echo over"
+    )
+    try:
+        opened.until("begun", timeout_s=120)
+        opened.type("\x03")
+        opened.until("etach")
+        yield opened
+    finally:
+        opened.kill()
+        service.run("job", "kill", "-y", "--where", "name=followed status=running,waiting,matched")
+
+
+def test_ctrl_c_may_leave_it_running(followed: Terminal, service: Service) -> None:
+    followed.type("d\n")
+    job_id = followed.until(r"job log -f \d+").split()[-1]
+    assert followed.close() == 0
+    assert service.ok("job", "wait", job_id).code == 0
+
+
+def test_ctrl_c_may_be_a_mistake(followed: Terminal) -> None:
+    followed.type("c\n")
+    followed.until("over", timeout_s=120)
+    assert followed.close() == 0
+
+
+def test_ctrl_c_may_kill_it(followed: Terminal, service: Service) -> None:
+    followed.type("k\n")
+    followed.until("Killing job", timeout_s=60)
+    assert followed.close() != 0
+    assert service.ok("job", "list", "-q", "--where", "name=followed status=killed").lines
+
+
+def test_jobs_are_named_in_many_ways(service: Service) -> None:
+    (service.work / "named.yaml").write_text(
+        "name: named\njob_group: named\nexecutable: sh\narguments: [-c, 'echo {n}']\nparameters: {n: [1, 2, 3]}\n"
+    )
+    first, second, third = ids(service, "named.yaml")
+    array = service.ok("job", "show", "--json", first).models[0]["array_id"]
+    assert service.ok("job", "wait", f"array:{array}").code == 0
+    everyone = [first, second, third]
+    for choice in (
+        [f"{first}-{third}"], everyone, ["--array", str(array)], [f"array:{array}"], ["--group", "named"],
+        ["--where", "name=named"],
+    ):  # fmt: skip
+        shown = service.ok("job", "show", "--json", *choice).models
+        assert [str(job["job_id"]) for job in shown] == everyone
+    assert service.ok("job", "show", "-q", "-", stdin=f"{first}\n{third}\n").lines == [first, third]
+    assert service.ok("job", "log", "--group", "named").out == "".join(
+        f"==> job {job_id} <==\n{n}\n" for n, job_id in enumerate(everyone, 1)
+    )
+    listed = service.ok("job", "list", "--group", "named", "--status", "done", "--mine", "--columns", "job_id,name")
+    assert listed.lines[0].split() == ["job", "id", "name"]
+    assert len(listed.lines) == 4
+    description = service.ok("job", "show", "--description", second).out
+    assert "echo 2" in description
+    (service.work / "again.yaml").write_text(description)
+    (again,) = ids(service, "again.yaml")
+    service.ok("job", "wait", again)
+    assert service.ok("job", "log", again).out == "2\n"
+    assert json.loads(service.ok("job", "history", "--json", again).lines[-1])["status"] == "done"
+
+
+def test_commands_answer_for_each_job(service: Service) -> None:
+    (done,) = ids(service, "--", "true")
+    service.ok("job", "wait", done)
+    (held,) = ids(service, "--name", "held", "--", "sleep", "600")
+    service.ok("job", "hold", held)
+    assert service.ok("job", "priority", "9", held).out == f"Gave priority 9 to job {held}.\n"
+    mixed = service.run("job", "kill", held, done, "999999")
+    assert mixed.code == 5
+    assert mixed.out == f"Killed job {held}.\n"
+    assert f"job {done}: It is done" in mixed.err
+    assert "job 999999: There is no such job" in mixed.err
+    assert service.run("job", "kill", "999999").code == 3
+    assert service.run("job", "kill").code == 2
+    assert service.run("job", "release", held).code == 5
+    assert service.ok("job", "delete", held, done).out == "Deleted 2 jobs.\n"
+    assert service.ok("job", "list", "-q", "--where", "name=held").lines == []
+    assert service.ok("job", "list", "-q", "-a", "--where", "name=held").lines == [held]
+    assert service.ok("job", "reschedule", "--json", "--where", "name=nobody").models == [{"done": [], "refused": []}]
+
+
+def test_waiting_has_conditions_and_an_end(service: Service) -> None:
+    (slow,) = ids(service, "--name", "slow", "--", "sleep", "600")
+    (bad,) = ids(service, "--", "false")
+    assert service.run("job", "wait", bad).code == 1
+    assert service.run("job", "wait", slow, bad, "--until", "done", "--until", "any-failed").code == 1
+    assert service.ok("job", "wait", slow, "--until", "started", "--json").models[0]["reached"] == "started"
+    assert service.run("job", "wait", slow, "--timeout", "0.2s").code == 75
+    assert service.run("job", "wait", slow, bad, "--until", "any-ended").code == 1
+    assert service.run("job", "wait", "999999").code == 3
+    assert service.ok("job", "kill", slow).code == 0
+    assert service.run("job", "wait", slow).code == 1
+
+
+def test_sums_say_what_to_ask_for(service: Service) -> None:
+    (job,) = ids(service, "--memory", "3GB", "--wall", "1h", "--name", "small", "--", "true")
+    service.ok("job", "wait", job)
+    stats = service.ok("job", "stats", job).out
+    assert "1 done" in stats
+    assert "hint: memory_bytes: 100MB would do (asked: 3 GB)." in stats
+    assert "hint: wall_s: 1m00s would do (asked: 1h00m)." in stats
+    assert service.ok("job", "stats", "--json", job).models[0]["statuses"] == {"done": 1}
+    assert "owner" in service.ok("job", "top").out
+    assert service.ok("job", "top", "--json").models[0]["total"]["done"] > 0
+    assert "ended well" in service.ok("job", "explain", "-v", job).out
+
+
+def test_top_is_a_screen_that_q_leaves(service: Service) -> None:
+    opened = Terminal(service, "env", "TERM=xterm", SPINOR, "job", "top", "--interval", "0.2s")
+    try:
+        opened.until("waiting")
+        opened.type("q")
+        assert opened.close() == 0
+    finally:
+        opened.kill()
