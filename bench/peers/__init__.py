@@ -44,6 +44,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     ),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
+    "kubernetes": ("etcd", "unshare"),
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # What scripts/peers leaves when it has installed a peer that has no lock file.
@@ -51,12 +52,13 @@ _INSTALLED = {"htcondor": "htcondor/installed"}
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "htcondor", "arc"}
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "htcondor", "arc", "kubernetes"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",
     "peer-{}/package-lock.json": "installed.json",
     "peer-{}.sha256": "installed.sha256",
+    "peer-{}/go.sum": "installed.sum",
 }
 
 
