@@ -1,176 +1,190 @@
-"""How fast waiting jobs reach pilots: 10,000 jobs of two VOs in 100 task queues, and pilots that ask for one at a time.
+"""How fast waiting jobs reach pilots: up to ten million jobs in ten thousand task queues of four VOs, and a thousand
+pilots at twenty sites that ask for one to eight jobs each and run nothing.
 
-The pilots are threads that enrol and match over HTTPS as real ones do, and run nothing. Half of them have little
-memory, so that not every queue fits every pilot.
+Inside the matcher: groups of 32 pilots, each one transaction, two at a time, with everything that a match writes: the
+lease, the history row and the counters. Over HTTPS: requests on 64 kept-alive connections, with the pilot's row and a
+token for each payload. Meanwhile new jobs come and others end.
 """
 
 import asyncio
-import hashlib
-import secrets
+import itertools
+import random
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from bench import match_farm
 from bench.drive import Driven
 from bench.figures import Report, percentile
-from bench.jobs_submit import SPEC
-from bench.service import Service, operations
+from bench.match_farm import Pilot
+from bench.service import Service
 from spinor.app import CONSTRAINT_ERRORS
 from spinor.db import Database
-from spinor.identity.rules import pilot_caller
 from spinor.jobs import service as jobs
-from spinor.jobs.models import Assignment, Offer, Slot
+from spinor.jobs.models import Slot
 
-VOS = ("demo", "other")
-JOBS, QUEUES_PER_VO = 10_000, 50
-PILOTS = {"trial": (2,), "small": (1, 16), "full": (1, 16, 64)}
-# Well below the 60 s of a lease: no job may come back to its queue while it is measured.
-SECONDS = {"trial": 0.3, "small": 12.0, "full": 40.0}
-VERB_CALLS = {"trial": 16, "small": 1000, "full": 3000}
-GB = 1_000_000_000
-
-
-class Pilot(msgspec.Struct, frozen=True):
-    """A simulated pilot that has enrolled."""
-
-    pilot_id: int
-    token: str
-    offer: dict[str, int]
+# (waiting jobs, task queues) of each round.
+ROUNDS = {
+    "trial": ((400, 40),),
+    "small": ((10_000, 10_000), (300_000, 10_000)),
+    "full": ((10_000, 10_000), (1_000_000, 10_000), (10_000_000, 10_000)),
+}
+SECONDS = {"trial": 0.4, "small": 6.0, "full": 20.0}
+CHURN_S = {"trial": 0.0, "small": 0.0, "full": 1800.0}
+PILOTS = {"trial": 8, "small": 1000, "full": 1000}
+CONNECTIONS = {"trial": 2, "small": 64, "full": 64}
+GROUP, AT_ONCE = 32, 2
 
 
 def measure(report: Report, service: Service, size: str) -> None:
-    service.apply(operations(service, vos=VOS, max_pilots=0))
-    for pilots in PILOTS[size]:
-        _fill(report, service)
-        enrolled, before = _enrolled(service, pilots), service.used_s()
-        driven, matched = _match(service, enrolled, SECONDS[size])
-        used = [(end - start) * 1000 / len(matched) for start, end in zip(before, service.used_s(), strict=True)]
-        name = f"{JOBS:,} waiting in {len(VOS) * QUEUES_PER_VO} queues, {pilots} pilot{'s' if pilots > 1 else ''}"
-        report.figure(f"{name}, over HTTPS: jobs matched per second", driven.per_s, "1/s")
-        report.figure(f"{name}, over HTTPS: median of a match", driven.ms(50), "ms")
-        report.figure(f"{name}, over HTTPS: 99th percentile of a match", driven.ms(99), "ms")
-        report.figure(f"{name}, over HTTPS: server's processor time per job", used[0], "ms")
-        report.figure(f"{name}, over HTTPS: PostgreSQL's processor time per job", used[1], "ms")
-        report.figure(f"{name}, over HTTPS: jobs given twice", len(matched) - len(set(matched)), "jobs")
-    _fill(report, service)
-    asyncio.run(_verb(report, service, VERB_CALLS[size]))
+    service.apply(match_farm.document(service))
+    pilots = match_farm.enrolled(service, PILOTS[size])
+    for waiting, queues in ROUNDS[size]:
+        started = time.perf_counter()
+        match_farm.fill(service, waiting, queues)
+        report.say(f"{waiting:,} jobs wait in {queues:,} task queues, made in {time.perf_counter() - started:.1f} s")
+        name = f"{waiting:,} waiting in {queues:,} queues"
+        with match_farm.tide(service, waiting):
+            _inside(report, service, f"{name}, inside the matcher", pilots, SECONDS[size])
+            _over_https(report, service, f"{name}, {len(pilots):,} pilots over HTTPS", pilots, size)
+            with match_farm.old_snapshot(service):
+                label = f"{name}, inside the matcher, while somebody holds a snapshot open"
+                _inside(report, service, label, pilots, SECONDS[size])
+    if CHURN_S[size]:
+        _churn(report, service, pilots, ROUNDS[size][-1], CHURN_S[size])
 
 
-def _fill(report: Report, service: Service) -> None:
-    """Make the waiting jobs 10,000 again: old ones are killed, new ones submitted, queue by queue."""
-    share = JOBS // len(VOS) // QUEUES_PER_VO
-    for vo in VOS:
-        specs = []
-        for n in range(QUEUES_PER_VO):
-            seeds = list(range(share))
-            requirements = {"memory_bytes": (1 + n % 10) * GB, "wall_s": 1800 * (1 + n // 10), "priority": n % 10}
-            specs.append(
-                {**SPEC, **requirements, "arguments": ["simulate.py", "{seed}"], "parameters": {"seed": seeds}}
-            )
-        with service.connect() as conn, service.wire(service.token(vo, f"{vo}_users")) as wire:
-            rows = conn.execute(
-                """SELECT j.job_id FROM jobs.job j JOIN identity.vo v USING (vo_id)
-                    WHERE v.name = %s AND j.ended_at IS NULL""",
-                (vo,),
-            ).fetchall()
-            if rows:
-                wire.post("/api/jobs/kill", msgspec.json.encode({"job_ids": [row[0] for row in rows]}))
-            wire.post("/api/jobs", msgspec.json.encode({"specs": specs}))
-    with service.connect() as conn:
-        row = conn.execute("SELECT count(*), count(DISTINCT task_queue_id) FROM jobs.waiting").fetchone()
-        assert row is not None
-        report.say(f"{row[0]:,} jobs wait in {row[1]} task queues")
+def _churn(report: Report, service: Service, pilots: Sequence[Pilot], round_: tuple[int, int], seconds: float) -> None:
+    """Is the rate of the last minutes that of the first?"""
+    waiting, queues = round_
+    windows = 6
+    with match_farm.tide(service, waiting):
+        for n in range(windows):
+            name = f"{waiting:,} waiting in {queues:,} queues, churn, part {n + 1} of {windows}, inside the matcher"
+            _inside(report, service, name, pilots, seconds / windows)
 
 
-def _enrolled(service: Service, count: int) -> list[Pilot]:
-    """Pilots of the VOs in turns. Their rows are written here, as the factory would; the rest is theirs."""
-    pilots = []
-    with service.connect() as conn, service.wire("") as wire:
-        for n in range(count):
-            secret = secrets.token_urlsafe(32)
-            row = conn.execute(
-                """INSERT INTO pilots.pilot (vo_id, ce_id, secret_hash)
-                   SELECT v.vo_id, c.ce_id, %s FROM identity.vo v, resources.computing_element c WHERE v.name = %s
-                   RETURNING pilot_id""",
-                (hashlib.sha256(secret.encode()).digest(), VOS[n % len(VOS)]),
-            ).fetchone()
-            assert row is not None
-            memory = 5 * GB if n // len(VOS) % 2 else 16 * GB
-            offer = {"cores": 1, "memory_bytes": memory, "disk_bytes": 100 * GB, "wall_s": 86_400}
-            enrolment = {"pilot_id": row[0], "secret": secret, "offer": offer, "node": {"hostname": "simulated"}}
-            answer = msgspec.json.decode(wire.post("/api/pilot/enrol", msgspec.json.encode(enrolment)))
-            pilots.append(Pilot(int(str(row[0])), answer["token"], offer))
-    return pilots
+# -------------------------------------------------------------------------------------------------- inside the matcher
 
 
-def _match(service: Service, pilots: list[Pilot], seconds: float) -> tuple[Driven, list[int]]:
-    """Every pilot asks for one job after another, until the time is over or it gets none."""
+def _inside(report: Report, service: Service, name: str, pilots: Sequence[Pilot], seconds: float) -> None:
+    before = service.used_s()
+    matched, took, latencies, served = asyncio.run(_match_groups(service, pilots, seconds))
+    used = [(end - start) * 1000 for start, end in zip(before, service.used_s(), strict=True)]
+    report.figure(f"{name}: jobs matched per second", len(matched) / took, "1/s")
+    report.figure(f"{name}: pilots served per second", served / took, "1/s")
+    report.figure(f"{name}: median of a transaction", percentile(latencies, 50) * 1000, "ms")
+    report.figure(f"{name}: 99th percentile of a transaction", percentile(latencies, 99) * 1000, "ms")
+    report.figure(f"{name}: PostgreSQL's processor time per job", used[1] / max(1, len(matched)), "ms")
+    report.figure(f"{name}: jobs given twice", len(matched) - len(set(matched)), "jobs")
+
+
+async def _match_groups(
+    service: Service, pilots: Sequence[Pilot], seconds: float
+) -> tuple[list[tuple[int, int]], float, list[float], int]:
+    matcher, chance = jobs.Matcher(), random.Random(3)
+    matched: list[tuple[int, int]] = []
     latencies: list[float] = []
-    matched: list[int] = []
-    ends: list[float] = []
-    errors: list[BaseException] = []
-    ready = threading.Barrier(len(pilots) + 1)
+    served = 0
+    turns = itertools.cycle(pilots)
+    size = min(GROUP, len(pilots) // AT_ONCE)
 
-    def ask(pilot: Pilot) -> None:
+    async with Database.open(service.database_url, size=AT_ONCE, errors=CONSTRAINT_ERRORS) as db:
+        async with db.transaction() as tx:
+            await matcher.view.look(tx)  # The first look is not what a match costs.
+        begun = time.perf_counter()
+
+        async def serve() -> None:
+            nonlocal served
+            while time.perf_counter() < begun + seconds:
+                group = [next(turns) for _ in range(size)]
+                asks = [jobs.Ask(pilot.vo_id, _slot(pilot), chance.randint(1, 8)) for pilot in group]
+                started = time.perf_counter()
+                async with db.transaction() as tx:
+                    given = await jobs.match_asks(tx, matcher, asks)
+                latencies.append(time.perf_counter() - started)
+                matched.extend((job.job_id, job.attempt) for each in given for job in each)
+                served += sum(1 for each in given if each)
+
+        await asyncio.gather(*(serve() for _ in range(AT_ONCE)))
+        return matched, time.perf_counter() - begun, latencies, served
+
+
+def _slot(pilot: Pilot) -> Slot:
+    return Slot(
+        pilot_id=pilot.pilot_id, site=pilot.site, site_id=pilot.site_id, ce=f"{pilot.site.lower()}-ce",
+        ce_id=pilot.ce_id, offer=pilot.offer,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- over HTTPS
+
+
+def _over_https(report: Report, service: Service, name: str, pilots: Sequence[Pilot], size: str) -> None:
+    before = service.used_s()
+    driven, matched, empty = _drive(service, pilots, CONNECTIONS[size], SECONDS[size])
+    used = [(end - start) * 1000 for start, end in zip(before, service.used_s(), strict=True)]
+    report.figure(f"{name}: jobs matched per second", len(matched) / driven.seconds, "1/s")
+    report.figure(f"{name}: requests per second", driven.per_s, "1/s")
+    report.figure(f"{name}: median of a match", driven.ms(50), "ms")
+    report.figure(f"{name}: 99th percentile of a match", driven.ms(99), "ms")
+    report.figure(f"{name}: requests that got nothing", empty / max(1, driven.requests), "fraction")
+    report.figure(f"{name}: server's processor time per request", used[0] / max(1, driven.requests), "ms")
+    report.figure(f"{name}: PostgreSQL's processor time per job", used[1] / max(1, len(matched)), "ms")
+    report.figure(f"{name}: jobs given twice", len(matched) - len(set(matched)), "jobs")
+
+
+def _drive(
+    service: Service, pilots: Sequence[Pilot], connections: int, seconds: float
+) -> tuple[Driven, list[tuple[int, int]], int]:
+    """Each connection serves its part of the pilots in turns; the first error ends the drive."""
+    latencies: list[float] = []
+    answers: list[bytes] = []
+    errors: list[BaseException] = []
+    ready = threading.Barrier(connections + 1)
+
+    def ask(mine: Sequence[Pilot], chance: random.Random) -> None:
         try:
-            with service.wire(pilot.token) as wire:
-                body = msgspec.json.encode({"offer": pilot.offer, "max_jobs": 1, "wait_s": 0})
-                request = wire.request("/api/pilot/match", body)
+            with service.wire("") as wire:
+                requests = [_requests(service, pilot) for pilot in mine]
+                wire.send(requests[0](1))  # Connection and statements are warm from here on.
                 ready.wait()
                 end = time.perf_counter() + seconds
-                while (started := time.perf_counter()) < end:
-                    given: list[dict[str, Any]] = msgspec.json.decode(wire.send(request))["jobs"]
-                    if not given:
-                        break
+                for request in itertools.cycle(requests):
+                    started = time.perf_counter()
+                    if started > end or errors:
+                        return
+                    answers.append(wire.send(request(chance.randint(1, 8))))
                     latencies.append(time.perf_counter() - started)
-                    matched.extend(job["job_id"] for job in given)
-                    ends.append(time.perf_counter())
         except Exception as error:  # noqa: BLE001  Raised again by the thread that waits for this one.
             errors.append(error)
             ready.abort()
 
-    threads = [threading.Thread(target=ask, args=(pilot,), daemon=True) for pilot in pilots]
+    threads = [
+        threading.Thread(target=ask, args=(pilots[n::connections], random.Random(n)), daemon=True)
+        for n in range(connections)
+    ]
     for thread in threads:
         thread.start()
-    try:
-        ready.wait()
-    except threading.BrokenBarrierError:
-        raise errors[0] from None
+    ready.wait()
     started = time.perf_counter()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
-    return Driven(len(matched), max(ends) - started, latencies), matched
+    took = time.perf_counter() - started
+    for error in errors:
+        raise error
+    given = [msgspec.json.decode(answer)["jobs"] for answer in answers]
+    matched = [(job["job_id"], job["attempt"]) for each in given for job in each]
+    return Driven(len(latencies), took, latencies), matched, sum(1 for each in given if not each)
 
 
-async def _verb(report: Report, service: Service, calls: int) -> None:
-    """`match_jobs` called in this process, one transaction each: what HTTP, TLS and the pilot's row add is left out."""
-    pilots = _enrolled(service, len(VOS))
-    with service.connect() as conn:
-        vos = {str(name): int(str(vo_id)) for name, vo_id in conn.execute("SELECT name, vo_id FROM identity.vo")}
-        row = conn.execute("SELECT site_id FROM resources.site").fetchone()
-        assert row is not None
-        site_id = int(str(row[0]))
-    async with Database.open(service.database_url, size=1, errors=CONSTRAINT_ERRORS) as db:
-        for most in (1, 8):
-            matcher = jobs.Matcher()
-            latencies, given = [], 0
-            begun = time.perf_counter()
-            for n in range(calls // most):
-                pilot, vo = pilots[n % len(pilots)], VOS[n % len(VOS)]
-                offer = msgspec.convert({**pilot.offer, "cores": most, "memory_bytes": most * 16 * GB}, Offer)
-                slot = Slot(pilot_id=pilot.pilot_id, site="LOCAL", site_id=site_id, offer=offer)
-                started = time.perf_counter()
-                async with db.transaction() as tx:
-                    caller = pilot_caller(vos[vo], vo, pilot.pilot_id)
-                    found: list[Assignment] = await jobs.match_jobs(tx, matcher, caller, slot, most)
-                latencies.append(time.perf_counter() - started)
-                given += len(found)
-            rate = given / (time.perf_counter() - begun)
-            name = f"the verb alone, one caller, {most} job{'s' if most > 1 else ''} per call"
-            report.figure(f"{name}: jobs matched per second", rate, "1/s")
-            report.figure(f"{name}: median of a call", percentile(latencies, 50) * 1000, "ms")
-            report.figure(f"{name}: 99th percentile of a call", percentile(latencies, 99) * 1000, "ms")
+def _requests(service: Service, pilot: Pilot) -> Callable[[int], bytes]:
+    """The ready-made requests of a pilot, by the number of jobs that it asks for."""
+    made: dict[int, bytes] = {}
+    with service.wire(pilot.token) as wire:
+        for most in range(1, 9):
+            body = {"offer": msgspec.to_builtins(pilot.offer), "max_jobs": most, "wait_s": 0}
+            made[most] = wire.request("/api/pilot/match", msgspec.json.encode(body))
+    return made.__getitem__

@@ -110,6 +110,7 @@ def all_routes() -> list[Route]:
 def create_app(settings: Settings) -> Starlette:
     """The whole service for one process. Opens the database when it starts, closes it when it stops."""
     service = Service()
+    blobs = Blobs.of(settings)  # What is wrong with it is one clear sentence here, before anything is opened.
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -123,7 +124,7 @@ def create_app(settings: Settings) -> Starlette:
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             matcher = Matcher()
             desk = pilots.Desk(db, keys, settings.url, matcher)
-            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), Blobs.of(settings))
+            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs)
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")

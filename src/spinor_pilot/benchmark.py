@@ -1,9 +1,9 @@
 """How fast the cores are: an estimate in HS23, from a second of work on all of them at once.
 
 The work is that of the DIRAC benchmark (DB12), random numbers of a normal distribution in plain Python, whose result
-was scaled to HEP-SPEC06; HEPScore23 continues that scale. HEPiX found DB12 to favour processors since Haswell by some 45
-percent, which is taken off again. It tells slow nodes from fast ones; the interpreter alone can make a difference of a
-half, and it is no measurement of HEPScore23. All offered cores work together, as payloads will.
+was scaled to HEP-SPEC06; HEPScore23 continues that scale. HEPiX found DB12 to favour processors since Haswell by some
+45 percent, which is taken off again. It tells slow nodes from fast ones, and is no measurement of HEPScore23: the
+interpreter alone can make a difference of a half. All offered cores work together, as payloads will.
 """
 
 from __future__ import annotations

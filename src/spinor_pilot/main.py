@@ -38,11 +38,12 @@ BENCHMARK_S = 1.0
 _log = logging.getLogger("pilot")
 
 
-def _at_launch(launch: dict[str, Any]) -> Server:
+def connected(launch: dict[str, Any]) -> Server:
+    """The server that the launch names."""
     return Server(launch["url"], launch.get("ca_pem", ""))
 
 
-def main(connect: Callable[[dict[str, Any]], Server] = _at_launch) -> int:
+def main(connect: Callable[[dict[str, Any]], Server] = connected) -> int:
     """Exit codes: 0 well, 1 something could not be reported, 2 wrong usage, 4 not accepted, 5 the node is unfit."""
     parser = argparse.ArgumentParser(prog="spinor-pilot", description="Run payloads for a Spinor server in this slot.")
     parser.add_argument("launch", type=Path, help="JSON file of mode 0600, written by the computing-element plugin")
@@ -59,22 +60,29 @@ def main(connect: Callable[[dict[str, Any]], Server] = _at_launch) -> int:
         print(f"spinor-pilot: {told(f'reading {asked.launch}', error)}", file=sys.stderr)
         return 2
     try:
-        return _serve(launch, asked.launch, base, log_file, guardian, connect(launch))
+        return _serve(launch, asked.launch, base, log_file, guardian, connect)
     finally:
         guardian.close()
 
 
 def _serve(
-    launch: dict[str, Any], launch_file: Path, base: Path, log_file: Path, guardian: Guardian, server: Server
+    launch: dict[str, Any],
+    launch_file: Path,
+    base: Path,
+    log_file: Path,
+    guardian: Guardian,
+    connect: Callable[[dict[str, Any]], Server],
 ) -> int:
+    options = launch.get("node", {})
     slot = Slot(launch, base)
     cache = Path(tempfile.gettempdir(), f"spinor-hs23-{os.geteuid()}")
-    slot.hs23_per_core = benchmark.hs23_per_core(slot.cores, float(launch.get("benchmark_s", BENCHMARK_S)), cache)
+    slot.hs23_per_core = benchmark.hs23_per_core(slot.cores, float(options.get("benchmark_s", BENCHMARK_S)), cache)
     guardian.watch()
-    workshop, unfit = _equip(launch, base, guardian)
+    workshop, unfit = _equip(options, base, guardian)
     slot.runtimes = workshop.runtimes
     facts = _facts(slot, workshop)
     _log.info("pilot %s, version %s, on %s", launch["pilot_id"], __version__, json.dumps(facts))
+    server = connect(launch)
     who = {"pilot_id": launch["pilot_id"], "secret": launch.pop("secret")}
     what = {"offer": slot.offer(), "node": facts}
     try:
@@ -86,13 +94,13 @@ def _serve(
         with contextlib.suppress(OSError):
             launch_file.unlink()  # Spent or refused: in neither case may a payload find it.
     server.token = enrolled["token"]
-    pilot = Pilot(server, workshop, slot, enrolled["heartbeat_s"], launch.get("node_check", {}))
+    pilot = Pilot(server, workshop, slot, enrolled["heartbeat_s"], options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: pilot.interrupt(signal.Signals(got).name))
     stream = streams.Stream(log_file, streams.to_pilot_log(server, lambda: False), whole=True)
     sending = streams.Follower([stream], "pilot-log")
     _log.info("enrolled; %s cores, %s bytes of memory, %.0f s", slot.cores, slot.memory_bytes, slot.left_s)
-    pilot.unfit = unfit + fitness.diagnosis(base, launch.get("node_check", {}), server.ahead_s)
+    pilot.unfit = unfit + fitness.diagnosis(base, options, server.ahead_s)
     if pilot.unfit:
         pilot.draining = "the node is unfit"
     code = pilot.work()
@@ -100,10 +108,12 @@ def _serve(
     return 5 if pilot.unfit else code
 
 
-def _equip(launch: dict[str, Any], base: Path, guardian: Guardian) -> tuple[Workshop, list[dict[str, str]]]:
+def _equip(options: dict[str, Any], base: Path, guardian: Guardian) -> tuple[Workshop, list[dict[str, str]]]:
     """What payloads are run with on this node; and what is wrong with it, when they cannot be isolated as they must."""
     site = isolation.Site(
-        launch.get("isolation", isolation.PREFERRED), tuple(launch.get("hidden", ())), tuple(launch.get("visible", ()))
+        options.get("isolation", isolation.PREFERRED),
+        tuple(options.get("hidden", ())),
+        tuple(options.get("visible", ())),
     )
     unfit = []
     try:
@@ -113,7 +123,7 @@ def _equip(launch: dict[str, Any], base: Path, guardian: Guardian) -> tuple[Work
         chosen = isolation.Isolation(isolation.NONE, False, False, base, site, str(fault))
     if chosen.why:
         _log.warning("payloads are isolated by %s only: %s", chosen.level, chosen.why)
-    return Workshop(base, guardian, chosen, cgroups.found(), containers.found(chosen)), unfit
+    return Workshop(base, guardian, chosen, cgroups.found(), containers.found(chosen, base)), unfit
 
 
 def _facts(slot: Slot, workshop: Workshop) -> dict[str, Any]:

@@ -134,8 +134,8 @@ async def _machines(world: World, keys: KeyRing) -> dict[str, str]:
         made = await jobs.submit_jobs(tx, world.ada, jobs.Elements(), [JobSpec(executable="true")])
         (job_id,) = made.arrays[0].ids
         await tx.execute(
-            b"INSERT INTO jobs.running (job_id, vo_id, attempt, pilot_id, lease_expires_at)"
-            b" VALUES (%s, %s, 1, %s, now() + interval '1 hour')",
+            b"INSERT INTO jobs.running (job_id, vo_id, attempt, pilot_id, ce_id, cores, lease_expires_at)"
+            b" VALUES (%s, %s, 1, %s, 1, 1, now() + interval '1 hour')",
             [job_id, world.ada.vo_id, pilot_id],
         )
     token, _ = identity.mint_payload_token(keys, URL, world.ada, (job_id, 1), [Scope.FILES_READ.value], 600)

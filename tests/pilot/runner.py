@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from spinor_pilot import cgroups, containers, isolation, kernel, limits, system
+from spinor_pilot import cgroups, containers, isolation, kernel, limits
 from spinor_pilot.children import Guardian
 from spinor_pilot.payload import Payload
 from spinor_pilot.workplace import Share, Workshop
@@ -31,7 +31,9 @@ def main() -> None:
     os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"
     chosen = isolation.chosen(guardian, base, site)
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
-    workshop = Workshop(base, guardian, chosen, controllers, containers.found(chosen) if asked.get("images") else [])
+    workshop = Workshop(
+        base, guardian, chosen, controllers, containers.found(chosen, base) if asked.get("images") else []
+    )
     server = Recorder()
     payloads = [_payload(one, server, workshop) for one in asked["jobs"]]
     threads = [threading.Thread(target=payload.run) for payload in payloads]
@@ -44,14 +46,19 @@ def main() -> None:
     over.set()
     watcher.join()
     guardian.close()
-    print(
-        json.dumps({
-            "level": chosen.level, "own_account": chosen.own_account, "why": chosen.why,
-            "cgroups": controllers.versions(), "runtimes": workshop.runtimes, "reports": server.reports,
-            "logs": {name: bytes(text).decode(errors="replace") for name, text in server.logs.items()},
-            "sandboxes": [sandbox.hex() for sandbox in server.sandboxes], "lost": [payload.lost_because for payload in payloads], "left": sorted(path.name for path in base.iterdir()),
-        })
-    )  # fmt: skip
+    told = {
+        "level": chosen.level,
+        "own_account": chosen.own_account,
+        "why": chosen.why,
+        "cgroups": controllers.versions(),
+        "runtimes": workshop.runtimes,
+        "reports": server.reports,
+        "logs": {name: bytes(text).decode(errors="replace") for name, text in server.logs.items()},
+        "sandboxes": [sandbox.hex() for sandbox in server.sandboxes],
+        "lost": [payload.lost_because for payload in payloads],
+        "left": sorted(path.name for path in base.iterdir()),
+    }
+    print(json.dumps(told))
 
 
 def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Payload:
@@ -61,7 +68,7 @@ def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Paylo
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:
     while not over.wait(0.25):
-        everybody = list(system.processes())
+        everybody = limits.Everybody()
         for payload in payloads:
             payload.look(everybody)
 

@@ -15,12 +15,12 @@ from spinor_pilot import system
 
 PILOT = """
 import os, sys, time
-from spinor_pilot.guardian import Guardian
+from spinor_pilot.children import Guardian, Start
 guardian = Guardian()
 guardian.watch()
 base, script = sys.argv[1:]
 command, streams = ["/bin/sh", "-c", script], (base + "/out", base + "/err")
-child = guardian.run(command, dict(os.environ), base, *streams, "SPINOR_PAYLOAD=7.1")
+child = guardian.run(Start(command, dict(os.environ), base, *streams, "SPINOR_PAYLOAD=7.1"))
 print(child.pid, flush=True)
 if os.environ.get("WAIT_FOR_END"):
     child.ended.wait()

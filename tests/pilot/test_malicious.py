@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest) -> Run:
     if not as_user and os.geteuid() != 0:
         pytest.skip("only root can run a pilot as root")
     # Not below pytest's own directory, which is closed to other accounts.
-    base = Path(subprocess.check_output(["mktemp", "-d", "/var/tmp/spinor-XXXXXX"], text=True).strip())  # noqa: S108
+    base = Path(subprocess.check_output(["mktemp", "-d", "/var/tmp/spinor-XXXXXX"], text=True).strip())
     request.addfinalizer(lambda: shutil.rmtree(base, ignore_errors=True))
     home = base / "account" / "pilot-1"
     home.mkdir(parents=True)

@@ -8,7 +8,7 @@ from spinor.blobs import Blobs
 from spinor.catalog import service as catalog
 from spinor.errors import NotFound
 from spinor.jobs import service as jobs
-from spinor.jobs.models import JobSpec, JobStatus, OutputData
+from spinor.jobs.models import JobSpec, JobStatus, OutputData, Retries
 from spinor.jobs.sandboxes.store import Owner
 from spinor.pilots.chores import submit_pilots
 from spinor.types import LFN
@@ -66,7 +66,7 @@ async def test_an_lfn_that_is_taken_fails_the_job_and_leaves_no_bytes(pilots: Si
     (first,) = await site.submit(ada, script("echo first >x", output_data=output))
     await submit_pilots(site.context, {})
     assert (await site.until_job(ada, first, *ENDED)).status is JobStatus.DONE
-    (second,) = await site.submit(ada, script("echo second >x", output_data=output))
+    (second,) = await site.submit(ada, script("echo second >x", output_data=output, retries=Retries(data=0)))
     job = await site.until_job(ada, second, *ENDED)
     assert (job.status, job.minor_status) == (JobStatus.FAILED, "output data refused")
 

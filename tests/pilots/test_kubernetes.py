@@ -2,7 +2,7 @@
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -11,12 +11,12 @@ from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.kubernetes import KubernetesComputing, state_of
 from spinor.pilots.plugins.kubernetes_api import Access
-from spinor.testing.computing_contract import ComputingContract, Launcher
+from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 from tests.servers.kubernetes import KubernetesServer
 
 
 def element(
-    cluster: KubernetesServer, directory: Path, of: str = "https://spinor.example", **options: object
+    cluster: KubernetesServer, directory: Path, of: str = "https://spinor.example", **options: Any
 ) -> KubernetesComputing:
     secrets = directory / "secrets"
     secrets.mkdir(exist_ok=True)
@@ -37,14 +37,13 @@ def element(
 @pytest.mark.peer("kubernetes")
 class TestKubernetes(ComputingContract):
     patience_s = 60.0
+    when_down: ClassVar = {"server": "https://localhost:9"}
+    when_waiting: ClassVar = {"node_selector": {"place": "nowhere"}}
+    keeps_output_of_cancelled = False  # The pod goes, and its log with it.
 
     @pytest.fixture
-    def plugin(self, kubernetes_server: KubernetesServer, tmp_path: Path) -> KubernetesComputing:
-        return element(kubernetes_server, tmp_path)
-
-    @pytest.fixture
-    def restarted(self, kubernetes_server: KubernetesServer, tmp_path: Path) -> KubernetesComputing:
-        return element(kubernetes_server, tmp_path)
+    def make(self, kubernetes_server: KubernetesServer, tmp_path: Path) -> Maker:
+        return lambda **options: element(kubernetes_server, tmp_path, **options)
 
     async def test_the_secret_goes_when_the_pilot_has_ended(
         self, kubernetes_server: KubernetesServer, plugin: KubernetesComputing, launch: Launcher

@@ -21,10 +21,12 @@ def worker() -> None:
     import uvloop
 
     from spinor import logs
+    from spinor.blobs import Blobs
     from spinor.settings import Settings
 
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
+    Blobs.of(settings)  # What is wrong with it is one clear sentence here.
     uvloop.run(_work(settings))
 
 

@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -61,6 +61,17 @@ class BadOptions(SpinorError):
     status, code = 422, "bad-options"
 
 
+class NodeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator says of an element's nodes, its option `node`: docs/explanation/pilots.md."""
+
+    isolation: Literal["required", "preferred", "none"] = "preferred"
+    hidden: list[str] = []  # Directories that no payload may see, beside the accounts' own.
+    visible: list[str] = []  # What payloads need below hidden ones; read-only.
+    benchmark_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1  # 0: no benchmark.
+    cvmfs: list[str] = []  # Repositories that must be there, else the node is unfit.
+    reach: list[str] = []  # Storages that must answer: URLs or host:port.
+
+
 class PilotLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """What it takes to start one pilot.
 
@@ -79,6 +90,7 @@ class PilotLaunch(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     idle_s: float = 15  # A pilot leaves after so long without work.
     grace_s: float = 20  # What SIGTERM leaves to its payloads, before it gives their jobs back.
+    node: NodeOptions = NodeOptions()
     bundle: Path  # The pilot itself, `spinor-pilot.pyz`: run `python3 spinor-pilot.pyz launch.json`.
     leaves: str = ""  # A file that the pilot leaves beside its launch file, for `BringsFiles.bring`.
 

@@ -1,7 +1,9 @@
 """JDL: every attribute, parametric jobs, and what is wrong where."""
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from spinor.errors import SpinorError
@@ -261,3 +263,12 @@ def test_a_million_parameters() -> None:
     found = spec(f'Parameters = {{{values}}}; Arguments = "%s";')
     assert found.parameters["parameter"][-1] == "v999999"
     assert size_of(normalised(found)) == 1_000_000
+
+
+def test_the_reference_page_is_this_table_and_its_example_is_understood() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "jdl.md").read_text()
+    for name, (field, how) in WORDS.items():
+        assert f"| `{name}` | {field or '–'} | {how} |" in page  # noqa: RUF001
+    example = page.split("```\n")[1]
+    [found] = translate(example).specs
+    assert size_of(normalised(msgspec.structs.replace(found, input_sandbox=[]))) == 3

@@ -35,7 +35,8 @@ def test_a_list_is_several_descriptions_that_may_wait_for_each_other(tmp_path: P
     [
         ("executable: x\ncoers: 2\n", "line 2, column 1: there is no field `coers`; did you mean `cores`?"),
         ("executable: x\noutput_data:\n  - path: a\n    lfn: b\n    se: S\n", "line 4, column 5: output_data[0].lfn: "),
-        ("executable: x\nsites: [NO]\n", "line 2, column 9: sites[0]: Expected `str`, got `bool`; put it in quotes"),
+        ("executable: x\nsites: [1]\n", "line 2, column 9: sites[0]: Expected `str`, got `int`; put it in quotes"),
+        ("executable: x\nhold: yes\n", "line 2, column 1: hold: Expected `bool`, got `str`; write true or false"),
         ("executable: x\n---\nexecutable: y\ncores: 0\n", "document 2: line 4, column 1: cores: Expected"),
         ("- executable: x\n- executable: y\n  cores: 0\n", "document 1[1]: line 3, column 3: cores: Expected"),
         ('{"executable": "x",\n "memory_bytes": "lots"}', "line 2, column 2: memory_bytes: 'lots' is not a size"),
@@ -103,6 +104,11 @@ def test_jdl_and_cwl_files_become_descriptions(tmp_path: Path) -> None:
     tool = "cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: echo\ninputs: {n: {type: int, inputBinding: {}}}\n"
     tools = read(tmp_path, tool + "outputs: {}\n", "t", inputs=str(tmp_path / "order.yaml"), scratch=tmp_path / "s")
     assert [spec.arguments for spec in tools] == [["1"], ["2"]]
+
+
+def test_on_and_no_are_words(tmp_path: Path) -> None:
+    [spec] = read(tmp_path, "executable: x\nsites: [NO]\nnotify: [{on: [failed], email: a@b.org}]\nhold: True\n")
+    assert (spec.sites, spec.notify[0].on, spec.hold) == (["NO"], ["failed"], True)
 
 
 def test_settings_reach_every_field(tmp_path: Path) -> None:

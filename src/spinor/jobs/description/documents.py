@@ -17,6 +17,7 @@ _FEW = 40
 _DEEP_LINE = re.compile(r"^[ \t?:-]{40,}", re.MULTILINE)
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} deep"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_BOOLEAN = "tag:yaml.org,2002:bool"
 _MERGE = "tag:yaml.org,2002:merge"
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 
@@ -28,7 +29,7 @@ class BadText(BadDescription):
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which a date stays the text that was written, and a key is given once."""
+    """Safe YAML in which a date stays the text that was written, `on` and `no` are words, and a key is given once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -43,9 +44,11 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
 
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_TIMESTAMP, _BOOLEAN)]
     for first, resolvers in Loader.yaml_implicit_resolvers.items()
 }
+# As YAML 1.2 has it, and editors.
+Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class Text(msgspec.Struct, frozen=True):

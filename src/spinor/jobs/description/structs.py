@@ -30,7 +30,7 @@ def spec_of(document: Any, changes: Mapping[str, Any]) -> JobSpec:
         spec = msgspec.convert({**document, **changes}, JobSpec)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `")
-        field = re.sub(r"^(?:key in )?\$\.?", "", where.rstrip("`"))
+        field = re.sub(r"^.*`?\$\.?", "", where.rstrip("`"))  # Of a key: "key` in `$.environment".
         problem = text + _advice(text)
         raise BadDescription(f"{field}: {problem}" if field else problem, field=field) from None
     # Local paths are still in it; they are checked when they are packed.
@@ -41,6 +41,8 @@ def spec_of(document: Any, changes: Mapping[str, Any]) -> JobSpec:
 def _advice(text: str) -> str:
     if "Expected `str`" in text and re.search(r"got `(?:bool|int|float|null)`", text):
         return "; put it in quotes"
+    if "Expected `bool`" in text:
+        return "; write true or false"
     return ""
 
 

@@ -23,6 +23,7 @@ from spinor.pilots.plugin import (
     ElementRefused,
     ElementSettings,
     ElementUnavailable,
+    NodeOptions,
     PilotLaunch,
     Submitted,
 )
@@ -60,6 +61,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class HTCondorComputing:

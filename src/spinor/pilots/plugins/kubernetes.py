@@ -115,7 +115,8 @@ class KubernetesComputing:
 
     async def cancel(self, external_ids: Sequence[str]) -> None:
         async with self._cluster() as cluster:
-            ours = [each for each in external_ids if self._is_ours(each)]
+            jobs = {job["metadata"]["name"]: job for job in await cluster.every(f"{cluster.batch}/jobs", self._labels)}
+            ours = [each for each in external_ids if each in jobs and not _ending(jobs[each])]
             # In the foreground: the Job stays until its pod has gone.
             await asyncio.gather(*(cluster.delete(f"{cluster.batch}/jobs/{each}", "Foreground") for each in ours))
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementSettings, ElementUnavailable, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.processes import Processes, mark_of
 
 
@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class LocalComputing:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementSettings, PilotLaunch
+from spinor.pilots.plugin import ElementSettings, NodeOptions, PilotLaunch
 from spinor.pilots.plugins.machines import Machine, run_script
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:;&|*()\[\]@+/=-]{1,1000}$")]
@@ -52,6 +52,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
     def __post_init__(self) -> None:
         if LAUNCH in self.environment:

@@ -17,7 +17,14 @@ from msgspec import Meta
 
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugin import (
+    ElementRefused,
+    ElementSettings,
+    ElementUnavailable,
+    NodeOptions,
+    PilotLaunch,
+    Submitted,
+)
 from spinor.pilots.plugins import processes
 from spinor.pilots.plugins.local import described
 from spinor.pilots.plugins.machines import Machine, said
@@ -37,6 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class SSHComputing:
