@@ -40,11 +40,8 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "network": ("iptables", "ip"),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
-<<<<<<< HEAD
     "kubernetes": ("etcd", "unshare"),
-=======
     "containers": ("bwrap", "podman", "runc"),
->>>>>>> main
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # What scripts/peers leaves when it has installed a peer that has no lock file.
@@ -52,11 +49,7 @@ _INSTALLED = {"htcondor": "htcondor/installed", "slurm24": "slurm24/installed"}
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-<<<<<<< HEAD
-_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "htcondor", "arc", "kubernetes"}
-=======
-_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "slurm24", "htcondor", "arc"}
->>>>>>> main
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "slurm24", "htcondor", "arc", "kubernetes"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",
