@@ -63,7 +63,8 @@ def _each_pair(demand: Sequence[Demand], ways: Sequence[ComputingElement]) -> fl
 
 def _element(n: int, chance: random.Random) -> ComputingElement:
     return ComputingElement(
-        ce_id=n, name=f"ce-{n}", site_id=n // 4, site=f"S{n // 4}", plugin="local", cores=chance.choice([1, 2, 4, 8, 16]),
+        ce_id=n, name=f"ce-{n}", site_id=n // 4, site=f"S{n // 4}", plugin="local",
+        cores=chance.choice([1, 2, 4, 8, 16]),
         memory_bytes=chance.choice([2, 4, 8, 16, 32]) * GB, wall_s=chance.choice([3600, 43_200, 86_400, 172_800]),
         max_pilots=200, max_waiting=20, options={"tags": chance.choice([[], ["gpu"], ["ssd"]])},
         vos=["a", "b", "c", "d"], vo_ids=VOS,
