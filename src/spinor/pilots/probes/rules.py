@@ -141,24 +141,25 @@ def _node(pilot: PilotFacts) -> Step:
 
 def node_words(pilot: PilotFacts) -> str:
     """What the pilot found, in one line."""
-    parts = []
+    node = pilot.node or {}
+    sizes = {"memory_bytes": "memory", "disk_bytes": "disk"}
+    parts = [f"{node['cores']} cores"] if "cores" in node else []
+    parts += [f"{node[key] / 1e9:.1f} GB {word}" for key, word in sizes.items() if isinstance(node.get(key), int)]
     if pilot.offer is not None:
         offer = pilot.offer
-        parts += [
-            f"{offer.cores} cores",
-            f"{offer.memory_bytes / 1e9:.1f} GB memory",
-            f"{offer.disk_bytes / 1e9:.0f} GB disk",
-            f"{offer.wall_s} s left",
-        ]
+        parts += [f"{offer.wall_s} s left"]
         parts += [f"{len(offer.gpus)} GPUs"] if offer.gpus else []
         parts += [f"runtimes {', '.join(offer.container_runtimes)}"] if offer.container_runtimes else []
     if pilot.hs23_per_core:
         parts.append(f"{pilot.hs23_per_core:.1f} HS23 a core")
-    parts += [words for name, value in (pilot.node or {}).items() if (words := _fact(name, value))]
+    parts += [words for name, value in node.items() if (words := _fact(name, value))]
     return ", ".join(parts)
 
 
-_SAID = frozenset({"hostname", "gpus", "container_runtimes", "hs23_per_core"})  # By other words, or in another step.
+# By other words, or in another step.
+_SAID = frozenset(
+    {"hostname", "gpus", "container_runtimes", "hs23_per_core", "cores", "memory_bytes", "disk_bytes", "wall_s"}
+)
 
 
 def _fact(name: str, value: Any) -> str:
