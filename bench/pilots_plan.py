@@ -22,7 +22,7 @@ VOS = [1, 2, 3, 4]
 GB = 10**9
 
 
-def measure(report: Report, service: Service, size: str) -> None:
+def measure(report: Report, _: Service, size: str) -> None:
     queues, elements = SIZES[size]
     chance = random.Random(7)
     ways = [_element(n, chance) for n in range(1, elements + 1)]

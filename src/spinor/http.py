@@ -18,7 +18,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -229,7 +229,7 @@ def query_of(request: Request, model: type[Any]) -> Any:
     for name, value in request.query_params.multi_items():
         if name not in fields:
             raise BadParameter(f"There is no parameter {name!r} here; known: {', '.join(fields)}.", field=name)
-        if typing.get_origin(fields[name].type) is list:
+        if _is_list(fields[name].type):
             given.setdefault(name, []).append(value)
         else:
             given[name] = value
@@ -237,6 +237,12 @@ def query_of(request: Request, model: type[Any]) -> Any:
         return msgspec.convert(given, model, strict=False)
     except msgspec.ValidationError as error:
         raise BadParameter(f"The parameters are refused: {plain(error)}", **fault_of(error)) from None
+
+
+def _is_list(kind: Any) -> bool:
+    """Also where the list's length is bounded."""
+    bare = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+    return typing.get_origin(bare) is list
 
 
 def _parameter(name: str, text: str, kind: Any) -> Any:

@@ -23,9 +23,9 @@ def commands(page: str) -> list[tuple[str, str]]:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = part.splitlines(keepends=True)
             count = 1
-            while count < len(lines) and lines[count].startswith("> "):
+            while count < len(lines) and lines[count].startswith(("> ", ">\n")):
                 count += 1
-            command = "".join(line.removeprefix("> ") for line in lines[:count])
+            command = "".join("\n" if line == ">\n" else line.removeprefix("> ") for line in lines[:count])
             found.append((command, "".join(lines[count:])))
     return found
 
@@ -56,6 +56,11 @@ def own_service() -> Iterator[Service]:
 PAGES = [
     "docs/tutorials/first-job.md",
     "README.md",
+    "docs/how-to/many-jobs.md",
+    "docs/how-to/job-graphs.md",
+    "docs/how-to/wait-and-explain.md",
+    "docs/how-to/jobs-from-python.md",
+    "docs/how-to/coming-from-dirac.md",
     "docs/how-to/check-a-storage.md",
     "docs/how-to/sandboxes-and-logs.md",
     "docs/how-to/check-a-certificate.md",
@@ -74,10 +79,12 @@ def test_the_page_works_as_typed(own_service: Service, tmp_path: Path, name: str
     for command, expected in ran:
         if command.startswith(("git clone", "make ", "cd ", ". .venv")):
             continue  # How to get and start what this test already has.
+        # Both streams together, in the order in which a terminal shows them.
         done = subprocess.run(
-            ["bash", "-c", command], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
-        )
-        shown = done.stdout + done.stderr
+            ["bash", "-c", command], env=environ, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=120,
+        )  # fmt: skip
+        shown = done.stdout
         assert "Traceback" not in shown
         assert matches(expected, shown), f"$ {command}\nexpected:\n{expected}\nfound ({done.returncode}):\n{shown}"
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from spinor.compat.jobs.program import Given, Program, Switch
+from spinor.compat.jobs.program import Given, Program, Switch, Usage
 from spinor.compat.jobs.words import client, filled_table, for_each, instant, say, show, state
 from spinor.errors import NotFound
 from spinor.terminal import printable
@@ -88,6 +88,32 @@ def _info(given: Given) -> int:
         return for_each(given.words, one)
 
 
+def _debug(given: Given) -> int:
+    """A pilot and a job for each of the elements: `spinor ce test`."""
+    from spinor.identity.models import WhoAmI
+    from spinor.pilots.cli.sites import test_element
+    from spinor.resources.models import PublicComputingElement
+
+    sites, names, types = (given.values(name) for name in ("site", "ce", "ce-type"))
+    with client() as connected:
+        vo = connected.get("/api/auth/whoami", WhoAmI).vo
+        elements = connected.get("/api/computing-elements", list[PublicComputingElement])
+    if given.words[0] != vo:
+        raise Usage(f"you act in VO {vo}, and not in {printable(given.words[0])}; see spinor login --vo")
+    chosen = [
+        each.name
+        for each in elements
+        if (not sites or each.site in sites)
+        and (not names or each.name in names)
+        and (not types or each.plugin.lower() in [kind.lower() for kind in types])
+    ]
+    if not chosen:
+        raise NotFound("There is no such computing element of your VO; `spinor ce list` shows them.")
+    limit = f"{given.value('timeout') or '1800'}s"
+    code = test_element.main([*chosen, "--timeout", limit], standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
 def _at(text: str | None) -> str:
     return instant(datetime.fromisoformat(text)) if text else "None"
 
@@ -103,4 +129,17 @@ BAN = Program(
 MASK = Program("List the sites that are in use", _mask)
 BANNED = Program("List the sites that are not in use, and why", _banned)
 LOGGING = Program("Retrieve the history of a site's status", _logging, "Site ...", least=1)
+DEBUG = Program(
+    "Test computing elements step by step",
+    _debug,
+    "VO",
+    (
+        Switch("", "site=", "Select site (can be used multiple times)"),
+        Switch("", "ce=", "Select CE (can be used multiple times)"),
+        Switch("", "ce-type=", "Select the plugin (can be used multiple times)"),
+        Switch("", "timeout=", "How long it may take, in seconds (default: 1800)"),
+    ),
+    least=1,
+    example="$ dirac-admin-debug-ce dteam --site LCG.CERN.cern",
+)
 INFO = Program("Print what is known of a site", _info, "Site ...", least=1)

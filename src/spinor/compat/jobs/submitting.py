@@ -1,12 +1,12 @@
-"""dirac-wms-job-submit, and the way from a JDL to jobs."""
+"""dirac-wms-job-submit and dirac-wms-match, and the way from a JDL to jobs."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spinor.compat.jobs.program import Given, Program, Switch
-from spinor.compat.jobs.words import client, say
+from spinor.compat.jobs.words import client, filled_table, say
 from spinor.errors import NotFound, SpinorError
 from spinor.terminal import printable
 
@@ -64,6 +64,45 @@ def _submit(given: Given) -> int:
     return 2 if errors else 0
 
 
+def _match(given: Given) -> int:
+    """What the service says of each computing element when it checks the description."""
+    import msgspec
+
+    from spinor.jobs.models import Checked, SubmitJobs
+
+    wanted = [site for text in given.values("site") for site in text.split(",") if site]
+    with client() as connected:
+        specs = [msgspec.structs.replace(s, input_sandbox=[]) for s in described(connected, text_of(given.words[0]))]
+        checked = connected.post("/api/jobs/check", SubmitJobs(specs=specs), Checked)
+        statuses = connected.get("/api/resources/status", list[dict[str, Any]], query={"kind": "ce"})
+    active = {row["name"] for row in statuses if row["effective"] in ("active", "degraded")}
+    rows = [
+        (
+            printable(element.site),
+            printable(element.computing_element),
+            "Active" if element.computing_element in active else "Inactive",
+            "No" if element.excluded_by else "Yes",
+            printable("; ".join(element.excluded_by)),
+        )
+        for array in checked.arrays
+        for element in array.elements
+        if not wanted or element.site in wanted
+    ]
+    for line in filled_table(("Site", "CE", "Status", "Match", "Reason"), sorted(rows)):
+        say(line)
+    return 0
+
+
+MATCH = Program(
+    "Say which computing elements are able to run a job, and why the others are not",
+    _match,
+    "JDL",
+    (
+        Switch("F", "full-match", "Taken for DIRAC's sake: everything is checked"),
+        Switch("S", "site=", "Check matching for these sites (comma separated list)"),
+    ),
+    least=1,
+)
 SUBMIT = Program(
     "Submit jobs",
     _submit,
