@@ -28,6 +28,7 @@ BENCHMARKS = {
     "jobs-search": ("jobs_search", "the newest hundred of a million jobs, and counts of them, over HTTPS"),
     "jobs-overhead": ("jobs_overhead", "an empty job from submission to done, and many; peer: the bare process"),
     "jobs-kill": ("jobs_kill", "how soon a kill reaches its payload, and a dead pilot is noticed"),
+    "pilots-plan": ("pilots_plan", "how long the pilot factory thinks: 10,000 queues, 1,000 elements, 50,000 pilots"),
     "token-verify": ("token_verify", "know who calls: a token never seen before, and one seen in the last minute"),
     "token-endpoint": ("token_endpoint", "exchange and refresh tokens over HTTPS, the server pinned to one core"),
     "cli-start": ("cli_start", "`spinor --help` and real calls over HTTPS, warm; floor: an empty Python"),

@@ -19,6 +19,10 @@ ENVIRONMENTS = ROOT / "build" / "peers"
 # Servers lie where an ordinary user's PATH does not look.
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
+# Munge and the database are those of the machine, also for the later Slurm.
+_SLURM = (
+    "slurmctld", "slurmd", "slurmdbd", "slurmrestd", "munged", "sbatch", "sshd", "mariadbd", "mariadb-install-db",
+)  # fmt: skip
 # Peer -> the programs of its Debian packages. A peer with a lock file has an environment of its own, too.
 PEERS: Mapping[str, tuple[str, ...]] = {
     "dirac": ("mariadbd", "mariadb-install-db", "mariadb"),
@@ -31,27 +35,19 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "keycloak": ("java",),
     "jupyterhub": (),
     "sshd": ("sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
-    "slurm": (
-        "slurmctld",
-        "slurmd",
-        "slurmdbd",
-        "slurmrestd",
-        "munged",
-        "sbatch",
-        "sshd",
-        "mariadbd",
-        "mariadb-install-db",
-    ),
+    "slurm": _SLURM,
+    "slurm24": (*_SLURM, "chroot"),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
+    "containers": ("bwrap", "podman", "runc"),
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # What scripts/peers leaves when it has installed a peer that has no lock file.
-_INSTALLED = {"htcondor": "htcondor/installed"}
+_INSTALLED = {"htcondor": "htcondor/installed", "slurm24": "slurm24/installed"}
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "htcondor", "arc"}
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "slurm24", "htcondor", "arc"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",

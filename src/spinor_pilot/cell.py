@@ -43,6 +43,10 @@ def build(plan: dict[str, Any]) -> None:
     for path in OWN_TMP:
         if os.path.isdir(root + path) and not os.path.islink(root + os.path.dirname(path)):
             kernel.bind(plan["tmp"], root + path)
+    for path in plan["visible"]:
+        if path.startswith(tuple(f"{own}/" for own in OWN_TMP)):  # Hidden again by the mount above.
+            _show(root, path)
+            kernel.lock_down(root + path)
     _make_devices(root, plan)
     kernel.mount("proc", f"{root}/proc", "proc", kernel.NO_SUID | kernel.NO_DEV | kernel.NO_EXEC)
     kernel.enter_root(root)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import secrets
 import shutil
-import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinor_pilot.cgroups import Limits
 from spinor_pilot.children import Start
 from spinor_pilot.faults import SiteFault
 from spinor_pilot.isolation import BUBBLEWRAP, NAMESPACES, Home, Isolation, works
+from spinor_pilot.limits import OPEN_FILES
 
 if TYPE_CHECKING:
     from spinor_pilot.workplace import Share
@@ -25,13 +28,14 @@ _APPTAINER = ("apptainer", "singularity")
 WRAPPED = (*_APPTAINER, "podman")
 _TRY_S = 60.0
 _REMOVE_S = 60.0
+_KILLED = 137
 _REGISTRY = ("docker://", "oras://", "library://", "shub://", "http://", "https://")
 # Exit codes by which the runtimes say that they themselves failed.
 _OWN_FAILURE = {"podman": (125,), "apptainer": (255,), "singularity": (255,)}
 _SAYS = {"podman": "Error:", "apptainer": "FATAL:", "singularity": "FATAL:"}
 
 
-def found(isolation: Isolation) -> list[str]:
+def found(isolation: Isolation, base: Path) -> list[str]:
     """The runtimes that work on this node, each tried out and not only found on the path."""
     runtimes = [DIRECTORY] if isolation.level in (NAMESPACES, BUBBLEWRAP) else []
     for name in _APPTAINER:
@@ -39,7 +43,7 @@ def found(isolation: Isolation) -> list[str]:
         if shutil.which(name) and not works([name, "--silent", "exec", "--contain", "/", "/bin/true"], _TRY_S):
             runtimes.append(name)
             break
-    if shutil.which("podman") and not works([*_podman(), "info"], _TRY_S) and not _podman_cannot_run():
+    if shutil.which("podman") and not _podman_refuses(base):
         runtimes.append("podman")
     return runtimes
 
@@ -81,6 +85,8 @@ def wrapped(start: Start, runtime: str, image: str, home: Home, share: Share) ->
     if runtime == "podman":
         return _by_podman(start, image, binds, share)
     argv = [runtime, "--silent", "exec", "--containall", "--no-home", "--pwd", "/job"]
+    if os.geteuid() == 0:
+        argv += ["--no-privs"]
     for source, target in binds.items():
         argv += ["--bind", f"{source}:{target}" + (":ro" if target == "/spinor" else "")]
     if os.path.isdir("/cvmfs"):
@@ -95,11 +101,11 @@ def wrapped(start: Start, runtime: str, image: str, home: Home, share: Share) ->
 
 def _by_podman(start: Start, image: str, binds: dict[str, str], share: Share) -> Start:
     name = f"spinor-{secrets.token_hex(8)}"
-    argv = [*_podman(), "run", "--rm", "--name", name, "--network", "host", "--workdir", "/job", "--read-only"]
+    argv = [*_podman(), "run", "--name", name, "--network", "host", "--workdir", "/job", "--read-only"]
     argv += ["--security-opt", "no-new-privileges", "--cap-drop", "all", "--pull", "missing"]
-    if not share.cpus and os.geteuid() == 0:
-        argv += ["--cpus", str(share.cores)]
-    argv += ["--ulimit", "core=0:-1"]
+    argv += _limited(share.limits)
+    if start.uid is not None:
+        argv += ["--user", f"{start.uid}:{start.uid}"]
     for source, target in binds.items():
         argv += ["--volume", f"{source}:{target}" + (":ro" if target == "/spinor" else "")]
     if os.path.isdir("/cvmfs"):
@@ -114,15 +120,27 @@ def _by_podman(start: Start, image: str, binds: dict[str, str], share: Share) ->
     return start._replace(argv=argv, env=env, cwd=next(iter(binds)), uid=None)
 
 
+def _limited(limits: Limits) -> list[str]:
+    most = str(limits.memory_bytes)
+    # What Podman asks for by itself may be more than the pilot has.
+    files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63))
+    return [
+        "--memory", most, "--memory-swap", most, "--pids-limit", str(limits.processes), "--cpus", str(limits.cores),
+        "--ulimit", "core=0", "--ulimit", f"nofile={files}", "--ulimit", f"nproc={limits.processes}",
+        "--ulimit", f"fsize={limits.disk_bytes}",
+    ]  # fmt: skip
+
+
 def clean_up(start: Start) -> None:
-    """Remove a container whose client was killed: it is not one of its children."""
-    name = start.argv[start.argv.index("--name") + 1] if _is(start, "podman") else ""
-    if name:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                [*_podman(), "rm", "--force", "--ignore", "--time", "0", name],
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=_REMOVE_S, check=False,
-            )  # fmt: skip
+    """Remove a container, which is no child of its client and outlives it."""
+    if _is(start, "podman"):
+        name = start.argv[start.argv.index("--name") + 1]
+        works([*_podman(), "rm", "--force", "--ignore", "--time", "0", name], _REMOVE_S)
+
+
+def was_killed(start: Start, code: int) -> bool:
+    """Whether the kernel ended a container. Its memory limit is its own, and our control groups hear nothing of it."""
+    return _is(start, "podman") and code == _KILLED
 
 
 def failure_of(start: Start, home: Home, code: int) -> str:
@@ -141,11 +159,17 @@ def _podman() -> list[str]:
     return ["podman", *os.environ.get("SPINOR_PODMAN_OPTIONS", "").split()]
 
 
-def _podman_cannot_run() -> str:
-    """A container of the node's own root directory shows whether one can be started without fetching anything."""
-    return works(
-        [*_podman(), "run", "--rm", "--network", "none", "--read-only", "--rootfs", "/:O", "/bin/true"], _TRY_S
-    )
+def _podman_refuses(base: Path) -> str:
+    """What it says when it cannot start a container of the node's own programs, inside limits; nothing is fetched."""
+    root = base / "podman-trial"
+    root.mkdir(exist_ok=True)
+    argv = [*_podman(), "run", "--rm", "--network", "host", *_limited(Limits(64 << 20, 1 << 20, 64, 1)), "--rootfs"]
+    for path in ("/usr", "/lib", "/lib64"):
+        argv += ["--volume", f"{path}:{path}:ro"] if os.path.isdir(path) else []
+    try:
+        return works([*argv, str(root), "/usr/bin/true"], _TRY_S)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _is(start: Start, runtime: str) -> bool:

@@ -7,6 +7,7 @@ way a payload that goes too far is ended as a whole, and its report says what it
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import stat
@@ -60,6 +61,14 @@ def _release() -> tuple[int, ...]:
     return tuple(int(number) for number in numbers if number.isdigit())
 
 
+class Everybody:
+    """The processes of the node, looked for when somebody asks, and then once for all who do."""
+
+    @functools.cached_property
+    def processes(self) -> list[system.Process]:
+        return list(system.processes())
+
+
 class Watch:
     """Looks at one payload again and again, and keeps what it has seen."""
 
@@ -73,11 +82,11 @@ class Watch:
         self.written_bytes = 0
         self._home = home
         self._tops = tops  # Directories that the payload may write to.
-        self._disk_at = 0.0
+        self._disk_at = time.monotonic()
         self._disk_took_s = 0.0
 
-    def look(self, child: Child, everybody: Optional[list[system.Process]] = None) -> Optional[Excess]:
-        """Look at use of memory, processes and disk. `everybody`: the processes of the node, if known already."""
+    def look(self, child: Child, everybody: Everybody) -> Optional[Excess]:
+        """Look at use of memory, processes and disk."""
         counted = cgroups.usage(child.start.cgroups)
         files = {name for group in child.start.cgroups for name in group["files"]}
         kernel_counts = "rss_bytes" in counted and "pids.max" in files
@@ -89,9 +98,9 @@ class Watch:
             )
         return excess or self._disk(child, everybody)
 
-    def measure(self, child: Child) -> None:
+    def measure(self, child: Child, everybody: Everybody) -> None:
         """For a heartbeat: processor time and what was read and written, too."""
-        members = family(child, None)
+        members = family(child, everybody)
         self._memory(cgroups.usage(child.start.cgroups), members)
         read, written = (sum(column) for column in zip((0, 0), *(system.io_of(member.pid) for member in members)))
         self.read_bytes, self.written_bytes = max(self.read_bytes, read), max(self.written_bytes, written)
@@ -110,7 +119,7 @@ class Watch:
         self.peak_bytes = max(self.peak_bytes, self.rss_bytes)
         return memory_excess(self.rss_bytes, limit) if self.rss_bytes > limit else None
 
-    def _disk(self, child: Child, everybody: Optional[list[system.Process]]) -> Optional[Excess]:
+    def _disk(self, child: Child, everybody: Everybody) -> Optional[Excess]:
         # A tree with a million files takes long to look at: then it is looked at less often.
         began = time.monotonic()
         if began - self._disk_at < max(DISK_PERIOD_S, 20 * self._disk_took_s):
@@ -125,13 +134,14 @@ class Watch:
         return None
 
 
-def family(child: Child, everybody: Optional[list[system.Process]]) -> list[system.Process]:
+def family(child: Child, everybody: Everybody) -> list[system.Process]:
     """The payload's living processes."""
-    everybody = list(system.processes()) if everybody is None else everybody
     if child.start.cell is not None:
-        return system.descendants(child.pid, everybody)
+        return system.descendants(child.pid, everybody.processes)
     grouped = cgroups.members(child.start.cgroups)
-    return [one for one in everybody if one.pid in grouped or system.belongs(one, child.pid, child.start.mark)]
+    return [
+        one for one in everybody.processes if one.pid in grouped or system.belongs(one, child.pid, child.start.mark)
+    ]
 
 
 def memory_excess(used: int, limit: int) -> Excess:

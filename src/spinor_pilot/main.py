@@ -123,7 +123,7 @@ def _equip(options: dict[str, Any], base: Path, guardian: Guardian) -> tuple[Wor
         chosen = isolation.Isolation(isolation.NONE, False, False, base, site, str(fault))
     if chosen.why:
         _log.warning("payloads are isolated by %s only: %s", chosen.level, chosen.why)
-    return Workshop(base, guardian, chosen, cgroups.found(), containers.found(chosen)), unfit
+    return Workshop(base, guardian, chosen, cgroups.found(), containers.found(chosen, base)), unfit
 
 
 def _facts(slot: Slot, workshop: Workshop) -> dict[str, Any]:

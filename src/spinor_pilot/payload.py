@@ -14,11 +14,11 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
-from spinor_pilot import inputs, limits, outputs, streams, system
+from spinor_pilot import containers, inputs, limits, outputs, streams
 from spinor_pilot.children import Child
 from spinor_pilot.faults import Fault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
-from spinor_pilot.limits import Excess
+from spinor_pilot.limits import Everybody, Excess
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.workplace import Share, Workshop
 
@@ -71,7 +71,7 @@ class Payload:
             self._asked_to_stop = reason
             self._child.signal(self._stop_signal())
 
-    def look(self, everybody: list[system.Process]) -> None:
+    def look(self, everybody: Everybody) -> None:
         """Called again and again while it runs: end it when it uses more than it may."""
         child = self._child
         if child is None or child.ended.is_set() or self._excess is not None:
@@ -91,11 +91,11 @@ class Payload:
     def running(self) -> bool:
         return self._child is not None and not self.released
 
-    def usage(self) -> dict[str, Any]:
+    def usage(self, everybody: Everybody) -> dict[str, Any]:
         """What the payload has used so far, for a heartbeat."""
         child, watch = self._child, self.watch
         if child is not None and not child.ended.is_set():
-            watch.measure(child)
+            watch.measure(child, everybody)
         return {
             "job_id": self.job_id, "attempt": self.attempt, "cpu_s": max(watch.cpu_s, child.cpu_s if child else 0.0),
             "wall_s": self._elapsed(), "max_rss_bytes": watch.peak_bytes, "rss_bytes": watch.rss_bytes,
@@ -168,7 +168,7 @@ class Payload:
             raise Fault(told(f"starting {self.assignment['executable']!r}", error)) from error
         finally:
             self._wall_s = self._elapsed()
-            self._workshop.clean_up(start, self.home)
+            containers.clean_up(start)
             self.released = True
             self._workshop.changed()
             follower.finish()
@@ -181,6 +181,8 @@ class Payload:
             return
         if self._excess is None and child.oom_kills:
             self._excess = limits.memory_excess(child.max_rss_bytes, self.share.limits.memory_bytes)
+        if self._excess is None and not overtime and not self._asked_to_stop:
+            self._excess = self._workshop.explain(start, self.home, self.share, child.code)
         if self._excess is not None:
             report["error_class"], report["error"] = self._excess
         elif overtime:
@@ -192,7 +194,6 @@ class Payload:
             raise Lost
         elif child.code < 0:
             report["error"] = f"The payload was ended by signal {-child.code} ({_signal_name(-child.code)})."
-        report["error"] += self._workshop.explain(start, self.home, report)
 
     def _wait_for(self, child: Child) -> bool:
         """Whether the payload was asked to stop, since its wall time was nearly over, or was ended when it was."""

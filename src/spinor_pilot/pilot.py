@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any, Callable, Optional
 
-from spinor_pilot import fitness, limits, node, peeks, system
+from spinor_pilot import fitness, limits, node, peeks
 from spinor_pilot.faults import Fault
 from spinor_pilot.payload import Payload
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
@@ -205,7 +205,7 @@ class Pilot:
             running = [payload for payload in self.payloads() if payload.running]
             if not running:
                 continue
-            everybody = list(system.processes())
+            everybody = limits.Everybody()
             for payload in running:
                 payload.look(everybody)
             if node.disk_bytes(self.slot.base) < limits.RESERVE_BYTES / 2:
@@ -223,7 +223,9 @@ class Pilot:
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
             wait_s = self.heartbeat_s if now_held == known and not early else SHORT_BEAT_S
             known = now_held
-            asked = {"held": [payload.usage() for payload in held], "wait_s": wait_s, "draining": bool(self.draining)}
+            everybody = limits.Everybody()
+            usage = [payload.usage(everybody) for payload in held]
+            asked = {"held": usage, "wait_s": wait_s, "draining": bool(self.draining)}
             began = time.monotonic()
             try:
                 answer = self.server.json(

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 from spinor_pilot import containers, inputs, limits
 from spinor_pilot.cgroups import Controllers, Limits
 from spinor_pilot.children import Guardian, Start
 from spinor_pilot.gpus import Gpu
 from spinor_pilot.isolation import Home, Inside, Isolation
+from spinor_pilot.limits import Excess
 from spinor_pilot.server import Server
 
 _HIDDEN = ("SPINOR_", "BEARER_TOKEN")  # Beginnings of names that are the pilot's own business.
@@ -55,7 +56,8 @@ class Workshop:
         runtime = containers.runtime_for(assignment.get("container_image", ""), self.runtimes)
         outside = runtime in containers.WRAPPED  # The runtime builds the walls.
         inside = Inside("/job", "/tmp", "/spinor") if outside else self.isolation.inside(home)  # noqa: S108
-        uid = None if outside else self.isolation.account()
+        # Apptainer looks up the name of its account, and an account made up for a payload has none.
+        uid = None if outside and runtime != "podman" else self.isolation.account()
         argv = [_executable(assignment["executable"], home, inside), *assignment["arguments"]]
         env = self._environment(assignment, share, inside, server)
         _write_papers(home, assignment, listed, server)
@@ -78,15 +80,14 @@ class Workshop:
             more["visible"] += ["/cvmfs"]
         return self.isolation.confined(start, home, more)
 
-    def clean_up(self, start: Start, home: Home) -> None:
-        containers.clean_up(start)
-
-    def explain(self, start: Start, home: Home, report: dict[str, Any]) -> str:
-        """More about a failure, where a container runtime failed and not the program in it."""
-        text = containers.failure_of(start, home, report["exit_code"])
+    def explain(self, start: Start, home: Home, share: Share, code: int) -> Optional[Excess]:
+        """More about a failure: the container runtime failed and not the program, or the program was killed in it."""
+        text = containers.failure_of(start, home, code)
         if text:
-            report["error_class"] = "site"
-        return text
+            return Excess("site", text)
+        if containers.was_killed(start, code):
+            return limits.memory_excess(share.limits.memory_bytes, share.limits.memory_bytes)
+        return None
 
     def _environment(self, assignment: dict[str, Any], share: Share, inside: Inside, server: Server) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith((*_HIDDEN, *_BATCH))}

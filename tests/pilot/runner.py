@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from spinor_pilot import cgroups, containers, isolation, kernel, limits, system
+from spinor_pilot import cgroups, containers, isolation, kernel, limits
 from spinor_pilot.children import Guardian
 from spinor_pilot.payload import Payload
 from spinor_pilot.workplace import Share, Workshop
@@ -31,7 +31,9 @@ def main() -> None:
     os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"
     chosen = isolation.chosen(guardian, base, site)
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
-    workshop = Workshop(base, guardian, chosen, controllers, containers.found(chosen) if asked.get("images") else [])
+    workshop = Workshop(
+        base, guardian, chosen, controllers, containers.found(chosen, base) if asked.get("images") else []
+    )
     server = Recorder()
     payloads = [_payload(one, server, workshop) for one in asked["jobs"]]
     threads = [threading.Thread(target=payload.run) for payload in payloads]
@@ -66,7 +68,7 @@ def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Paylo
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:
     while not over.wait(0.25):
-        everybody = list(system.processes())
+        everybody = limits.Everybody()
         for payload in payloads:
             payload.look(everybody)
 

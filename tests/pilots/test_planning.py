@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from spinor.jobs.models import Demand, Gpu, Offer, Requirements
 from spinor.jobs.rules import Capacity, exclusions
+from spinor.pilots.fitting import MARGIN_S
 from spinor.pilots.models import Census, IdlePilots
-from spinor.pilots.planning import MARGIN_S, Situation, plan
+from spinor.pilots.planning import Situation, plan
 from spinor.resources.models import ComputingElement
 from spinor.resources.status.models import Status
 

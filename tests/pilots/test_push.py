@@ -162,8 +162,7 @@ async def test_a_kill_reaches_the_node(pushing: Site) -> None:
 
     await until(sleeps, 60)
     assert (await site.job(ada, job_id)).status is JobStatus.RUNNING
-    async with site.context.db.transaction() as tx:
-        await jobs.kill_jobs(site.context.db, ada, CommandJobs(job_ids=[job_id]))
+    await jobs.kill_jobs(site.context.db, ada, CommandJobs(job_ids=[job_id]))
 
     async def is_gone() -> bool:
         return not await sleeps()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.peers import ENVIRONMENTS
 from tests.servers.arc import ARCServer, arc_server
 from tests.servers.authority import Authority, authority
 from tests.servers.ceph import S3Server, ceph_server
@@ -128,4 +129,11 @@ def fixture_arc_server(authority: Authority) -> Iterator[ARCServer]:
 def fixture_ceph_server() -> Iterator[S3Server]:
     """Without buckets. It takes fifteen seconds to start."""
     with ceph_server() as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="slurm24_cluster")
+def fixture_slurm24_cluster() -> Iterator[SlurmCluster]:
+    """The same with the programs of Slurm 24.11, and without a login node."""
+    with slurm_cluster(root=ENVIRONMENTS / "slurm24" / "root") as it:
         yield it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,15 +116,16 @@ def first_document(settings: Settings, user: str) -> str:
         cores=len(os.sched_getaffinity(0)),
         memory_mb=memory_mb,
         ce_dir=quoted(str(settings.ce_dir)),
+        python=quoted(list(dict.fromkeys([sys.prefix, sys.base_prefix]))),
         storage_dir=quoted(str(settings.storage_dir)),
     )
 
 
-def quoted(text: str) -> str:
-    """A YAML scalar that is this text, whatever is in it: JSON's strings are YAML's."""
+def quoted(value: str | list[str]) -> str:
+    """YAML that is this text or these texts, whatever is in them: JSON is YAML."""
     import json
 
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
 _FIRST_DOCUMENT = """\
@@ -162,6 +164,9 @@ sites:
         vos: [demo]
         options:
           directory: {ce_dir}
+          # Jobs see neither homes nor /tmp of this machine; these they may read: the Python that Spinor runs with.
+          node:
+            visible: {python}
     storage_elements:
       local:
         plugin: file

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 
 from spinor.errors import SpinorError
-from spinor.pilots import bundle, planning
+from spinor.pilots import bundle
+from spinor.pilots.fitting import tags_of
 from spinor.pilots.plugin import TIMEOUT_S, ComputingPlugin, ElementSettings, NodeOptions, PilotLaunch, plugin_named
 from spinor.pilots.service.factory import Order
 from spinor.resources.models import ComputingElement
@@ -41,7 +42,7 @@ def launches_for(order: Order, settings: Settings) -> list[PilotLaunch]:
             cores=element.cores,
             memory_bytes=element.memory_bytes,
             wall_s=element.wall_s,
-            tags=[*planning.tags_of(element), *order.tags],
+            tags=[*tags_of(element), *order.tags],
             idle_s=float(element.options.get("idle_s", 15) if order.idle_s is None else order.idle_s),
             grace_s=float(element.options.get("drain_s", 20)),
             node=msgspec.convert(element.options.get("node", {}), NodeOptions),

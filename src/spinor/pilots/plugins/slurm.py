@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementSettings, ElementUnavailable, PilotLaunch, Submitted
-from spinor.pilots.plugins.machines import Ran, run_script, said
+from spinor.pilots.plugins.machines import Ran, said
 from spinor.pilots.plugins.options import options_of, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
@@ -46,6 +46,10 @@ OURS = frozenset({
 POLL_S = 0.5
 SINCE_DAYS = 2  # How far back accounting is asked for a pilot that a worker lost sight of.
 
+# A job gets the environment that sbatch has, and that is this. (With a list of variables, or with none, Slurm would run
+# a login shell on the node first, and hold the job when that takes long.)
+_CLEAN = 'exec env -i HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" PATH="$PATH" ${SLURM_CONF:+SLURM_CONF="$SLURM_CONF"}'
+_SHELL = ("/bin/sh", "-c", f"{_CLEAN} /bin/sh")
 _SUBMIT = """
 script=$(cat <<'{end}'
 {script}
@@ -190,7 +194,7 @@ class SlurmComputing:
         wishes = self.options
         words = [
             "--parsable", "--hold", "--no-requeue", f"--job-name={name}", f"--comment=a pilot for {launch.url}",
-            f"--export={LAUNCH}", "--chdir=/", "--input=/dev/null", "--open-mode=append",
+            "--export=ALL", "--chdir=/", "--input=/dev/null", "--open-mode=append",
             f"--output={output_file(wishes.directory, name)}", "--nodes=1", "--ntasks=1",
             f"--cpus-per-task={launch.cores}", f"--time={minutes(launch)}", f"--signal=B:TERM@{notice_s(launch)}",
         ]  # fmt: skip
@@ -245,12 +249,12 @@ class SlurmComputing:
         return [n for n, state in states.items() if state not in (ElementState.DONE, ElementState.FAILED)]
 
     async def _run(self, script: str) -> Ran:
-        before = ["export LC_ALL=C"]
+        before = []
         if self.options.bin:
             before.append(f'export PATH={shlex.quote(self.options.bin)}:"$PATH"')
         if self.options.slurm_conf:
             before.append(f"export SLURM_CONF={shlex.quote(self.options.slurm_conf)}")
-        ran = await run_script(self._machine, "\n".join([*before, script, ""]))
+        ran = await self._machine.run(_SHELL, "\n".join([*before, script, ""]).encode())
         if ran.code == 127:
             raise ElementUnavailable(f"Slurm's commands are not on the PATH of {self._machine.name}: {said(ran)}")
         return ran

@@ -1,7 +1,9 @@
 """The verbs of the pilot factory, each in one transaction. What happens on the elements in between is the chores'."""
 
+import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -46,7 +48,8 @@ async def demand_to_plan(tx: Tx) -> list[Order]:
     if not demand:
         return []
     now = await _situation(tx, demand)
-    wanted = planning.plan(now)
+    # It computes for some tenths of a second, and a worker must not be silent.
+    wanted = await asyncio.to_thread(planning.plan, now)
     pilots = await new_pilots(tx, [(each.vo_id, each.ce_id) for each in wanted for _ in range(each.count)])
     by_id = {element.ce_id: element for element in now.elements}
     return [Order(element=by_id[ce_id], pilots=made) for ce_id, made in pilots.items()]
@@ -64,6 +67,7 @@ async def _situation(tx: Tx, demand: Sequence[Demand]) -> planning.Situation:
         paused=frozenset(troubled | fruitless),
         shares={each.vo_id: each.share for each in await jobs.shares_of_vos(tx)},
         seen={each.ce_id: each.offer for each in await store.list_seen_offers(tx)},
+        turn=int(time.time()),
     )
 
 
