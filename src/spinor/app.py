@@ -119,6 +119,7 @@ def create_app(settings: Settings) -> Starlette:
         keys = KeyRing.load(settings.keys_dir)
         async with (
             Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db,
+            Database.open(settings.database_url, size=2, errors=CONSTRAINT_ERRORS) as intake_db,
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
@@ -126,7 +127,7 @@ def create_app(settings: Settings) -> Starlette:
             matcher = Matcher()
             desk = pilots.Desk(db, keys, settings.url, matcher)
             parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs, Streams())
-            state = State(settings, signals, keys, verifier, *parts)
+            state = State(settings, signals, keys, verifier, jobs.Intake(intake_db), *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")

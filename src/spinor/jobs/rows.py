@@ -30,6 +30,7 @@ class Ids(msgspec.Struct, frozen=True):
     array_id: int
     first: int
     last: int
+    ordinal: int  # Which of the arrays it is, from 1.
 
 
 class StoredArray(msgspec.Struct, frozen=True):
