@@ -16,18 +16,18 @@ import (
 
 // A spec is a job description without the parts that need other systems: sandboxes, data and parameters.
 type spec struct {
-	Executable     string            `json:"executable"`
-	Arguments      []string          `json:"arguments,omitempty"`
-	Environment    map[string]string `json:"environment,omitempty"`
-	Name           string            `json:"name"`
-	OutputSandbox  []string          `json:"output_sandbox,omitempty"`
-	Cores          int               `json:"cores,omitempty"`
-	MemoryBytes    int64             `json:"memory_bytes,omitempty"`
-	DiskBytes      int64             `json:"disk_bytes,omitempty"`
-	WallS          int               `json:"wall_s,omitempty"`
-	Sites          []string          `json:"sites,omitempty"`
-	Tags           []string          `json:"tags,omitempty"`
-	Priority       *int              `json:"priority,omitempty"`
+	Executable    string            `json:"executable"`
+	Arguments     []string          `json:"arguments,omitempty"`
+	Environment   map[string]string `json:"environment,omitempty"`
+	Name          string            `json:"name"`
+	OutputSandbox []string          `json:"output_sandbox,omitempty"`
+	Cores         int               `json:"cores,omitempty"`
+	MemoryBytes   int64             `json:"memory_bytes,omitempty"`
+	DiskBytes     int64             `json:"disk_bytes,omitempty"`
+	WallS         int               `json:"wall_s,omitempty"`
+	Sites         []string          `json:"sites,omitempty"`
+	Tags          []string          `json:"tags,omitempty"`
+	Priority      *int              `json:"priority,omitempty"`
 }
 
 // The order of the fields is Spinor's, since the digest of this JSON is the key of a task queue.
