@@ -180,5 +180,8 @@ async def test_each_needs_arrays_of_one_size(bench: Workbench) -> None:
 async def test_checking_and_the_schema_over_http(bench: Workbench, http: Http) -> None:
     answer = await http(bench.world.ada, "POST", "/api/jobs/check", SubmitJobs(specs=[echo()]))
     assert (answer.status, answer.json["arrays"][0]["size"]) == (200, 1)
+    deep = b'{"specs": [{"executable": "x", "parameters": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]}"
+    answer = await http(bench.world.ada, "POST", "/api/jobs/check", deep)
+    assert (answer.status, answer.json["detail"]) == (422, "The body is refused: it is nested too deep.")
     answer = await http(bench.world.ada, "GET", "/api/schemas/job.json")
     assert answer.json["title"] == "Spinor job description"

@@ -49,6 +49,7 @@ from spinor.jobs.sandboxes.service import (
     sweep_sandboxes,
 )
 from spinor.jobs.submission.checking import check_jobs
+from spinor.jobs.submission.intake import Intake
 from spinor.jobs.submission.service import linked, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks
 from spinor.jobs.usage.service import attempts, forget_usage, usage
@@ -57,6 +58,7 @@ __all__ = [
     "Ask",
     "AttemptEnded",
     "Elements",
+    "Intake",
     "Matcher",
     "StaleReport",
     "UnknownJob",
