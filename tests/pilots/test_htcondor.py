@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.htcondor import HTCondorComputing, state_of
-from spinor.testing.computing_contract import ComputingContract, Launcher
+from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.oidc import oidc_server
 
 
 def element(
-    server: HTCondorServer, directory: Path, of: str = "https://spinor.example", **options: object
+    server: HTCondorServer, directory: Path, of: str = "https://spinor.example", **options: Any
 ) -> HTCondorComputing:
     given = {
         "collector": server.collector,
@@ -35,14 +36,13 @@ def element(
 @pytest.mark.peer("htcondor")
 class TestHTCondor(ComputingContract):
     patience_s = 60.0
+    when_down: ClassVar = {"collector": "127.0.0.1:9"}
+    when_waiting: ClassVar = {"submit": {"requirements": "False"}}
+    keeps_output_of_cancelled = False  # A removed job leaves the queue.
 
     @pytest.fixture
-    def plugin(self, htcondor_server: HTCondorServer, tmp_path: Path) -> HTCondorComputing:
-        return element(htcondor_server, tmp_path)
-
-    @pytest.fixture
-    def restarted(self, htcondor_server: HTCondorServer, tmp_path: Path) -> HTCondorComputing:
-        return element(htcondor_server, tmp_path)
+    def make(self, htcondor_server: HTCondorServer, tmp_path: Path) -> Maker:
+        return lambda **options: element(htcondor_server, tmp_path, **options)
 
     async def test_a_held_pilot_has_failed_and_its_log_says_why(
         self, htcondor_server: HTCondorServer, plugin: HTCondorComputing, launch: Launcher
