@@ -124,7 +124,16 @@ def create_app(settings: Settings) -> Starlette:
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             matcher = Matcher()
             desk = pilots.Desk(db, keys, settings.url, matcher)
-            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs)
+            parts = (
+                matcher,
+                desk,
+                pilots.Pulse(db),
+                StatusBoard(),
+                upstreams,
+                Guesses(),
+                Certificates(settings),
+                blobs,
+            )
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")
