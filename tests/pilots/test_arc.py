@@ -9,7 +9,7 @@ import pytest
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.arc import ARCComputing, state_of
-from spinor.testing.computing_contract import ComputingContract, Launcher
+from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 from spinor.x509.proxy import make_proxy, read_credential, write_credential
 from tests.servers.arc import ARCServer, arc_server
 from tests.servers.authority import Authority
@@ -42,6 +42,11 @@ def element(
 @pytest.mark.peer("arc")
 class TestARC(ComputingContract):
     patience_s = 120.0
+    keeps_output_of_cancelled = False
+
+    @pytest.fixture
+    def make(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> Maker:
+        return lambda **options: element(arc_server, authority, tmp_path, **options)
 
     @pytest.fixture
     def plugin(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> ARCComputing:

@@ -8,7 +8,7 @@ import pytest
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins.htcondor import HTCondorComputing, state_of
-from spinor.testing.computing_contract import ComputingContract, Launcher
+from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.oidc import oidc_server
@@ -35,6 +35,11 @@ def element(
 @pytest.mark.peer("htcondor")
 class TestHTCondor(ComputingContract):
     patience_s = 60.0
+    keeps_output_of_cancelled = False
+
+    @pytest.fixture
+    def make(self, htcondor_server: HTCondorServer, tmp_path: Path) -> Maker:
+        return lambda **options: element(htcondor_server, tmp_path, **options)
 
     @pytest.fixture
     def plugin(self, htcondor_server: HTCondorServer, tmp_path: Path) -> HTCondorComputing:
