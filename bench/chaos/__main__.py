@@ -9,6 +9,10 @@ import msgspec
 # Name -> its module, and what it does.
 RUNS = {
     "catalog": ("catalog", "kill server, database and clients while trees are registered, moved and removed"),
+    "jobs": (
+        "jobs",
+        "a crowd of tiny jobs on real Slurm and local slots, while all that runs them is killed and cut off",
+    ),
     "first-storey": ("first_storey", "kill every part of a service while jobs run and files are registered"),
 }
 
@@ -24,6 +28,7 @@ def main(words: list[str]) -> int:
     run.add_argument(
         "--times", type=int, default=10, help="catalog: how often it strikes, each time followed by a check"
     )
+    run.add_argument("--jobs", type=int, default=100_000, help="jobs: how many, however long they take")
     given = parser.parse_args(words)
     if given.command == "list":
         for name, (_, about) in RUNS.items():
@@ -31,7 +36,8 @@ def main(words: list[str]) -> int:
         return 0
     module = importlib.import_module(f"bench.chaos.{RUNS[given.name][0]}")
     try:
-        outcome = module.run(given.seed, given.times if given.name == "catalog" else given.minutes)
+        how_long = {"catalog": (given.times,), "jobs": (given.minutes, given.jobs)}
+        outcome = module.run(given.seed, *how_long.get(given.name, (given.minutes,)))
     except KeyboardInterrupt:
         print("interrupted; what was started is stopped", file=sys.stderr)
         return 130

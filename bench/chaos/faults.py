@@ -48,6 +48,7 @@ class Faults(threading.Thread):
         self.stopping = stop
         self.say = say
         self.made: Counter[str] = Counter()
+        self.weights = dict(WEIGHTS)
         self._stopped: list[tuple[Process, float]] = []
         self._began = time.monotonic()
         self._root = service.layout.root
@@ -58,7 +59,7 @@ class Faults(threading.Thread):
             self.stopping.wait(0.2)
         while not self.stopping.wait(self.random.uniform(*PAUSES_S)):
             self._wake(time.monotonic() - ZOMBIE_S)
-            self._strike(self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+            self._strike(self.random.choices(list(self.weights), list(self.weights.values()))[0])
 
     def _strike(self, kind: str) -> bool:
         struck = getattr(self, f"_{kind.replace(' ', '_')}")()

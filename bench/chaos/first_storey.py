@@ -39,12 +39,12 @@ def run(seed: int, minutes: float) -> Outcome:
         service.apply(operations(service, max_pilots=4))
         ledger = Ledger()
         faults = _trouble(service, ledger, seed, minutes * 60)
-        violations = _await_quiet(service)
+        violations = await_quiet(service)
         with service.connect() as conn:
             files = invariants.read_files(conn)
             broken = invariants.broken_promises(conn, ledger, files)
             violations += [*broken.sentences, *invariants.broken_tables(conn), *invariants.broken_bytes(files)]
-            _tell(service, conn, ledger, files, faults)
+            tell(service, conn, ledger, files, faults)
         return Outcome(
             chaos=NAME,
             seed=seed,
@@ -78,11 +78,12 @@ def _trouble(service: Service, ledger: Ledger, seed: int, seconds: float) -> Fau
         quitting.set()
     faults.join()
     faults.end()
-    _join(people, ledger)
+    join(people, ledger)
     return faults
 
 
-def _join(people: Sequence[Person], ledger: Ledger) -> None:
+def join(people: Sequence[Person], ledger: Ledger) -> None:
+    """Let people come to an end; who does not is a violation."""
     end = time.monotonic() + PATIENCE_S + 60
     for person in people:
         person.join(max(0.0, end - time.monotonic()))
@@ -90,7 +91,7 @@ def _join(people: Sequence[Person], ledger: Ledger) -> None:
             ledger.surprise(f"{person.name} still waits for an answer")
 
 
-def _await_quiet(service: Service) -> list[str]:
+def await_quiet(service: Service) -> list[str]:
     """Wait until nothing moves any more; what still moves after five minutes is a violation."""
     end = time.monotonic() + QUIET_WITHIN_S
     while True:
@@ -111,7 +112,7 @@ def _await_quiet(service: Service) -> list[str]:
         time.sleep(1)
 
 
-def _tell(
+def tell(
     service: Service, conn: invariants.Connection, ledger: Ledger, files: dict[str, invariants.Found], faults: Faults
 ) -> None:
     """For whoever watches: what happened, beyond what the one line of the outcome says."""

@@ -37,8 +37,10 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "sshd": ("sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
     "slurm": _SLURM,
     "slurm24": (*_SLURM, "chroot"),
+    "network": ("iptables", "ip"),
     "htcondor": ("unshare", "chroot"),
     "arc": ("arcsub", "arcctl"),
+    "kubernetes": ("etcd", "unshare"),
     "containers": ("bwrap", "podman", "runc"),
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
@@ -47,12 +49,13 @@ _INSTALLED = {"htcondor": "htcondor/installed", "slurm24": "slurm24/installed"}
 # Peers that run on what scripts/peers installs as another one.
 _PARTS = {"oidc-provider": ("node",), "jupyterhub": ("node",)}
 # Peers that only root can start.
-_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "slurm24", "htcondor", "arc"}
+_ROOT_ONLY = {"voms", "xrootd", "sshd", "slurm", "slurm24", "htcondor", "arc", "kubernetes"}
 # What a lock file below requirements is called -> what scripts/peers calls its copy when all of it is installed.
 _LOCKS = {
     "peer-{}.txt": "installed.txt",
     "peer-{}/package-lock.json": "installed.json",
     "peer-{}.sha256": "installed.sha256",
+    "peer-{}/go.sum": "installed.sum",
 }
 
 

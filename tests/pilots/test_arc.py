@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ def element(
     directory: Path,
     of: str = "https://spinor.example",
     of_user: tuple[Path, Path] | None = None,
-    **options: object,
+    **options: Any,
 ) -> ARCComputing:
     """With a proxy of the user whom the element admits, unless it is another one."""
     secrets = directory / "secrets"
@@ -42,19 +43,11 @@ def element(
 @pytest.mark.peer("arc")
 class TestARC(ComputingContract):
     patience_s = 120.0
-    keeps_output_of_cancelled = False
+    when_down: ClassVar = {"url": "https://localhost:9/arex"}
 
     @pytest.fixture
     def make(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> Maker:
         return lambda **options: element(arc_server, authority, tmp_path, **options)
-
-    @pytest.fixture
-    def plugin(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> ARCComputing:
-        return element(arc_server, authority, tmp_path)
-
-    @pytest.fixture
-    def restarted(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> ARCComputing:
-        return element(arc_server, authority, tmp_path)
 
     async def test_the_element_gets_a_proxy_of_its_own(
         self, arc_server: ARCServer, plugin: ARCComputing, launch: Launcher

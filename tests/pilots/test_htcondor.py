@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.servers.oidc import oidc_server
 
 
 def element(
-    server: HTCondorServer, directory: Path, of: str = "https://spinor.example", **options: object
+    server: HTCondorServer, directory: Path, of: str = "https://spinor.example", **options: Any
 ) -> HTCondorComputing:
     given = {
         "collector": server.collector,
@@ -35,19 +36,13 @@ def element(
 @pytest.mark.peer("htcondor")
 class TestHTCondor(ComputingContract):
     patience_s = 60.0
-    keeps_output_of_cancelled = False
+    when_down: ClassVar = {"collector": "127.0.0.1:9"}
+    when_waiting: ClassVar = {"submit": {"requirements": "False"}}
+    keeps_output_of_cancelled = False  # A removed job leaves the queue.
 
     @pytest.fixture
     def make(self, htcondor_server: HTCondorServer, tmp_path: Path) -> Maker:
         return lambda **options: element(htcondor_server, tmp_path, **options)
-
-    @pytest.fixture
-    def plugin(self, htcondor_server: HTCondorServer, tmp_path: Path) -> HTCondorComputing:
-        return element(htcondor_server, tmp_path)
-
-    @pytest.fixture
-    def restarted(self, htcondor_server: HTCondorServer, tmp_path: Path) -> HTCondorComputing:
-        return element(htcondor_server, tmp_path)
 
     async def test_a_held_pilot_has_failed_and_its_log_says_why(
         self, htcondor_server: HTCondorServer, plugin: HTCondorComputing, launch: Launcher

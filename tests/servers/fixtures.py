@@ -17,6 +17,7 @@ from tests.servers.chromium import Chromium, chromium, connected, new_context
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.jupyterhub import JupyterHub, jupyterhub
 from tests.servers.keycloak import KeycloakServer, keycloak_server
+from tests.servers.kubernetes import KubernetesServer, kubernetes_server
 from tests.servers.oidc import OIDCServer, oidc_server
 from tests.servers.slurm import SlurmCluster, slurm_cluster
 from tests.servers.sshd import SSHServers, ssh_servers
@@ -122,6 +123,13 @@ def fixture_htcondor_server(authority: Authority) -> Iterator[HTCondorServer]:
 def fixture_arc_server(authority: Authority) -> Iterator[ARCServer]:
     """For the certificate that it comes with."""
     with arc_server(authority) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", name="kubernetes_server")
+def fixture_kubernetes_server(authority: Authority) -> Iterator[KubernetesServer]:
+    """A control plane whose node is a stand-in."""
+    with kubernetes_server(authority) as it:
         yield it
 
 

@@ -6,7 +6,7 @@ Names are enough here. The plugins themselves belong to systems above this one, 
 from importlib.metadata import entry_points
 
 OUR_STORAGE_PLUGINS = ("file",)
-OUR_COMPUTING_PLUGINS = ("arc", "htcondor", "local", "push", "slurm", "slurmrestd", "ssh")
+OUR_COMPUTING_PLUGINS = ("arc", "htcondor", "kubernetes", "local", "push", "slurm", "slurmrestd", "ssh")
 STORAGE_ENTRY_POINTS = "spinor.storage"
 COMPUTING_ENTRY_POINTS = "spinor.computing"
 

@@ -32,6 +32,7 @@ BUILT_IN = {
     "slurm": "spinor.pilots.plugins.slurm:SlurmComputing",
     "slurmrestd": "spinor.pilots.plugins.slurmrestd:SlurmRestComputing",
     "htcondor": "spinor.pilots.plugins.htcondor:HTCondorComputing",
+    "kubernetes": "spinor.pilots.plugins.kubernetes:KubernetesComputing",
     "push": "spinor.pilots.plugins.push:PushComputing",
 }
 

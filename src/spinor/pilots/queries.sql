@@ -86,13 +86,15 @@ SELECT ce_id, vo_id, count(*) AS fruitless,
 
 -- name: note_trouble
 -- every VO: the factory writes for all of them.
--- The pause doubles with each failure in a row: 10 s, 20 s, … up to half an hour.
+-- The pause doubles with each failure in a row: 10 s, 20 s, … up to half an hour. What still fails of an earlier try,
+-- while the factory pauses, is no further failure.
 INSERT INTO pilots.trouble AS t (ce_id, vo_id, failures, reason, next_try_at)
 SELECT ce_id, vo_id, 1, reason, now() + interval '10 seconds'
   FROM unnest(%(ce_ids)s::integer[], %(vo_ids)s::integer[], %(reasons)s::text[]) AS told (ce_id, vo_id, reason)
 ON CONFLICT (ce_id, vo_id) DO UPDATE
    SET failures = t.failures + 1, reason = excluded.reason, last_at = now(),
-       next_try_at = now() + least(interval '30 minutes', interval '10 seconds' * power(2, least(t.failures, 20)));
+       next_try_at = now() + least(interval '30 minutes', interval '10 seconds' * power(2, least(t.failures, 20)))
+ WHERE t.next_try_at <= now();
 
 -- name: list_trouble
 -- every VO: the factory looks at all of them.
@@ -249,10 +251,16 @@ RETURNING ce_id, (SELECT name FROM resources.computing_element AS ce WHERE ce.ce
           purpose;
 
 -- name: count_unfit
--- every VO: a node is bad for all of them.
+-- every VO: a node is bad for all of them. What was before the element came back into use does not count against it.
+WITH back AS (
+    SELECT max(st.since) AS at FROM resources.element_status AS st
+      JOIN resources.computing_element AS ce ON st.kind = 'ce' AND st.name = ce.name
+     WHERE ce.ce_id = %(ce_id)s::integer
+)
 SELECT count(*) FILTER (WHERE hostname = %(hostname)s::text)::integer AS on_node,
-       count(DISTINCT CASE WHEN hostname = '' THEN pilot_id::text ELSE hostname END)::integer AS nodes
-  FROM pilots.pilot
+       count(DISTINCT CASE WHEN hostname = '' THEN pilot_id::text ELSE hostname END)
+           FILTER (WHERE ended_at > coalesce(back.at, '-infinity'))::integer AS nodes
+  FROM pilots.pilot CROSS JOIN back
  WHERE ce_id = %(ce_id)s::integer AND diagnosis IS NOT NULL
    AND ended_at > now() - make_interval(secs => %(window_s)s::double precision);
 
@@ -293,7 +301,11 @@ SELECT EXISTS (SELECT FROM pilots.node_mask
 
 -- name: count_masks
 -- every VO: see above.
-SELECT count(*)::integer FROM pilots.node_mask WHERE ce_id = %(ce_id)s::integer AND until > now();
+SELECT count(*)::integer FROM pilots.node_mask AS mask
+ WHERE ce_id = %(ce_id)s::integer AND until > now()
+   AND mask.since > coalesce((SELECT st.since FROM resources.element_status AS st
+                                JOIN resources.computing_element AS ce ON st.kind = 'ce' AND st.name = ce.name
+                               WHERE ce.ce_id = mask.ce_id), '-infinity');
 
 -- name: list_hosts
 -- every VO: black holes are looked for everywhere.

@@ -35,6 +35,8 @@ LISTS = Queries("spinor.pilots", "search.sql")
 
 ERRORS: dict[str, type[SpinorError]] = {}
 
+_SIZES = ("cores", "memory_bytes", "disk_bytes", "wall_s")
+
 FIELDS = Fields(
     [
         Field("pilot_id", sql.SQL("pilot.pilot_id"), FieldKind.INTEGER),
@@ -221,7 +223,8 @@ async def enrol(tx: Tx, asked: Enrolment, secret_hash: bytes, hostname: str) -> 
         "secret_hash": secret_hash,
         "offer": _json(asked.offer),
         "hostname": hostname,
-        "node": _json(asked.node),
+        # What it has left changes; what it came with stays.
+        "node": _json({**asked.node, **{name: getattr(asked.offer, name) for name in _SIZES}}),
     }
     vo: str | None = await fetch_value(tx, Q.enrol, parameters)
     if vo is not None:

@@ -85,9 +85,8 @@ class Calls:
         return {_id(ad): _plain(ad) for ad in self._query(self._named())}
 
     def cancel(self) -> None:
-        # A job that has ended is still in the queue, and would be as if it had been removed before.
-        living = f"({self.ours}) && ({self._named()}) && JobStatus != {_COMPLETED}"
-        self.schedd.act(htcondor2.JobAction.Remove, living, "Spinor ended this pilot")
+        alive = f"({self.ours}) && ({self._named()}) && JobStatus != {_COMPLETED}"
+        self.schedd.act(htcondor2.JobAction.Remove, alive, "Spinor ended this pilot")
 
     def output(self) -> dict[str, str]:
         """The words of each job so far, and why it is held."""

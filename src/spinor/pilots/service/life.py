@@ -8,7 +8,7 @@ import msgspec
 
 from spinor.access import Caller
 from spinor.db import Tx
-from spinor.errors import Denied, SpinorError
+from spinor.errors import BadInput, Denied, SpinorError
 from spinor.identity import service as identity
 from spinor.identity.models import Issued, IssuedKind
 from spinor.identity.tokens import Claims, KeyRing, caller_of_claims
@@ -23,6 +23,7 @@ TOKEN_LIFETIME_S = 86_400
 PAYLOAD_TOKEN_SLACK_S = 3600.0  # For inputs and outputs, beside the payload's own wall time.
 HEARTBEAT_S = 15.0
 LEASE_S = 60.0  # Told to the pilot for its own judgement; the jobs system holds the leases.
+NODE_LIMIT_BYTES = 64 * 1024
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ async def enrol(tx: Tx, keys: KeyRing, issuer: str, asked: Enrolment) -> Enrolle
     """
     digest = hashlib.sha256(asked.secret.encode()).digest()
     hostname = str(asked.node.get("hostname", ""))[:255]
+    if len(msgspec.json.encode(asked.node)) > NODE_LIMIT_BYTES:
+        raise BadInput(f"node: at most {NODE_LIMIT_BYTES} bytes of JSON.", field="node")
     vo = await store.enrol(tx, asked, digest, hostname)
     if vo is None:
         found = await store.find_enrolment(tx, asked.pilot_id, digest)
