@@ -70,7 +70,7 @@ def test_conditions_hold_may_hold_or_never_will(condition: str, counts: dict[str
 
 
 def test_a_choice_is_ids_arrays_sets_and_a_query() -> None:
-    found = chosen(["3", "5-7", "array:9", "3"], [11], ["a b"], " status=failed ")
+    found = chosen(["3,5-6", "7", "array:9", "3"], [11], ["a b"], " status=failed ")
     assert found == ChosenJobs(job_ids=[3, 5, 6, 7], array_ids=[11, 9], job_groups=["a b"], where="status=failed")
     assert where_of(found) == 'job_id=3,5,6,7 or array_id=11,9 or job_group="a b" or (status=failed)'
     assert where_of(ChosenJobs()) == ""
