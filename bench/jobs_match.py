@@ -182,9 +182,13 @@ def _drive(
 
 def _requests(service: Service, pilot: Pilot) -> Callable[[int], bytes]:
     """The ready-made requests of a pilot, by the number of jobs that it asks for."""
+    host = service.url.partition("://")[2]
     made: dict[int, bytes] = {}
-    with service.wire(pilot.token) as wire:
-        for most in range(1, 9):
-            body = {"offer": msgspec.to_builtins(pilot.offer), "max_jobs": most, "wait_s": 0}
-            made[most] = wire.request("/api/pilot/match", msgspec.json.encode(body))
+    for most in range(1, 9):
+        body = msgspec.json.encode({"offer": msgspec.to_builtins(pilot.offer), "max_jobs": most, "wait_s": 0})
+        head = (
+            f"POST /api/pilot/match HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {pilot.token}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        made[most] = head.encode() + body
     return made.__getitem__

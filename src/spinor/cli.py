@@ -85,7 +85,7 @@ class LazyCommands(click.Group):
 def root() -> None:
     """Spinor: jobs and files of scientific communities, on all their machines and storages.
 
-    `spinor up` starts a whole service here; `spinor job submit -- echo hello` runs a first job on it.
+    `spinor up` starts a whole service here; `spinor job run -- echo hello` runs a first job on it.
     """
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from spinor_pilot.cgroups import Limits
 from spinor_pilot.children import Start
-from spinor_pilot.faults import SiteFault
+from spinor_pilot.faults import ImageFault
 from spinor_pilot.isolation import BUBBLEWRAP, NAMESPACES, Home, Isolation, works
 from spinor_pilot.limits import OPEN_FILES
 
@@ -49,7 +49,7 @@ def found(isolation: Isolation, base: Path) -> list[str]:
 
 
 def runtime_for(image: str, runtimes: list[str]) -> str:
-    """Which of them starts this image; empty without an image. SiteFault when none can."""
+    """Which of them starts this image; empty without an image. ImageFault when none can."""
     if not image:
         return ""
     if directory_of(image) and os.path.isdir(directory_of(image)):
@@ -59,18 +59,18 @@ def runtime_for(image: str, runtimes: list[str]) -> str:
     elif image.startswith(_REGISTRY) or image.endswith((".sif", ".sqfs", ".img")):
         able = [*_APPTAINER]
         if not image.startswith(_REGISTRY) and not os.path.exists(directory_of(image)):
-            raise SiteFault(f"The container image {image} is not on this node; is its file system mounted?")
+            raise ImageFault(f"The container image {image} is not on this node; is its file system mounted?")
     elif image.startswith(("oci-archive:", "docker-archive:", "localhost/")):
         able = ["podman", *_APPTAINER]
     elif image.startswith(("/", "file:")):
-        raise SiteFault(f"The container image {image} is not on this node; is its file system mounted?")
+        raise ImageFault(f"The container image {image} is not on this node; is its file system mounted?")
     else:
         able = ["podman"]
     for name in able:
         if name in runtimes:
             return name
     have = ", ".join(runtimes) or "none"
-    raise SiteFault(f"The container image {image} needs {' or '.join(able)}; what works on this node: {have}")
+    raise ImageFault(f"The container image {image} needs {' or '.join(able)}; what works on this node: {have}")
 
 
 def directory_of(image: str) -> str:

@@ -32,6 +32,10 @@ class SiteFault(Fault):
     error_class = "site"
 
 
+class ImageFault(SiteFault):
+    """An image cannot be run here. That may be its name as well, so it says nothing about the node for other jobs."""
+
+
 class DataFault(Fault):
     """Inputs cannot be read or outputs cannot be written."""
 

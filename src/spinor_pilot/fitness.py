@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import urllib.parse
 from pathlib import Path
 from typing import Any, Optional
@@ -43,12 +44,10 @@ def _disk(base: Path) -> dict[str, str]:
         free = shutil.disk_usage(base).free
         if free < LEAST_DISK_BYTES:
             return _problem("disk", f"{free:,} bytes are free at {base}", f"{LEAST_DISK_BYTES:,}")
-        probe = base / ".probe"
-        with open(probe, "wb") as file:
+        with tempfile.NamedTemporaryFile(dir=base) as file:
             file.write(b"\0" * 65_536)
             file.flush()
             os.fsync(file.fileno())
-        probe.unlink()
     except OSError as error:
         return _problem("disk", told(f"writing to {base}", error), "a directory that can be written")
     return {}

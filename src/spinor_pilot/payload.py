@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from spinor_pilot import containers, inputs, limits, outputs, streams
 from spinor_pilot.children import Child
-from spinor_pilot.faults import Fault, Lost, SiteFault, told
+from spinor_pilot.faults import Fault, ImageFault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
 from spinor_pilot.limits import Everybody, Excess
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
@@ -52,6 +52,7 @@ class Payload:
         self._wall_s: Optional[float] = None
         self._excess: Optional[Excess] = None
         self._asked_to_stop = ""
+        self._blames_node = True
         # Two services may each have a job of this number on this node, so the number alone does not mark its processes.
         self._mark = f"SPINOR_PAYLOAD={self.name}-{secrets.token_hex(8)}"
         self._uploaded: list[dict[str, Any]] = []
@@ -133,6 +134,7 @@ class Payload:
             self._keep(report)
         except Fault as fault:
             report["error"], report["error_class"] = str(fault), fault.error_class
+            self._blames_node = not isinstance(fault, ImageFault)
         except OSError as error:
             report["error"], report["error_class"] = told("running the payload", error), "site"
         except Refused as refused:
@@ -183,6 +185,7 @@ class Payload:
             self._excess = limits.memory_excess(child.max_rss_bytes, self.share.limits.memory_bytes)
         if self._excess is None and not overtime and not self._asked_to_stop:
             self._excess = self._workshop.explain(start, self.home, self.share, child.code)
+            self._blames_node = self._excess is None
         if self._excess is not None:
             report["error_class"], report["error"] = self._excess
         elif overtime:
@@ -234,7 +237,7 @@ class Payload:
         if report["error"]:
             report["outputs"] = []
             self._forget_uploads()
-        if report["error_class"] == "site":
+        if report["error_class"] == "site" and self._blames_node:
             self.site_error, self.sudden = report["error"], time.monotonic() - self._taken_at < SUDDEN_S
         if child is not None:
             report.update(
@@ -303,6 +306,9 @@ def _signal_name(number: int) -> str:
 
 def _remove_tree(path: Path) -> None:
     """Remove also what a payload left without write permission. Links are removed themselves, never followed."""
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.exists():
+        return
     for directory, names, _ in os.walk(path):
         for name in names:
             inner = os.path.join(directory, name)

@@ -47,7 +47,7 @@ def test_its_exit_code_is_that_of_the_command(service: Service, script: Path) ->
     assert done.out == "got \ncontent\n"
     assert service.run("job", "run", "--", "sh", "-c", "kill -9 $$").code == 137
     assert service.run("job", "run").code == 2
-    assert service.run("job", "run", "--site", "nowhere", "--", "true").code == 2
+    assert service.run("job", "run", "--site", "nowhere", "--", "true").code == 3
 
 
 def test_what_is_interrupted_without_a_terminal_is_killed(service: Service) -> None:
@@ -129,6 +129,10 @@ def test_jobs_are_named_in_many_ways(service: Service) -> None:
     service.ok("job", "wait", again)
     assert service.ok("job", "log", again).out == "2\n"
     assert json.loads(service.ok("job", "history", "--json", again).lines[-1])["status"] == "done"
+    ran = service.ok("job", "attempts", "--json", "--group", "named").models
+    assert [str(each["job_id"]) for each in ran] == everyone
+    assert [str(each["job_id"]) for each in service.ok("job", "usage", "--json", f"array:{array}").models] == everyone
+    assert f"==> job {second} <==" in service.ok("job", "usage", "--plot", first, second).lines
 
 
 def test_commands_answer_for_each_job(service: Service) -> None:
@@ -175,6 +179,26 @@ def test_sums_say_what_to_ask_for(service: Service) -> None:
     assert "owner" in service.ok("job", "top").out
     assert service.ok("job", "top", "--json").models[0]["total"]["done"] > 0
     assert "ended well" in service.ok("job", "explain", "-v", job).out
+
+
+def test_files_of_a_running_job_are_looked_at(service: Service) -> None:
+    loop = "mkdir out; for n in $(seq 600); do echo $n >> out/f.txt; sleep 0.1; done"
+    (job,) = ids(service, "--name", "peeked", "--", "sh", "-c", loop)
+    service.ok("job", "wait", job, "--until", "started")
+    service.ok("job", "log", job)
+    opened = Terminal(service, SPINOR, "job", "peek", "-f", job, "out/f.txt")
+    try:
+        opened.until(r"\n20\r", timeout_s=120)
+        listed = service.ok("job", "peek", job)
+        assert listed.lines[-1].endswith(" out/")
+        assert service.ok("job", "peek", job, "out/f.txt", "--from", "0", "--bytes", "4").out == "1\n2\n"
+        assert service.run("job", "peek", job, "out/none").code == 3
+        service.ok("job", "kill", job)
+        assert opened.close() == 0
+    finally:
+        opened.kill()
+    assert service.run("job", "peek", job).code == 5
+    assert json.loads(service.ok("job", "attempts", "--json", job).out)["status"] == "killed"
 
 
 def test_top_is_a_screen_that_q_leaves(service: Service) -> None:

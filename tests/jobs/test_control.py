@@ -23,6 +23,7 @@ from spinor.jobs.models import (
     CommandJobs,
     Condition,
     ErrorClass,
+    FinishReport,
     Held,
     JobStatus,
     Notify,
@@ -106,6 +107,20 @@ async def test_a_done_job_runs_again_only_without_its_outputs(bench: Workbench) 
     plain = await bench.running(echo(cores=2))
     await bench.finish(plain)
     assert (await bench.reschedule(plain.job_id)).done_ids == [plain.job_id]
+
+
+async def test_a_command_that_waited_for_a_job_sees_all_that_changed(bench: Workbench) -> None:
+    job = await bench.running(
+        echo(output_data=[OutputData(path="out", lfn="/astro/late/{job_id}", se="local-se")], name="x")
+    )
+    report = FinishReport(attempt=job.attempt, exit_code=0, outputs=[produced(job)])
+    async with bench.db.transaction() as tx:
+        await service.finish_job(tx, bench.pilot(), job.job_id, report)
+        command = asyncio.create_task(bench.reschedule(job.job_id))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while await bench.rows(waits) == [(0,)]:
+            assert not command.done()
+    assert [each.code for each in (await command).refused] == ["has-outputs"]
 
 
 async def test_memory_grows_with_each_retry(bench: Workbench) -> None:

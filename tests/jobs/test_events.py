@@ -96,7 +96,8 @@ async def test_a_job_is_followed_to_its_end(bench: Workbench, heard: Heard) -> N
         await bench.finish(job)
         await heard.until(lambda h: h.ended)
     assert heard.headers["content-type"].startswith("text/event-stream")
-    assert heard.states == [(job_id, "matched"), (job_id, "running"), (job_id, "done")]
+    assert [status for _, status in heard.states] == ["waiting", "matched", "running", "done"]
+    assert [status for _, status in heard.states] == await bench.history(job_id)
     assert heard.events[-1][:2] == ("end", "end")
     # 204 makes a browser stop asking.
     again = Heard(heard.http)
@@ -109,7 +110,7 @@ async def test_who_comes_back_goes_on_after_the_last_event(bench: Workbench, hea
     job = await bench.running()
     path = f"/api/jobs/events?job_id={job.job_id}"
     async with heard.listening(bench.world.ada, path):
-        await heard.until(lambda h: len(h.states) == 2)
+        await heard.until(lambda h: len(h.states) == 3)
     await bench.run(service.release_jobs_of_pilot, 1, "gone")
     [again] = await bench.match(2)
     await bench.finish(again, 2)
@@ -153,7 +154,9 @@ async def test_an_array_and_the_vo_are_followed_each_event_once(
         await of_array.until(lambda h: h.ended)
         await of_vo.until(lambda h: len(h.states) >= 18)
     expected = [(job_id, status) for job_id in array.ids for status in ("matched", "running", "done")]
-    assert sorted(of_array.states) == sorted(expected)
+    # Of few jobs one hears all from the beginning.
+    before = [(job_id, "waiting") for job_id in array.ids] if few == 200 else []
+    assert sorted(of_array.states) == sorted([*before, *expected])
     assert sorted(of_vo.states) == sorted([*expected, *((other, status) for status in ("matched", "running", "done"))])
     assert not of_vo.ended or of_vo.events[-1][0] != "end"
 
@@ -246,3 +249,21 @@ async def test_silence_is_filled(bench: Workbench, heard: Heard, monkeypatch: py
     job_id = await bench.submit_one()
     async with heard.listening(bench.world.ada, f"/api/jobs/events?job_id={job_id}"):
         await heard.until(lambda h: b": quiet" in h.raw)
+
+
+async def test_so_many_streams_are_open_and_no_more(bench: Workbench, http: Http, heard: Heard) -> None:
+    job_id = await bench.submit_one()
+    path = f"/api/jobs/events?job_id={job_id}"
+    streams = http.state[events.Streams]
+    async with heard.listening(bench.world.ada, path):
+        await heard.until(lambda h: h.events)
+        assert streams.open == 1
+        streams.open = events.MOST_STREAMS
+        refused = await http(bench.world.ada, "GET", path)
+        assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (
+            503,
+            "too-many-followers",
+            "2",
+        )
+        streams.open = 1
+    assert streams.open == 0

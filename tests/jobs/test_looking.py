@@ -96,7 +96,7 @@ async def test_a_waiting_job_is_explained(bench: Workbench) -> None:
     await bench.submit(echo(parameters={"n": [1, 2]}), echo(cores=2, priority=9))
     text = await told(bench, await bench.submit_one())
     assert "waits for a pilot" in text
-    assert "Before it go 2 jobs of the same requirements, and 1 job in 1 other task queue of the VO." in text
+    assert "Before it go 2 jobs of the same requirements, and 1 job in 1 other task queue of ada." in text
     assert "It can run on local-ce (site LOCAL)." in text
     assert "No pilot of VO astro is alive" in text
 

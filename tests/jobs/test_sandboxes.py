@@ -54,6 +54,7 @@ async def test_the_same_content_is_stored_once_per_owner(bench: Workbench, http:
 async def test_only_tar_archives_are_taken(bench: Workbench, http: Http, body: bytes) -> None:
     answer = await http(bench.world.ada, "PUT", "/api/sandboxes", body)
     assert (answer.status, answer.json["code"]) == (422, "not-a-tar")
+    assert await use_of(bench, http) == (0, 0)  # Nor is anything reserved.
 
 
 async def test_a_job_takes_its_sandboxes_along_and_leaves_one(bench: Workbench, http: Http, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from spinor_pilot import containers, limits
 from spinor_pilot.children import Start
-from spinor_pilot.faults import SiteFault
+from spinor_pilot.faults import ImageFault
 from spinor_pilot.isolation import Home
 from spinor_pilot.workplace import Share
 from tests.pilot.test_malicious import job
@@ -83,9 +83,9 @@ def test_the_right_runtime_is_chosen(image: Path) -> None:
     assert choose("docker://rootproject/root:6.32", ["directory", "podman"]) == "podman"
     assert choose("docker://rootproject/root:6.32", ["apptainer", "podman"]) == "apptainer"
     assert choose("oras://registry/image", ["singularity"]) == "singularity"
-    with pytest.raises(SiteFault, match="apptainer or singularity or podman; what works on this node: directory"):
+    with pytest.raises(ImageFault, match="apptainer or singularity or podman; what works on this node: directory"):
         choose("docker://rootproject/root:6.32", ["directory"])
-    with pytest.raises(SiteFault, match="is not on this node"):
+    with pytest.raises(ImageFault, match="is not on this node"):
         choose("/images/gone.sif", ["apptainer"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spinor.jobs import service as jobs
-from spinor.jobs.models import CommandJobs, JobSpec, JobStatus
+from spinor.jobs.models import CommandJobs, JobSpec, JobStatus, Retries
 from spinor.pilots import service
 from spinor.pilots.chores import follow_pilots, submit_pilots
 from spinor.pilots.models import Pilot
@@ -188,20 +188,77 @@ async def test_a_pilot_whose_guardian_is_killed_gives_its_job_back(pilots: Site)
     assert (await show(site, pilot_id)).ended_at is not None
 
 
-async def test_a_drained_pilot_gives_its_job_back_itself(pilots: Site) -> None:
-    site, ada = pilots, pilots.world.ada
+async def set_options(site: Site, options: str) -> None:
     async with site.context.db.pool.connection() as conn:
-        await conn.execute("""UPDATE resources.computing_element SET options = options || '{"drain_s": 5}'""")
-    (short, long) = [*await site.submit(ada, script("sleep 2; echo done")), *await site.submit(ada, script("sleep 60"))]
+        await conn.execute("UPDATE resources.computing_element SET options = options || %s::jsonb", (options,))
+
+
+async def test_a_drained_pilot_gives_its_job_back_itself(pilots: Site) -> None:
+    """A payload hears its stop signal before; what ends well then is done, and what does not runs elsewhere."""
+    site, ada = pilots, pilots.world.ada
+    await set_options(site, '{"drain_s": 6}')
+    (short,) = await site.submit(ada, script("trap 'echo asked; exit 0' USR1; sleep 60 & wait", stop_signal="SIGUSR1"))
+    (long,) = await site.submit(ada, script("trap '' TERM; sleep 60 & wait; sleep 60"))
     await submit_pilots(site.context, {})
     for job_id in (short, long):
         await site.until_job(ada, job_id, JobStatus.RUNNING)
     pilot_id = await pilot_of(site, long)
     os.killpg(group_of(home_of(site, pilot_id)), signal.SIGTERM)
     assert (await site.until_job(ada, short, *ENDED)).status is JobStatus.DONE
+    assert await site.log(short) == "asked\n"
     job = await site.until_job(ada, long, JobStatus.WAITING, timeout_s=40)
     assert job.attempt == 1
     assert (await show(site, pilot_id)).status == "done"
+
+
+async def ended_pilot(site: Site, pilot_id: int, timeout_s: float = 40) -> Pilot:
+    async def look() -> Pilot | None:
+        pilot = await show(site, pilot_id)
+        return pilot if pilot.ended_at else None
+
+    return await until(look, timeout_s)
+
+
+async def test_an_unfit_node_is_told_and_takes_no_job(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    await set_options(site, '{"node": {"reach": ["root://127.0.0.1:1/"], "benchmark_s": 0}}')
+    (job_id,) = await site.submit(ada, script("true"))
+    await submit_pilots(site.context, {})
+    pilot = await ended_pilot(site, 1)
+    assert "storage: 127.0.0.1:1" in pilot.reason
+    job = await site.job(ada, job_id)
+    assert (job.status, job.attempt) == (JobStatus.WAITING, 0)
+    code = home_of(site, 1) / "exit-code"
+    assert await until(lambda: asyncio.to_thread(lambda: code.exists() and code.read_text().strip()), 20) == "5"
+
+
+async def test_a_node_where_every_payload_fails_at_once_takes_no_more(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    (first,) = await site.submit(ada, script("true"))
+    await submit_pilots(site.context, {})
+    await site.until_job(ada, first, *ENDED)
+    pilot_id = await pilot_of(site, first)
+    for job_id in range(first + 1, first + 5):
+        (home_of(site, pilot_id) / f"job-{job_id}.1").touch()  # There its directory cannot be made.
+    for _ in range(4):
+        await site.submit(ada, script("true", retries=Retries(site=0)))
+    pilot = await ended_pilot(site, pilot_id)
+    assert "payloads in a row failed at once" in pilot.reason
+    assert "EEXIST" in pilot.reason
+
+
+async def test_a_wrong_image_is_not_the_nodes_fault(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    bad = [
+        (await site.submit(ada, script("true", container_image="/no/such/image", retries=Retries(site=0))))[0]
+        for _ in range(4)
+    ]
+    await submit_pilots(site.context, {})
+    for job_id in bad:
+        assert (await site.until_job(ada, job_id, *ENDED)).status is JobStatus.FAILED
+    (good,) = await site.submit(ada, script("true"))
+    assert (await site.until_job(ada, good, *ENDED)).status is JobStatus.DONE
+    assert (await show(site, await pilot_of(site, bad[0]))).diagnosis == []
 
 
 async def test_nothing_is_lost_while_the_server_is_away(pilots: Site) -> None:
@@ -281,8 +338,7 @@ async def test_a_cancelled_pilot_stops(pilots: Site) -> None:
 
 async def test_an_idle_pilot_leaves_when_the_server_is_gone(pilots: Site) -> None:
     site, ada = pilots, pilots.world.ada
-    async with site.context.db.pool.connection() as conn:
-        await conn.execute("""UPDATE resources.computing_element SET options = options || '{"idle_s": 2}'""")
+    await set_options(site, '{"idle_s": 2}')
     (job_id,) = await site.submit(ada, script("true"))
     await submit_pilots(site.context, {})
     await site.until_job(ada, job_id, *ENDED)

@@ -22,9 +22,10 @@ from spinor.resources.status import service as statuses
 from spinor.resources.status.models import ChangeStatus, ElementKind, Status
 from tests.conftest import WORLD, World
 
-from .conftest import Site
+from .conftest import Site, until
 from .test_enrolment import OFFER, call, enrolled, new_pilot, offer
 from .test_factory import SLEEP, PaperElement, rows
+from .test_running import script
 
 CE = ElementKind.CE
 NO_RETRIES = Retries(site=0, data=0, payload=0, memory=0, time=0)
@@ -102,6 +103,23 @@ async def test_a_heartbeat_hears_at_once_that_its_element_drains(site: Site, ope
     assert (await call(server, "POST", "/api/pilot/heartbeat", {"held": []}))["drain"] is False
 
 
+async def test_a_running_pilot_finishes_its_job_and_leaves_a_draining_site(site: Site, operator: Caller) -> None:
+    ada = site.world.ada
+    (first,) = await site.submit(ada, script("sleep 3; echo done"))
+    await chores.submit_pilots(site.context, {})
+    job = await site.until_job(ada, first, "running", timeout_s=60)
+    await change(site, operator, Status.DRAINING, "LOCAL", ElementKind.SITE)
+    (second,) = await site.submit(ada, script("true"))
+    assert (await site.until_job(ada, first, "done", "failed", timeout_s=60)).status == "done"
+
+    async def gone() -> bool:
+        return await rows(site, "status::text, reason") == [("done", "the server asks to drain")]
+
+    await until(gone, 60)
+    assert (await site.job(ada, second)).status == "waiting"
+    assert job.pilot_id is not None
+
+
 # -------------------------------------------------------------------------------------------------------- bad nodes
 
 
@@ -157,6 +175,11 @@ async def test_an_unfit_node_is_masked_before_its_element_is_suspect(site: Site)
     assert await status_of(site) is Status.ACTIVE
     await unfit(site, "bad-3")
     assert await status_of(site) is Status.PROBING
+    # After a probe has brought it back, what was before does not count any more.
+    async with site.context.db.transaction() as tx:
+        await statuses.note_probe(tx, CE, "local-ce", succeeded=True, reason="tests")
+    await unfit(site, "bad-4")
+    assert await status_of(site) is Status.ACTIVE
 
 
 async def test_an_old_mask_and_a_lifted_one_hold_nobody_off(site: Site, operator: Caller) -> None:

@@ -13,10 +13,9 @@ _NAMESPACE = 'mount --bind "$0" /etc/passwd && mount --bind "$1" /etc/group && s
 # The same in another root directory, in which the place of the accounts and the kernel's directories are as outside.
 _OTHER_ROOT = """root=$2 place=$3
 mount --rbind "$root" "$root" && mount --bind "$0" "$root/etc/passwd" && mount --bind "$1" "$root/etc/group" &&
-mount -t tmpfs tmpfs "$root/tmp" &&
-chmod 1777 "$root/tmp" && mkdir -p "$root$place" && mount --bind "$place" "$root$place" &&
-mount --rbind /dev "$root/dev" &&
-mount --rbind /proc "$root/proc" && mount --rbind /sys "$root/sys" && shift 3 && exec chroot "$root" "$@"
+mount -t tmpfs tmpfs "$root/tmp" && chmod 1777 "$root/tmp" && mkdir -p "$root$place" &&
+mount --bind "$place" "$root$place" && mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" &&
+mount --rbind /sys "$root/sys" && shift 3 && exec chroot "$root" "$@"
 """
 
 

@@ -5,12 +5,13 @@ alone. Nothing of the machine's own munge and Slurm is used: keys, sockets, port
 """
 
 import contextlib
+import functools
 import os
 import pwd
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ MinJobAge={min_job_age_s}
 KillWait=5
 ReturnToService=2
 MpiDefault=none
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports} CPUs={cpus} RealMemory={memory_mb}
+NodeName=DEFAULT CPUs={cpus} RealMemory={memory_mb} Feature=fast,big
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports}
 PartitionName=short Nodes=ALL Default=YES MaxTime=60 State=UP
 PartitionName=minute Nodes=ALL MaxTime=1 State=UP
 PartitionName=closed Nodes=ALL MaxTime=60 State=DOWN
@@ -107,6 +109,8 @@ class SlurmCluster:
         self.node_ports = [free_port() for _ in range(size.nodes)]
         self.ssh = SSHServers(place, self.accounts, {"SLURM_CONF": str(self.settings)})
         self.login: SSHServer  # The login node; there is none in another root.
+        self._start: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {}
+        self._up: dict[str, contextlib.ExitStack] = {}
 
     @property
     def rest(self) -> str:
@@ -136,6 +140,24 @@ class SlurmCluster:
         """The same as root."""
         return self.run(*words, run_as=None)
 
+    def start(self, name: str, daemon: Callable[[], contextlib.AbstractContextManager[object]]) -> None:
+        self._start[name] = daemon
+        self._up[name] = contextlib.ExitStack()
+        self._up[name].enter_context(daemon())
+
+    def stop(self) -> None:
+        for name in reversed(self._up):
+            self._up[name].close()
+
+    @contextlib.contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Until the end of the block one daemon is away: slurmctld, slurmdbd, slurmrestd, or a node (n1, n2 ...)."""
+        self._up[name].close()
+        try:
+            yield
+        finally:
+            self._up[name].enter_context(self._start[name]())
+
     def token(self, user: str = USER, lifetime_s: int = 3600) -> str:
         """A token for the REST service."""
         said = self.ask("scontrol", "token", f"username={user}", f"lifespan={lifetime_s}")
@@ -156,15 +178,15 @@ def slurm_cluster(size: Size = Size(), root: Path | None = None) -> Iterator[Slu
             (place / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         stack.enter_context(_munge(place))
         stack.enter_context(_database(cluster, password))
-        stack.enter_context(_daemon(cluster, "slurmdbd", lambda: listens(cluster.ports["dbd"]), "-D", run_as="slurm"))
+        stack.callback(cluster.stop)
+        cluster.start("slurmdbd", lambda: _daemon(cluster, "slurmdbd", lambda: listens(cluster.ports["dbd"]), "slurm"))
         cluster.ask("sacctmgr", "-i", "add", "cluster", "test")
-        stack.enter_context(_daemon(cluster, "slurmctld", lambda: _answers(cluster), "-D", "-i", run_as="slurm"))
-        for number in range(1, size.nodes + 1):
-            port = cluster.node_ports[number - 1]
-            stack.enter_context(_node(cluster, number, port))
+        cluster.start("slurmctld", lambda: _daemon(cluster, "slurmctld", lambda: _answers(cluster), "slurm"))
+        for number, port in enumerate(cluster.node_ports, 1):
+            cluster.start(f"n{number}", functools.partial(_node, cluster, number, port))
+        cluster.start("slurmrestd", lambda: _rest(cluster))
         if root is None:
             cluster.login = stack.enter_context(cluster.ssh.serving("login", users=(USER, ONLOOKER)))
-        stack.enter_context(_rest(cluster))
         _wait_for_nodes(cluster)
         yield cluster
 
@@ -223,26 +245,24 @@ def _database(cluster: SlurmCluster, password: str) -> Iterator[None]:
 
 
 def _daemon(
-    cluster: SlurmCluster, name: str, is_ready: object, *words: str, run_as: str | None = None, log: str = ""
+    cluster: SlurmCluster, name: str, is_ready: Callable[[], bool], run_as: str
 ) -> contextlib.AbstractContextManager[object]:
-    argv = cluster.accounts.among([found(name), *words], run_as)
-    return running(argv, is_ready, cluster.place / f"{log or name}.log", env=cluster.environ())  # type: ignore[arg-type]
+    argv = cluster.accounts.among([found(name), "-D"], run_as)
+    return running(argv, is_ready, cluster.place / f"{name}.log", env=cluster.environ())
 
 
 def _node(cluster: SlurmCluster, number: int, port: int) -> contextlib.AbstractContextManager[object]:
-    (cluster.place / f"spool-n{number}").mkdir(mode=0o755)
-    return _daemon(cluster, "slurmd", lambda: listens(port), "-D", "-N", f"n{number}", log=f"slurmd-{number}")
+    (cluster.place / f"spool-n{number}").mkdir(mode=0o755, exist_ok=True)
+    argv = cluster.accounts.among([found("slurmd"), "-D", "-N", f"n{number}"])
+    return running(argv, lambda: listens(port), cluster.place / f"slurmd-{number}.log", env=cluster.environ())
 
 
-@contextlib.contextmanager
-def _rest(cluster: SlurmCluster) -> Iterator[None]:
-    argv = [found("slurmrestd"), "-a", "rest_auth/jwt", f"127.0.0.1:{cluster.ports['rest']}"]
-    argv = cluster.accounts.among(argv, "nobody")
+def _rest(cluster: SlurmCluster) -> contextlib.AbstractContextManager[object]:
+    port = cluster.ports["rest"]
+    argv = cluster.accounts.among([found("slurmrestd"), "-a", "rest_auth/jwt", f"127.0.0.1:{port}"], "nobody")
     argv[argv.index("--regid=nobody")] = "--regid=nogroup"
-    log = cluster.place / "slurmrestd.log"
     env = cluster.environ(SLURM_JWT="daemon")
-    with running(argv, lambda: listens(cluster.ports["rest"]), log, env=env):
-        yield
+    return running(argv, lambda: listens(port), cluster.place / "slurmrestd.log", env=env)
 
 
 def _answers(cluster: SlurmCluster) -> bool:

@@ -445,10 +445,10 @@ CREATE TABLE resources.storage_access (
 -- An element without a row is active. Names, and not ids: what comes back into the operations data keeps its status.
 CREATE TYPE resources.element_kind AS ENUM ('site', 'ce');
 CREATE TYPE resources.status AS ENUM (          -- From the best to the worst: the order is used.
-    'active',       -- degraded|probing|draining -> active
-    'degraded',     -- active|probing|draining -> degraded: in use, but after the others
+    'active',       -- degraded|draining -> active; probing -> active: by a successful probe
+    'degraded',     -- active|draining -> degraded: in use, but after the others
     'probing',      -- any other -> probing: nothing but a probe goes there
-    'draining',     -- active|degraded|probing -> draining: no new pilots, and those that are there leave
+    'draining',     -- active|degraded -> draining: no new pilots, and those that are there leave
     'banned'        -- active|degraded|probing|draining -> banned: the same, and back by a successful probe only
 );
 
@@ -1032,6 +1032,7 @@ CREATE TABLE jobs.ended_attempt (
     PRIMARY KEY (job_id, attempt)
 );
 CREATE INDEX ended_attempt_of_vo ON jobs.ended_attempt (vo_id, ended_at);
+CREATE INDEX ended_attempt_of_site ON jobs.ended_attempt (ended_at) WHERE error_class = 'site';
 
 -- What keeps jobs from waiting in a queue: a pause before a retry, and jobs that must have ended first.
 CREATE TABLE jobs.delayed (

@@ -86,13 +86,15 @@ SELECT ce_id, vo_id, count(*) AS fruitless,
 
 -- name: note_trouble
 -- every VO: the factory writes for all of them.
--- The pause doubles with each failure in a row: 10 s, 20 s, … up to half an hour.
+-- The pause doubles with each failure in a row: 10 s, 20 s, … up to half an hour. What still fails of an earlier try,
+-- while the factory pauses, is no further failure.
 INSERT INTO pilots.trouble AS t (ce_id, vo_id, failures, reason, next_try_at)
 SELECT ce_id, vo_id, 1, reason, now() + interval '10 seconds'
   FROM unnest(%(ce_ids)s::integer[], %(vo_ids)s::integer[], %(reasons)s::text[]) AS told (ce_id, vo_id, reason)
 ON CONFLICT (ce_id, vo_id) DO UPDATE
    SET failures = t.failures + 1, reason = excluded.reason, last_at = now(),
-       next_try_at = now() + least(interval '30 minutes', interval '10 seconds' * power(2, least(t.failures, 20)));
+       next_try_at = now() + least(interval '30 minutes', interval '10 seconds' * power(2, least(t.failures, 20)))
+ WHERE t.next_try_at <= now();
 
 -- name: list_trouble
 -- every VO: the factory looks at all of them.
@@ -230,10 +232,17 @@ UPDATE pilots.pilot
  WHERE pilot.pilot_id = told.pilot_id AND pilot.ended_at IS NULL;
 
 -- name: note_seen
+-- every VO: pilots of several are answered together.
+-- In order of their ids, as whoever changes several of them does. Those that have ended are not in the answer.
+WITH alive AS MATERIALIZED (
+    SELECT pilot_id FROM pilots.pilot
+     WHERE pilot_id = ANY (%(pilot_ids)s::bigint[]) AND ended_at IS NULL
+     ORDER BY pilot_id FOR NO KEY UPDATE
+)
 UPDATE pilots.pilot AS pilot SET last_seen_at = now()
- WHERE pilot_id = %(pilot_id)s::bigint AND vo_id = %(vo_id)s::integer AND ended_at IS NULL
-RETURNING ce_id, (SELECT name FROM resources.computing_element AS ce WHERE ce.ce_id = pilot.ce_id) AS ce, purpose,
-          drain_reason;
+  FROM alive, resources.computing_element AS ce
+ WHERE pilot.pilot_id = alive.pilot_id AND ce.ce_id = pilot.ce_id
+RETURNING pilot.pilot_id, pilot.vo_id, pilot.ce_id, ce.name AS ce, pilot.purpose, pilot.drain_reason;
 
 -- name: say_goodbye
 UPDATE pilots.pilot SET status = 'done', reason = %(reason)s::text, ended_at = now(), last_seen_at = now()
@@ -249,10 +258,16 @@ RETURNING ce_id, (SELECT name FROM resources.computing_element AS ce WHERE ce.ce
           purpose;
 
 -- name: count_unfit
--- every VO: a node is bad for all of them.
+-- every VO: a node is bad for all of them. What was before the element came back into use does not count against it.
+WITH back AS (
+    SELECT max(st.since) AS at FROM resources.element_status AS st
+      JOIN resources.computing_element AS ce ON st.kind = 'ce' AND st.name = ce.name
+     WHERE ce.ce_id = %(ce_id)s::integer
+)
 SELECT count(*) FILTER (WHERE hostname = %(hostname)s::text)::integer AS on_node,
-       count(DISTINCT CASE WHEN hostname = '' THEN pilot_id::text ELSE hostname END)::integer AS nodes
-  FROM pilots.pilot
+       count(DISTINCT CASE WHEN hostname = '' THEN pilot_id::text ELSE hostname END)
+           FILTER (WHERE ended_at > coalesce(back.at, '-infinity'))::integer AS nodes
+  FROM pilots.pilot CROSS JOIN back
  WHERE ce_id = %(ce_id)s::integer AND diagnosis IS NOT NULL
    AND ended_at > now() - make_interval(secs => %(window_s)s::double precision);
 
@@ -293,7 +308,11 @@ SELECT EXISTS (SELECT FROM pilots.node_mask
 
 -- name: count_masks
 -- every VO: see above.
-SELECT count(*)::integer FROM pilots.node_mask WHERE ce_id = %(ce_id)s::integer AND until > now();
+SELECT count(*)::integer FROM pilots.node_mask AS mask
+ WHERE ce_id = %(ce_id)s::integer AND until > now()
+   AND mask.since > coalesce((SELECT st.since FROM resources.element_status AS st
+                                JOIN resources.computing_element AS ce ON st.kind = 'ce' AND st.name = ce.name
+                               WHERE ce.ce_id = mask.ce_id), '-infinity');
 
 -- name: list_hosts
 -- every VO: black holes are looked for everywhere.

@@ -1,14 +1,22 @@
 -- The statements of commands, and of what keeps jobs from their queue.
 
 -- name: lock_jobs
--- Jobs by id, by array and by set, in the order in which everybody locks them.
+-- In the order in which everybody locks them.
+SELECT j.job_id
+  FROM jobs.job j
+ WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
+ ORDER BY j.job_id FOR UPDATE;
+
+-- name: read_locked_jobs
+-- A statement of its own, after the locks: one that had to wait for a lock would see the job as it is, and the rows
+-- beside it as they were before.
 SELECT j.job_id, j.array_id, j.owner_id, j.status, j.minor_status, j.attempt, j.pilot_id,
        j.status = 'done' AND EXISTS (SELECT FROM jobs.output_file o WHERE o.job_id = j.job_id) AS has_outputs,
        j.status = 'checking' AND EXISTS (SELECT FROM jobs.dependency d WHERE d.array_id = j.array_id AND NOT d.fulfilled)
            AS has_open_dependency
   FROM jobs.job j
  WHERE j.vo_id = %(vo_id)s::integer AND j.job_id = ANY (%(job_ids)s::bigint[])
- ORDER BY j.job_id FOR UPDATE;
+ ORDER BY j.job_id;
 
 -- name: list_arrays
 -- Arrays by id and by set.

@@ -21,7 +21,10 @@ Q = Queries("spinor.jobs.control")
 
 
 async def lock_jobs(tx: Tx, vo_id: int, job_ids: Sequence[int]) -> list[LockedJob]:
-    return await fetch(tx, LockedJob, Q.lock_jobs, {"vo_id": vo_id, "job_ids": list(job_ids)})
+    """Lock jobs, and read them as they are then."""
+    parameters = {"vo_id": vo_id, "job_ids": list(job_ids)}
+    await execute(tx, Q.lock_jobs, parameters)
+    return await fetch(tx, LockedJob, Q.read_locked_jobs, parameters)
 
 
 async def list_arrays(

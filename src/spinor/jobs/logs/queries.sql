@@ -92,12 +92,23 @@ SELECT a.array_id, a.first_job_id, a.first_job_id + a.size - 1
   FROM jobs.job_array a WHERE a.vo_id = %(vo_id)s::integer AND a.array_id = ANY (%(array_ids)s::bigint[]);
 
 -- name: list_events_of_jobs
--- A job's changes have one order, that of their moments, since each of them holds the job's row.
+-- A job's changes have one order, that of their moments, since each of them holds the job's row. The first, of the
+-- submission, is the array's own row.
+SELECT j.job_id, a.submitted_at AS at, 0 AS attempt,
+       CASE WHEN first.minor_status IS NULL THEN 'waiting' ELSE 'checking' END::jobs.job_status AS status,
+       coalesce(first.minor_status, '') AS minor_status, u.name AS source, '' AS reason
+  FROM unnest(%(job_ids)s::bigint[], %(after)s::timestamptz[]) AS given (job_id, after)
+  JOIN jobs.job j ON j.job_id = given.job_id AND j.vo_id = %(vo_id)s::integer
+  JOIN jobs.job_array a ON a.array_id = j.array_id AND a.submitted_at > given.after
+  JOIN identity.user_account u ON u.user_id = a.owner_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN (a.spec::jsonb ->> 'hold')::boolean THEN 'held by ' || u.name
+                                 WHEN a.spec::jsonb ? 'after' THEN 'waits for other jobs' END AS minor_status) first
+UNION ALL
 SELECT h.job_id, h.at, h.attempt, h.status, h.minor_status, h.source, h.reason
   FROM unnest(%(job_ids)s::bigint[], %(after)s::timestamptz[]) AS given (job_id, after)
   JOIN jobs.job_history h ON h.job_id = given.job_id AND h.at > given.after
  WHERE h.vo_id = %(vo_id)s::integer
- ORDER BY h.at, h.job_id LIMIT %(limit)s::integer;
+ ORDER BY at, job_id LIMIT %(limit)s::integer;
 
 -- name: list_events_since
 SELECT h.job_id, h.at, h.attempt, h.status, h.minor_status, h.source, h.reason

@@ -37,7 +37,7 @@ from spinor.jobs.specs import decoded, names_many, places_of, spec_of, suffix_of
 from spinor.storage import service as storage
 from spinor.types import LFN, SEName
 
-_SPECS_KEPT = 2048
+_SPECS_KEPT = 8192
 _OWNER_FRESH_S = 10.0
 _FILE = "__file__"  # Stands for the name of a file that only the pilot will see.
 _ATTEMPT = ";__attempt_of_this_job__"  # Stands for what makes the names of one attempt differ from those of all others.
@@ -233,9 +233,14 @@ def _outputs(job: _Job, places: Places) -> list[Output]:
     ]
 
 
+def _in_order(refs: Sequence[SandboxRef], sandbox_ids: Sequence[int]) -> list[SandboxRef]:
+    """As the description names them: a later one may overwrite files of an earlier one."""
+    by_id = {ref.sandbox_id: ref for ref in refs}
+    return [by_id[sandbox_id] for sandbox_id in dict.fromkeys(sandbox_ids)]
+
+
 def _assignment(job: _Job, sandboxes: Sequence[SandboxRef], files: Files, places: Places) -> Assignment:
     held, owner, spec = job.held, job.owner, job.spec
-    by_id = {ref.sandbox_id: ref for ref in sandboxes}
     return Assignment(
         job_id=held.job_id,
         attempt=held.attempt,
@@ -246,11 +251,10 @@ def _assignment(job: _Job, sandboxes: Sequence[SandboxRef], files: Files, places
         executable=spec.executable,
         arguments=[str(argument) for argument in spec.arguments],
         environment={name: str(value) for name, value in spec.environment.items()},
-        # As the description names them: a later one may overwrite files of an earlier one.
-        input_sandboxes=[by_id[sandbox_id] for sandbox_id in dict.fromkeys(spec.input_sandboxes)],
-        input_data=[files[LFN(lfn)] for lfn in dict.fromkeys(spec.input_data)],
+        input_sandboxes=_in_order(sandboxes, spec.input_sandboxes) if spec.input_sandboxes else [],
+        input_data=[files[LFN(lfn)] for lfn in dict.fromkeys(spec.input_data)] if spec.input_data else [],
         output_sandbox=spec.output_sandbox,
-        output_data=_outputs(job, places),
+        output_data=_outputs(job, places) if spec.output_data else [],
         cores=held.cores,
         memory_bytes=int(spec.memory_bytes),
         disk_bytes=int(spec.disk_bytes),

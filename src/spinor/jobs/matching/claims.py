@@ -191,17 +191,19 @@ def _settle(planned: Sequence[tuple[_Chosen, list[Choice]]], taken: Sequence[Cla
     last: dict[int, int] = defaultdict(int)
     for job in taken:
         last[job.task_queue_id] = max(last[job.task_queue_id], head_of(job.priority, job.job_id))
-    asked: dict[int, int] = defaultdict(int)
+    asked: Counter[int] = Counter()
     where: dict[int, tuple[Board, int]] = {}
     for each, choices in planned:
         queues = each.board.columns.queue_ids
-        for choice in each.choices:
-            asked[int(queues[choice.place])] += 1
-        for place, count in Counter(choice.place for choice in choices).items():
-            where[int(queues[place])] = each.board, place
-            each.board.in_flight[place] -= count
-        for choice in _struck(choices, each.choices):
-            each.board.standing_back(choice.place, 1)
+        for choice in choices:
+            queue = int(queues[choice.place])
+            asked[queue] += 1
+            where[queue] = each.board, choice.place
+            each.board.in_flight[choice.place] -= 1
+        if len(each.choices) < len(choices):
+            for choice in _struck(choices, each.choices):
+                asked[int(queues[choice.place])] -= 1
+                each.board.standing_back(choice.place, 1)
     for queue, (board, place) in where.items():
         if asked[queue]:
             board.claimed(place, asked[queue], got[queue], last[queue])

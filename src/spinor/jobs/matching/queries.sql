@@ -87,13 +87,13 @@ WITH wish AS MATERIALIZED (
       JOIN deal ON deal.task_queue_id = numbered.task_queue_id AND deal.n = numbered.n AND deal.vo_id = numbered.vo_id
      WHERE deal.waited_s = 0 OR numbered.updated_at <= now() - make_interval(secs => deal.waited_s)
 ), taken AS (
-    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT place FROM dealt)) RETURNING job_id
+    DELETE FROM jobs.waiting WHERE ctid = ANY (ARRAY(SELECT place FROM dealt))
 ), job AS (
     UPDATE jobs.job SET status = 'matched', minor_status = 'assigned', attempt = attempt + 1, exit_code = NULL,
            application_status = '', pilot_id = dealt.pilot_id, site_id = dealt.site_id, ce_id = dealt.ce_id,
            started_at = NULL, ended_at = NULL, cpu_s = NULL, wall_s = NULL, max_rss_bytes = NULL, updated_at = now()
       FROM dealt
-     WHERE job.job_id = dealt.job_id AND job.job_id = ANY (ARRAY(SELECT job_id FROM taken)) AND job.status = 'waiting'
+     WHERE job.job_id = dealt.job_id AND job.status = 'waiting'
     RETURNING job.job_id, job.array_id, job.array_index, job.vo_id, job.owner_id, job.group_id, job.task_queue_id,
               job.attempt, dealt.priority, dealt.pilot_id, dealt.ce_id, dealt.cores
 ), lease AS (
@@ -236,22 +236,101 @@ SELECT v.vo_id, v.name AS vo, coalesce(use.core_s, 0) AS core_s, coalesce(now_ru
 ---------------------------------------------------------------------------------------------------- to explain
 
 -- name: find_place_in_queue
--- Jobs that go before this one: in its own queue exactly, in the VO's other queues up to a bound each.
-SELECT (SELECT count(*) FROM (SELECT FROM jobs.waiting w
-                               WHERE w.task_queue_id = j.task_queue_id
-                                 AND (w.priority, w.job_id) < ((9 - j.priority)::smallint, j.job_id)
-                               LIMIT 100000) ahead) AS ahead_in_queue,
-       others.queues AS other_queues, others.jobs AS ahead_in_others
+-- Jobs of the same queue that go before this one, counted up to a bound.
+SELECT count(*) AS ahead_in_queue
   FROM jobs.job j
  CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE c.jobs > 0) AS queues, coalesce(sum(c.jobs), 0)::bigint AS jobs
-      FROM jobs.task_queue q
-     CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
-            SELECT FROM jobs.waiting w WHERE w.task_queue_id = q.task_queue_id
-               AND (w.priority, w.job_id) < ((9 - j.priority)::smallint, j.job_id) LIMIT 1000) bounded) c
-     WHERE q.vo_id = j.vo_id AND q.task_queue_id <> j.task_queue_id
- ) others
+    SELECT FROM jobs.waiting w
+     WHERE w.task_queue_id = j.task_queue_id AND (w.priority, w.job_id) < ((9 - j.priority)::smallint, j.job_id)
+     LIMIT 100000
+ ) ahead
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
+
+-- name: count_ahead_in_others
+-- Jobs of the same user in other queues that go before this one where both fit, counted up to a bound in each.
+SELECT count(*) FILTER (WHERE c.jobs > 0) AS queues, coalesce(sum(c.jobs), 0)::bigint AS jobs
+  FROM jobs.job j
+  JOIN jobs.task_queue q ON q.vo_id = j.vo_id AND q.owner_id = j.owner_id AND q.group_id = j.group_id
+                        AND q.task_queue_id <> j.task_queue_id
+ CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
+        SELECT FROM jobs.waiting w WHERE w.task_queue_id = q.task_queue_id
+           AND (w.priority, w.job_id) < ((9 - j.priority)::smallint, j.job_id) LIMIT 1000) bounded) c
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
+
+-- name: find_wants
+SELECT wants FROM jobs.task_queue WHERE task_queue_id = %(task_queue_id)s::integer AND vo_id = %(vo_id)s::integer;
+
+-- name: list_standings
+-- What waits, runs and was used, by group and user.
+WITH counted AS (
+    SELECT q.group_id, q.owner_id AS user_id,
+           coalesce(sum(t.jobs) FILTER (WHERE t.status = 'waiting'), 0)::bigint AS waiting,
+           coalesce(sum(t.cores) FILTER (WHERE t.status <> 'waiting'), 0)::bigint AS cores
+      FROM jobs.tally_now t JOIN jobs.task_queue q USING (task_queue_id)
+     WHERE q.vo_id = %(vo_id)s::integer AND t.status IN ('waiting', 'matched', 'running', 'completing')
+     GROUP BY 1, 2
+)
+SELECT g.name AS "group", u.name AS "user", coalesce(c.waiting, 0) AS waiting, coalesce(c.cores, 0) AS cores,
+       coalesce(s.core_s * exp(-ln(2) / %(half_life_s)s::double precision
+                               * extract(epoch FROM clock_timestamp() - s.counted_at)::double precision), 0) AS core_s
+  FROM counted c
+  FULL JOIN (SELECT * FROM jobs.share_usage WHERE vo_id = %(vo_id)s::integer) s USING (group_id, user_id)
+  JOIN identity.vo_group g USING (group_id)
+  JOIN identity.user_account u USING (user_id)
+ ORDER BY g.name, u.name;
+
+-- name: list_pilots_seen
+-- Only to explain: pilots know jobs and not the other way round, so this reads their table and never writes it.
+SELECT p.pilot_id, p.hostname, c.name AS ce, s.name AS site, p.offer, p.drain_reason,
+       extract(epoch FROM now() - p.last_seen_at)::double precision AS ago_s
+  FROM pilots.pilot p
+  JOIN resources.computing_element c USING (ce_id)
+  JOIN resources.site s USING (site_id)
+ WHERE p.vo_id = %(vo_id)s::integer AND p.ended_at IS NULL AND p.offer IS NOT NULL AND p.purpose = 'work'
+   AND p.last_seen_at > now() - make_interval(secs => %(within_s)s::double precision)
+ ORDER BY p.last_seen_at DESC LIMIT 1000;
+
+-- name: count_under_limit
+-- every VO: limits may count the jobs of all of them; an empty name stands for all.
+SELECT coalesce(sum(t.jobs), 0)::bigint
+  FROM jobs.tally_now t
+  JOIN jobs.task_queue q USING (task_queue_id)
+  JOIN identity.vo v USING (vo_id)
+  JOIN identity.vo_group g USING (group_id)
+  JOIN identity.user_account u ON u.user_id = q.owner_id
+  LEFT JOIN resources.computing_element c ON c.ce_id = t.ce_id
+  LEFT JOIN resources.site s USING (site_id)
+ WHERE t.status IN ('matched', 'running', 'completing')
+   AND %(user)s::text IN ('', u.name) AND %(group)s::text IN ('', g.name) AND %(vo)s::text IN ('', v.name)
+   AND %(site)s::text IN ('', s.name) AND %(ce)s::text IN ('', c.name)
+   AND (%(label)s::text = '' OR q.wants -> 'labels' ? %(label)s::text);
+
+-- name: find_limit_state
+-- every VO: limits may count the jobs of all of them.
+SELECT l.limit_name AS "limit", l.key, l.started, l.tokens, extract(epoch FROM l.refilled_at)::double precision AS refilled_at,
+       extract(epoch FROM clock_timestamp())::double precision AS at
+  FROM jobs.limit_state l WHERE l.limit_name = %(limit)s::text AND l.key = %(key)s::text;
+
+-- name: list_open_dependencies
+-- What an array still waits for, and how far that is. Of an array whose elements wait one by one, it is the job's own.
+SELECT d.first_job_id, d.last_job_id, d.condition, d.each, ended.ended, ended.going
+  FROM jobs.job j
+  JOIN jobs.dependency d ON d.array_id = j.array_id AND NOT d.fulfilled
+ CROSS JOIN LATERAL (
+    SELECT CASE WHEN d.each THEN d.first_job_id + j.array_index ELSE d.first_job_id END AS first,
+           CASE WHEN d.each THEN d.first_job_id + j.array_index ELSE d.last_job_id END AS last
+ ) r
+ CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE o.status IN ('done', 'failed', 'killed', 'deleted')) AS ended,
+           count(*) FILTER (WHERE o.status NOT IN ('done', 'failed', 'killed', 'deleted')) AS going
+      FROM (SELECT status FROM jobs.job o WHERE o.job_id BETWEEN r.first AND r.last LIMIT 100000) o
+ ) ended
+ WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer
+ ORDER BY d.first_job_id LIMIT 20;
+
+-- name: find_pause
+SELECT d.until FROM jobs.delayed d JOIN jobs.job j USING (job_id)
+ WHERE d.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
 
 -- name: count_pilots_alive
 -- Only to explain: pilots know jobs and not the other way round, so this reads their table and never writes it.
@@ -259,6 +338,12 @@ SELECT c.name AS computing_element, p.status::text AS status, count(*) AS pilots
   FROM pilots.pilot p JOIN resources.computing_element c USING (ce_id)
  WHERE p.vo_id = %(vo_id)s::integer AND p.ended_at IS NULL
  GROUP BY c.name, p.status ORDER BY c.name, p.status;
+
+-- name: list_pauses
+-- Only to explain, as above: where the pilot factory waits before it tries again.
+SELECT c.name AS computing_element, t.failures, t.reason, t.next_try_at
+  FROM pilots.trouble t JOIN resources.computing_element c USING (ce_id)
+ WHERE t.vo_id = %(vo_id)s::integer AND t.next_try_at > now() ORDER BY c.name;
 
 -- name: find_queue_of_waiting
 SELECT job.task_queue_id FROM jobs.job AS job

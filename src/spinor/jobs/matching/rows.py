@@ -1,8 +1,10 @@
 """Rows that the matcher reads."""
 
+from datetime import datetime
+
 import msgspec
 
-from spinor.jobs.models import Requirements
+from spinor.jobs.models import Condition, Offer, Requirements
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,3 +99,40 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     task_queue_id: int
     priority: int
     parameters: str | None
+
+
+class StandingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A user in a group: what waits and runs, and the core-seconds as forgotten until now."""
+
+    group: str
+    user: str
+    waiting: int
+    cores: int
+    core_s: float
+
+
+class PilotSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot that was heard of lately, and what it had left then."""
+
+    pilot_id: int
+    hostname: str
+    ce: str
+    site: str
+    offer: Offer
+    drain_reason: str
+    ago_s: float
+
+
+class OpenDependency(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that must come to their end first: how many have, and how many have not."""
+
+    first_job_id: int
+    last_job_id: int
+    condition: Condition
+    each: bool
+    ended: int
+    going: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    until: datetime

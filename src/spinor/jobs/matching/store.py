@@ -1,17 +1,38 @@
 """The rows of matching."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from spinor.configuration.work import HALF_LIFE_S, WorkRules
-from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
-from spinor.jobs.matching.limits import Bucket, Key
-from spinor.jobs.matching.rows import ClaimedJob, Deal, HeadRow, KeyState, Occupied, QueueRow, UseRow, Waiting, Wish
-from spinor.jobs.models import Demand, ShareOfVO
-from spinor.jobs.rows import PilotCount, PlaceInQueue
+from spinor.jobs.matching.limits import DIMENSIONS, Bucket, Key
+from spinor.jobs.matching.rows import (
+    ClaimedJob,
+    Deal,
+    HeadRow,
+    KeyState,
+    Occupied,
+    OpenDependency,
+    Pause,
+    PilotSeen,
+    QueueRow,
+    StandingRow,
+    UseRow,
+    Waiting,
+    Wish,
+)
+from spinor.jobs.models import Demand, Requirements, ShareOfVO
+from spinor.jobs.rows import FactoryPause, PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """An array of numbers, as PostgreSQL writes one: a claim sends a thousand of them."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 async def read_waiting(tx: Tx) -> Waiting:
@@ -25,11 +46,11 @@ async def read_occupied(tx: Tx) -> Occupied:
 
 
 async def list_queues(tx: Tx, task_queue_ids: Sequence[int]) -> list[QueueRow]:
-    return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": array_text(task_queue_ids)})
+    return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": _numbers(task_queue_ids)})
 
 
 async def list_heads(tx: Tx, task_queue_ids: Sequence[int]) -> list[HeadRow]:
-    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": array_text(task_queue_ids)})
+    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": _numbers(task_queue_ids)})
     return [HeadRow(*row) for row in rows]
 
 
@@ -44,25 +65,25 @@ async def claim_jobs(tx: Tx, wishes: Sequence[Wish], deals: Sequence[Deal]) -> l
         ClaimedJob,
         Q.claim_jobs,
         {
-            "wish_queue_ids": array_text([wish.task_queue_id for wish in wishes]),
-            "wish_counts": array_text([wish.count for wish in wishes]),
-            "wish_priorities": array_text([wish.priority for wish in wishes]),
-            "wish_job_ids": array_text([wish.job_id for wish in wishes]),
-            "deal_queue_ids": array_text([deal.task_queue_id for deal in deals]),
-            "deal_ns": array_text([deal.n for deal in deals]),
-            "pilot_ids": array_text([deal.pilot_id for deal in deals]),
-            "vo_ids": array_text([deal.vo_id for deal in deals]),
-            "site_ids": array_text([deal.site_id for deal in deals]),
-            "ce_ids": array_text([deal.ce_id for deal in deals]),
-            "cores": array_text([deal.cores for deal in deals]),
-            "waited_s": [deal.waited_s for deal in deals],
+            "wish_queue_ids": _numbers([wish.task_queue_id for wish in wishes]),
+            "wish_counts": _numbers([wish.count for wish in wishes]),
+            "wish_priorities": _numbers([wish.priority for wish in wishes]),
+            "wish_job_ids": _numbers([wish.job_id for wish in wishes]),
+            "deal_queue_ids": _numbers([deal.task_queue_id for deal in deals]),
+            "deal_ns": _numbers([deal.n for deal in deals]),
+            "pilot_ids": _numbers([deal.pilot_id for deal in deals]),
+            "vo_ids": _numbers([deal.vo_id for deal in deals]),
+            "site_ids": _numbers([deal.site_id for deal in deals]),
+            "ce_ids": _numbers([deal.ce_id for deal in deals]),
+            "cores": _numbers([deal.cores for deal in deals]),
+            "waited_s": _numbers([deal.waited_s for deal in deals]),
             "lease_s": rules.LEASE_S,
         },
     )
 
 
 async def list_specs(tx: Tx, array_ids: Sequence[int]) -> dict[int, str]:
-    return dict(await fetch_rows(tx, Q.list_specs, {"array_ids": array_text(array_ids)}))
+    return dict(await fetch_rows(tx, Q.list_specs, {"array_ids": _numbers(array_ids)}))
 
 
 async def lock_limits(tx: Tx, keys: Sequence[Key]) -> list[KeyState]:
@@ -131,12 +152,50 @@ def _half_lives(work: WorkRules) -> dict[str, Any]:
     }
 
 
-async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue | None:
-    return await fetch_one(tx, PlaceInQueue, Q.find_place_in_queue, {"vo_id": vo_id, "job_id": job_id})
+async def find_place_in_queue(tx: Tx, vo_id: int, job_id: int) -> PlaceInQueue:
+    parameters = {"vo_id": vo_id, "job_id": job_id}
+    [(ahead,)] = await fetch_rows(tx, Q.find_place_in_queue, parameters)
+    [(queues, jobs)] = await fetch_rows(tx, Q.count_ahead_in_others, parameters)
+    return PlaceInQueue(ahead_in_queue=ahead, other_queues=queues, ahead_in_others=jobs)
+
+
+async def find_wants(tx: Tx, vo_id: int, task_queue_id: int) -> Requirements:
+    found = await fetch_value(tx, Q.find_wants, {"vo_id": vo_id, "task_queue_id": task_queue_id})
+    return msgspec.convert(found, Requirements)
+
+
+async def list_standings(tx: Tx, vo_id: int, half_life_s: float) -> list[StandingRow]:
+    return await fetch(tx, StandingRow, Q.list_standings, {"vo_id": vo_id, "half_life_s": half_life_s})
+
+
+async def list_pilots_seen(tx: Tx, vo_id: int, within_s: float) -> list[PilotSeen]:
+    return await fetch(tx, PilotSeen, Q.list_pilots_seen, {"vo_id": vo_id, "within_s": within_s})
+
+
+async def count_under_limit(tx: Tx, values: Mapping[str, str]) -> int:
+    """How many jobs run of which all of these hold; a dimension that is not named holds for all."""
+    parameters = {dimension: values.get(dimension, "") for dimension in DIMENSIONS}
+    return int(await fetch_value(tx, Q.count_under_limit, parameters))
+
+
+async def find_limit_state(tx: Tx, key: Key) -> KeyState | None:
+    return await fetch_one(tx, KeyState, Q.find_limit_state, {"limit": key.limit, "key": key.values})
+
+
+async def list_open_dependencies(tx: Tx, vo_id: int, job_id: int) -> list[OpenDependency]:
+    return await fetch(tx, OpenDependency, Q.list_open_dependencies, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def find_pause(tx: Tx, vo_id: int, job_id: int) -> Pause | None:
+    return await fetch_one(tx, Pause, Q.find_pause, {"vo_id": vo_id, "job_id": job_id})
 
 
 async def count_pilots_alive(tx: Tx, vo_id: int) -> list[PilotCount]:
     return await fetch(tx, PilotCount, Q.count_pilots_alive, {"vo_id": vo_id})
+
+
+async def list_pauses(tx: Tx, vo_id: int) -> list[FactoryPause]:
+    return await fetch(tx, FactoryPause, Q.list_pauses, {"vo_id": vo_id})
 
 
 async def find_queue_of_waiting(tx: Tx, vo_id: int, job_id: int) -> int | None:

@@ -68,17 +68,17 @@ async def receive_sandbox(db: Database, blobs: Blobs, owner: Owner, body: AsyncI
         limits = await configuration.sandbox_limits(tx, owner.vo_id)
     try:
         async with blobs.spooled(body, limits.limit_bytes) as spooled:
+            await check_tar(spooled)
             async with db.transaction() as tx:
                 await store.lock_blob(tx, Blob(vo_id=owner.vo_id, owner_id=owner.owner_id, sha256=spooled.sha256).name)
-                await quota.reserve(tx, owner, spooled.sha256, max(1, spooled.size_bytes))
+                await quota.reserve(tx, owner, spooled.sha256, spooled.size_bytes)
             return await keep(db, blobs, owner, spooled)
     except BlobTooLarge as error:
         raise quota.too_large(limits, error.facts["size_bytes"]) from None
 
 
 async def keep(db: Database, blobs: Blobs, owner: Owner, spooled: Spooled) -> SandboxRef:
-    """Make a sandbox of a file for which there is a reservation. Raises NotATar."""
-    await asyncio.to_thread(_check_tar, spooled.path)
+    """Make a sandbox of a tar archive for which there is a reservation."""
     blob = Blob(vo_id=owner.vo_id, owner_id=owner.owner_id, sha256=spooled.sha256)
     await blobs.place.put(blob.name, spooled.path)
     async with db.transaction() as tx:
@@ -86,14 +86,19 @@ async def keep(db: Database, blobs: Blobs, owner: Owner, spooled: Spooled) -> Sa
     return SandboxRef(sandbox_id=sandbox_id, sha256=spooled.sha256, size_bytes=spooled.size_bytes)
 
 
-def _check_tar(path: Path) -> None:
-    with path.open("rb") as file:
-        first = file.read(512)
+async def check_tar(spooled: Spooled) -> None:
+    """Raises NotATar."""
+    first = await asyncio.to_thread(_beginning, spooled.path)
     start, magic = _TAR_MAGIC
     if not first:
         raise NotATar("The body is empty; send an uncompressed tar archive.")
     if first[start : start + len(magic)] != magic and first.strip(b"\0"):
         raise NotATar
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 async def receive_sandbox_of_attempt(

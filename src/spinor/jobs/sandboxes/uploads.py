@@ -108,6 +108,7 @@ async def _complete_or_not(db: Database, blobs: Blobs, owner: Owner, found: Stor
     try:
         async with blobs.spooled(_joined(blobs, found), found.size_bytes) as spooled:
             _compare(spooled.sha256, found.sha256)
+            await service.check_tar(spooled)
             sandbox = await service.keep(db, blobs, owner, spooled)
     except (WrongChecksum, service.NotATar):
         async with db.transaction() as tx:

@@ -22,7 +22,7 @@ from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementSettings, NodeOptions, PilotLaunch
 from spinor.pilots.plugins.machines import Machine, run_script
 
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:;&|*()\[\]@+/=-]{1,1000}$")]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:;&|*()\[\]@+/=-]{0,1000}$")]
 Path = Annotated[str, Meta(pattern=r"^/[^\0\n%\\]*$", max_length=1000)]
 Line = Annotated[str, Meta(pattern=r"^[^\0\n\r]*$", max_length=10_000)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

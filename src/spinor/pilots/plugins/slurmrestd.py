@@ -359,7 +359,7 @@ def _old_job(wishes: Options, name: str, launch: PilotLaunch) -> dict[str, Any]:
     if wishes.memory:
         job["memory_per_node"] = mebibytes(launch)
     if wishes.exclusive:
-        job["exclusive"] = "true"
+        job["exclusive"] = "exclusive"  # Its specification says "true", and it does not take that.
     if wishes.gres:
         job["gres"] = wishes.gres
     return job | wishes.extra

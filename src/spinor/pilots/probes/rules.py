@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from spinor.jobs.models import JobStatus
 from spinor.pilots.models import ElementState, PilotStatus
@@ -140,22 +141,38 @@ def _node(pilot: PilotFacts) -> Step:
 
 def node_words(pilot: PilotFacts) -> str:
     """What the pilot found, in one line."""
-    parts = []
+    node = pilot.node or {}
+    sizes = {"memory_bytes": "memory", "disk_bytes": "disk"}
+    parts = [f"{node['cores']} cores"] if "cores" in node else []
+    parts += [f"{node[key] / 1e9:.1f} GB {word}" for key, word in sizes.items() if isinstance(node.get(key), int)]
     if pilot.offer is not None:
         offer = pilot.offer
-        parts += [
-            f"{offer.cores} cores",
-            f"{offer.memory_bytes / 1e9:.1f} GB memory",
-            f"{offer.disk_bytes / 1e9:.0f} GB disk",
-            f"{offer.wall_s} s left",
-        ]  # fmt: skip
+        parts += [f"{offer.wall_s} s left"]
         parts += [f"{len(offer.gpus)} GPUs"] if offer.gpus else []
         parts += [f"runtimes {', '.join(offer.container_runtimes)}"] if offer.container_runtimes else []
     if pilot.hs23_per_core:
         parts.append(f"{pilot.hs23_per_core:.1f} HS23 a core")
-    simple = {name: value for name, value in (pilot.node or {}).items() if isinstance(value, str | int | float | bool)}
-    parts += [f"{name} {value}" for name, value in simple.items() if name != "hostname" and value not in ("", None)]
+    parts += [words for name, value in node.items() if (words := _fact(name, value))]
     return ", ".join(parts)
+
+
+# By other words, or in another step.
+_SAID = frozenset(
+    {"hostname", "gpus", "container_runtimes", "hs23_per_core", "cores", "memory_bytes", "disk_bytes", "wall_s"}
+)
+
+
+def _fact(name: str, value: Any) -> str:
+    plain = name.replace("_", " ")
+    if name in _SAID or value in ("", None, [], {}):
+        return ""
+    if isinstance(value, bool):
+        return f"{'' if value else 'no '}{plain}"
+    if isinstance(value, list):
+        return f"{plain} {' and '.join(map(str, value))}"
+    if isinstance(value, dict):
+        return f"{plain} {' and '.join(f'{key} {each}' for key, each in value.items())}"
+    return f"{plain} {value}"
 
 
 def _match(pilot: PilotFacts, job: JobFacts | None) -> Step:

@@ -7,11 +7,11 @@ from spinor.resources.status.models import Decided, Present, Status
 
 S = Status
 
-# What is banned comes back by a probe alone.
+# What is banned or suspect comes back by a probe alone: from `probing`, nobody but a probe leads to `active`.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     S.ACTIVE: frozenset({S.DEGRADED, S.PROBING, S.DRAINING, S.BANNED}),
     S.DEGRADED: frozenset({S.ACTIVE, S.PROBING, S.DRAINING, S.BANNED}),
-    S.PROBING: frozenset({S.ACTIVE, S.DEGRADED, S.DRAINING, S.BANNED}),
+    S.PROBING: frozenset({S.ACTIVE, S.BANNED}),
     S.DRAINING: frozenset({S.ACTIVE, S.DEGRADED, S.PROBING, S.BANNED}),
     S.BANNED: frozenset({S.PROBING}),
 }
@@ -33,23 +33,23 @@ def worst(one: Status, other: Status) -> Status:
 
 
 def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided:
-    """What a wish makes of what is there; StatusRefused when it cannot be."""
-    becomes = S.PROBING if present.status is S.BANNED and wanted is S.ACTIVE else wanted
-    if becomes is S.PROBING and not present.with_elements:
-        becomes = S.ACTIVE  # Nothing can probe a site without computing elements.
-        allowed = True
-    else:
-        allowed = becomes is present.status or becomes in TRANSITIONS[present.status]
-    if becomes is present.status and wanted is S.ACTIVE:
-        raise StatusRefused(f"{present.name} is {present.status.value} already.", name=present.name)
-    if not allowed:
+    """What a person's wish makes of what is there; StatusRefused when it cannot be."""
+    old = present.status
+    becomes = S.PROBING if wanted is S.ACTIVE and old in (S.BANNED, S.PROBING) else wanted
+    if old is S.ACTIVE and wanted is S.ACTIVE:
+        raise StatusRefused(f"{present.name} is active already.", name=present.name)
+    if becomes is not old and becomes not in TRANSITIONS[old]:
         raise StatusRefused(
-            f"{present.name} is {present.status.value} and cannot become {wanted.value}: only a successful probe "
-            "brings it back. `resume` asks for one.",
+            f"{present.name} is {old.value} and cannot become {wanted.value}: only a successful probe brings it back. "
+            "`resume` asks for one.",
             name=present.name,
         )
+    if becomes is S.PROBING and not present.with_elements:
+        becomes = S.ACTIVE  # Nothing can probe a site without computing elements.
+    failed = present.failed_probes if old is S.PROBING and becomes is S.PROBING else 0
+    probe_in_s = 0.0 if becomes is S.PROBING else None
     return Decided(
-        name=present.name, status=becomes, reason=reason, actor=actor, probe_in_s=0.0 if becomes is S.PROBING else None
+        name=present.name, status=becomes, reason=reason, actor=actor, failed_probes=failed, probe_in_s=probe_in_s
     )
 
 
