@@ -195,6 +195,8 @@ class Endpoint:
             raise BadBody(f"The body is refused: {plain(error)}", **fault_of(error)) from None
         except msgspec.DecodeError as error:
             raise BadBody(f"The body is not JSON: {error}") from None
+        except RecursionError:
+            raise BadBody("The body is refused: it is nested too deep.") from None
 
     def _respond(self, answer: Any) -> Response:
         if isinstance(answer, Response):

@@ -1,6 +1,6 @@
 """What only the database knows of a description: queries, placement, places for outputs; and the dry run."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -105,7 +105,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"output_data": out(metadata={"run": "{word}"})}, 422, "output_data[0].metadata.run", "integer"),
     ({"banned_sites": ["LOCL"]}, 404, "banned_sites", "LOCAL"),
     ({"computing_elements": ["local-c"]}, 404, "computing_elements", "did you mean 'local-ce'?"),
-    ({"deadline": datetime.now(UTC) - timedelta(seconds=1)}, 422, "deadline", "is over"),
+    ({"deadline": datetime(2020, 1, 1, tzinfo=UTC)}, 422, "deadline", "is over"),
 ]
 
 
@@ -180,5 +180,8 @@ async def test_each_needs_arrays_of_one_size(bench: Workbench) -> None:
 async def test_checking_and_the_schema_over_http(bench: Workbench, http: Http) -> None:
     answer = await http(bench.world.ada, "POST", "/api/jobs/check", SubmitJobs(specs=[echo()]))
     assert (answer.status, answer.json["arrays"][0]["size"]) == (200, 1)
+    deep = b'{"specs": [{"executable": "x", "parameters": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]}"
+    answer = await http(bench.world.ada, "POST", "/api/jobs/check", deep)
+    assert (answer.status, answer.json["detail"]) == (422, "The body is refused: it is nested too deep.")
     answer = await http(bench.world.ada, "GET", "/api/schemas/job.json")
     assert answer.json["title"] == "Spinor job description"

@@ -20,6 +20,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"job_group": "a\tb"}, "job_group", "U+0009"),
     ({"job_type": " "}, "job_type", "empty"),
     ({"input_data": ["a"]}, "input_data[0]", "begins with /"),
+    ({"input_sandboxes": [1, 2**63]}, "input_sandboxes[1]", "no id"),
     ({"stdout": "../a"}, "stdout", "inside"),
     ({"stdout": "*.out"}, "stdout", "one file"),
     ({"stdout": "a", "stderr": "a"}, "stderr", "name another"),

@@ -40,6 +40,9 @@ def texts(spec: JobSpec) -> None:
         control = _CONTROL.search(text)
         if control:
             raise fault(field, f"has a control character (U+{ord(control.group()):04X}) in it; leave it out")
+    for n, sandbox_id in enumerate(spec.input_sandboxes):
+        if not 1 <= sandbox_id < 2**63:
+            raise fault(f"input_sandboxes[{n}]", f"is {sandbox_id}, which is no id")
     _check_machine(spec)
     _check_names(spec)
     for field, text in strings_of(spec):
