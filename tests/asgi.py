@@ -14,6 +14,7 @@ from spinor.app import Service
 from spinor.blobs import Blobs
 from spinor.db import Database
 from spinor.http import Routes, State
+from spinor.jobs.logs.events import Streams
 from spinor.jobs.service import Matcher
 from spinor.settings import Settings
 from spinor.signals import Signals
@@ -30,8 +31,9 @@ class Answer(msgspec.Struct):
 
 
 class Http:
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, state: State) -> None:
         self._service = service
+        self.state = state
 
     async def __call__(self, caller: Caller, method: str, path: str, body: Any = b"", **headers: str) -> Answer:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -77,5 +79,6 @@ async def over_http(db: Database, folder: Path, routes: Routes, blobs: str = "")
     )
     async with Signals(db.url).listening() as signals:
         service = Service()
-        service.open(routes.all, db, State(settings, signals, Matcher(), db, Blobs.of(settings)), _caller_of)
-        yield Http(service)
+        state = State(settings, signals, Matcher(), db, Blobs.of(settings), Streams())
+        service.open(routes.all, db, state, _caller_of)
+        yield Http(service, state)

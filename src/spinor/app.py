@@ -36,6 +36,7 @@ from spinor.identity.store import ERRORS as IDENTITY_ERRORS
 from spinor.identity.tokens import CHANGED, KeyRing, Verifier
 from spinor.jobs import service as jobs
 from spinor.jobs.errors import ERRORS as JOBS_ERRORS
+from spinor.jobs.logs.events import Streams
 from spinor.jobs.routes import routes as jobs_routes
 from spinor.jobs.service import Matcher
 from spinor.pilots import service as pilots
@@ -124,7 +125,7 @@ def create_app(settings: Settings) -> Starlette:
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             matcher = Matcher()
             desk = pilots.Desk(db, keys, settings.url, matcher)
-            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs)
+            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs, Streams())
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")

@@ -1032,6 +1032,7 @@ CREATE TABLE jobs.ended_attempt (
     PRIMARY KEY (job_id, attempt)
 );
 CREATE INDEX ended_attempt_of_vo ON jobs.ended_attempt (vo_id, ended_at);
+CREATE INDEX ended_attempt_of_site ON jobs.ended_attempt (ended_at) WHERE error_class = 'site';
 
 -- What keeps jobs from waiting in a queue: a pause before a retry, and jobs that must have ended first.
 CREATE TABLE jobs.delayed (

@@ -50,13 +50,9 @@ class Home(NamedTuple):
     def papers(self) -> Path:
         return self.path / "papers"
 
-    @property
-    def root(self) -> Path:
-        return self.path / "root"
-
     def make(self) -> None:
         self.path.mkdir(parents=True)
-        for path in (self.work, self.tmp, self.papers, self.root):
+        for path in (self.work, self.tmp, self.papers):
             path.mkdir()
         os.chmod(self.path, 0o711)  # noqa: S103 - a payload with an account of its own has to pass
 
@@ -89,6 +85,7 @@ class Isolation:
         self.why = why
         self._users = users
         self._hidden = _hidden(base, site)
+        self._root = base / "root"  # Empty: each payload has its own there, in a mount namespace of its own.
 
     @property
     def accounts_are_private(self) -> bool:
@@ -118,6 +115,7 @@ class Isolation:
 
     def _plan(self, home: Home, wanted: dict[str, Any], uid: Optional[int]) -> dict[str, Any]:
         passwd = ""
+        self._root.mkdir(exist_ok=True)
         if uid is not None:
             passwd = str(home.path / "passwd")
             known = ""
@@ -125,7 +123,7 @@ class Isolation:
                 known = Path("/etc/passwd").read_text(encoding="utf-8", errors="replace")
             Path(passwd).write_text(f"{known}payload:x:{uid}:{uid}::{cell.JOB}:/bin/sh\n", encoding="utf-8")
         return {
-            **wanted, "root": str(home.root), "work": str(home.work), "tmp": str(home.tmp),
+            **wanted, "root": str(self._root), "work": str(home.work), "tmp": str(home.tmp),
             "papers": str(home.papers), "hidden": self._hidden, "users": self._users, "passwd": passwd,
         }  # fmt: skip
 

@@ -306,6 +306,9 @@ def _signal_name(number: int) -> str:
 
 def _remove_tree(path: Path) -> None:
     """Remove also what a payload left without write permission. Links are removed themselves, never followed."""
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.exists():
+        return
     for directory, names, _ in os.walk(path):
         for name in names:
             inner = os.path.join(directory, name)

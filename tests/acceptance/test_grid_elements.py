@@ -34,7 +34,7 @@ def keep(service: Service, name: str, text: str) -> str:
 @pytest.fixture
 def element(service: Service) -> Iterator[Any]:
     """Adds a site with one computing element, until the end of the test."""
-    before = service.ok("config", "show").out
+    before = yaml.safe_dump(yaml.safe_load(service.ok("config", "show").out))
     site = f"GRID-{secrets.token_hex(3)}"
 
     def add(plugin: str, **options: Any) -> str:

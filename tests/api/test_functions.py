@@ -1,13 +1,15 @@
 """Functions as files: what goes along, and what cannot."""
 
+import ast
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from spinor.api import values
+from spinor.api import calling, values
 from spinor.api.functions import CannotGo, bundle
 
 # A program whose functions are bundled in one process and called in another, as in a job.
@@ -126,3 +128,11 @@ def test_bound_methods_and_instances_are_refused() -> None:
         bundle("text".upper)
     with pytest.raises(CannotGo, match="belongs to an object"):
         bundle(Path().resolve)
+
+
+@pytest.mark.parametrize("module", [calling, values])
+def test_what_goes_along_is_understood_by_older_pythons(module: ModuleType) -> None:
+    assert module.__file__ is not None
+    tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 9))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported - {"numpy"} <= sys.stdlib_module_names

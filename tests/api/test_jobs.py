@@ -1,6 +1,7 @@
 """Jobs as objects, on a real service."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,16 @@ async def test_asyncio_goes_on_meanwhile(grid: Grid) -> None:
     other.cancel()
     assert lines == ["a", "b"]
     assert ticks > 5
+
+
+def test_threads_share_what_is_connected(grid: Grid) -> None:
+    job = grid.submit(executable="sh", arguments=["-c", "for n in 1 2 3; do echo $n; sleep 1; done"])
+    assert isinstance(job, Job)
+    with ThreadPoolExecutor(8) as threads:
+        followed = [threads.submit(list, job.lines()) for _ in range(3)]
+        looked = [threads.submit(lambda: (job.wait().status, len(job.history()))) for _ in range(5)]
+        assert [each.result() for each in followed] == [["1", "2", "3"]] * 3
+        assert {each.result()[0] for each in looked} == {"done"}
 
 
 def test_commands_are_about_each_job(grid: Grid) -> None:

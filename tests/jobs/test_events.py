@@ -249,3 +249,21 @@ async def test_silence_is_filled(bench: Workbench, heard: Heard, monkeypatch: py
     job_id = await bench.submit_one()
     async with heard.listening(bench.world.ada, f"/api/jobs/events?job_id={job_id}"):
         await heard.until(lambda h: b": quiet" in h.raw)
+
+
+async def test_so_many_streams_are_open_and_no_more(bench: Workbench, http: Http, heard: Heard) -> None:
+    job_id = await bench.submit_one()
+    path = f"/api/jobs/events?job_id={job_id}"
+    streams = http.state[events.Streams]
+    async with heard.listening(bench.world.ada, path):
+        await heard.until(lambda h: h.events)
+        assert streams.open == 1
+        streams.open = events.MOST_STREAMS
+        refused = await http(bench.world.ada, "GET", path)
+        assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (
+            503,
+            "too-many-followers",
+            "2",
+        )
+        streams.open = 1
+    assert streams.open == 0

@@ -83,6 +83,13 @@ def test_results_are_tables_of_other_libraries(notebook: Notebook) -> None:
     assert "3 jobs" in notebook.shown(again)["text/plain"]
 
 
+def test_functions_of_cells_run_as_jobs(notebook: Notebook) -> None:
+    notebook.run("import math\nSCALE = 10")
+    notebook.run("def helper(x):\n    return SCALE * x\n\ndef scaled(x):\n    return helper(math.sqrt(x))")
+    cell = "import spinor\nwith spinor.connect().executor() as pool:\n    found = list(pool.map(scaled, [4, 9]))\nfound"
+    assert notebook.run(cell) == [20.0, 30.0]
+
+
 async def test_jobs_can_be_awaited(notebook: Notebook) -> None:
     job = connect().jobs.submit(executable="true")
     assert isinstance(job, Job)

@@ -82,6 +82,7 @@ def job_row(text: str) -> dict[str, Any]:
     return {
         "job_id": 1, "array_id": 1, "array_index": 0, "name": text, "status": JobStatus.FAILED, "minor_status": text,
         "application_status": text, "owner": text, "group": text, "site": text, "priority": 5, "attempt": 1,
+        "job_group": text, "job_type": text, "computing_element": text,
         "pilot_id": None, "exit_code": 1, "submitted_at": now, "started_at": now, "ended_at": now, "updated_at": now,
         "cpu_s": 1.0, "wall_s": 1.0, "max_rss_bytes": 1,
     }  # fmt: skip

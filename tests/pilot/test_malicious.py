@@ -76,7 +76,7 @@ def run(request: pytest.FixtureRequest) -> Run:
             pytest.skip(done.stderr.strip().rpartition("\n")[2])
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)
-        assert told["left"] == ["launch.json", "pilot.log"]
+        assert told["left"] == ["launch.json", "pilot.log", "root"]
         return told
 
     return begin

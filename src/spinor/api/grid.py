@@ -15,6 +15,7 @@ from spinor.api.jobs import Description, Jobs
 from spinor.api.rendering import Shown, badge, bold, card, facts, html_table, muted, text_facts, text_table
 from spinor.api.rows import Tabular, record
 from spinor.api.sets import JobSet
+from spinor.api.sharing import SharedClient
 from spinor.client import Client
 from spinor.errors import NotFound
 from spinor.hub import Lender
@@ -38,10 +39,10 @@ def connect(url: str = "", *, token: str | None = None, vo: str = "", group: str
     if ca_file:
         server.ca_file = ca_file
     if token is None:
-        return Grid(Client(url, server))
+        return Grid(SharedClient(url, server))
     # A token that is given is the only one: another person's may lie around.
     server.refresh_token = None
-    client = Client(url, server, token if credentials.peek(token).iss == url else None)
+    client = SharedClient(url, server, token if credentials.peek(token).iss == url else None)
     client.lender = Lender(url, client.exchange, token)
     return Grid(client)
 

@@ -268,6 +268,15 @@ class PilotCount(msgspec.Struct, frozen=True):
     pilots: int
 
 
+class FactoryPause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no pilots are sent to an element just now."""
+
+    computing_element: str
+    failures: int
+    reason: str
+    next_try_at: datetime
+
+
 class QuickFailures(msgspec.Struct, frozen=True, kw_only=True):
     """Of a pilot's attempts that ended lately: all, and those that failed at once for reasons of the site."""
 

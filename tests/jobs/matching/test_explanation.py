@@ -105,6 +105,21 @@ async def test_what_is_out_of_use_is_told(bench: Workbench) -> None:
     assert await ask(bench, [1], 1) == [[]]
 
 
+async def test_where_the_factory_pauses_is_told(bench: Workbench) -> None:
+    job_id = await bench.submit_one()
+    async with bench.db.transaction() as tx:
+        await execute(
+            tx,
+            "INSERT INTO pilots.trouble (ce_id, vo_id, failures, reason, next_try_at)"
+            " SELECT ce_id, vo_id, 3, 'submission failed: no such queue', now() + interval '1 minute'"
+            " FROM resources.computing_access",
+        )
+    text, explanation = await explained(bench, job_id)
+    assert "No pilots are sent to local-ce before" in text
+    assert "after 3 failures in a row: submission failed: no such queue" in text
+    assert list(explanation.facts["factory_pauses"]) == ["local-ce"]
+
+
 async def test_what_a_job_waits_for_is_told(bench: Workbench) -> None:
     first = (await bench.submit(many(3))).arrays[0]
     second = await bench.submit_one(echo(after=[After(array_id=first.array_id, condition=Condition.ENDED)]))

@@ -15,7 +15,7 @@ import msgspec
 from spinor.access import Caller
 from spinor.blobs import Blobs
 from spinor.db import Database
-from spinor.errors import BadInput
+from spinor.errors import BadInput, Unavailable
 from spinor.jobs import rules as states
 from spinor.jobs.errors import UnknownJob
 from spinor.jobs.logs import service, store
@@ -31,6 +31,7 @@ _ENDED_LOOK_S = 5.0
 _FEW = 200  # So many jobs are followed one by one.
 _LIMIT = 1000
 _MOST_IDS = 1000
+MOST_STREAMS = 300
 _OVERLAP = timedelta(seconds=30)  # A change may be committed so long after its moment.
 
 Frames = AsyncGenerator[bytes, None]
@@ -59,6 +60,33 @@ def frame(event: str, data: msgspec.Struct, event_id: str) -> bytes:
     for sign, escaped in ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026")):
         text = text.replace(sign, escaped)
     return b"id: " + event_id.encode() + b"\nevent: " + event.encode() + b"\ndata: " + text + b"\n\n"
+
+
+class TooManyFollowers(Unavailable):
+    """As many streams of events are open as one server gives; try again in a moment."""
+
+    code = "too-many-followers"
+
+
+class Streams:
+    """The streams that one server process has open: each looks into the database about once a second."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._most = most
+        self.open = 0
+
+    async def counted(self, frames: Frames) -> Frames:
+        """The same frames, or TooManyFollowers before the first."""
+        if self.open >= self._most:
+            await frames.aclose()
+            raise TooManyFollowers
+        self.open += 1
+        try:
+            async for frame in frames:
+                yield frame
+        finally:
+            self.open -= 1
+            await frames.aclose()
 
 
 class Followed(NamedTuple):

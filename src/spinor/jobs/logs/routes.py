@@ -10,6 +10,7 @@ from spinor.blobs import Blobs
 from spinor.db import Database
 from spinor.http import Routes, State
 from spinor.jobs.logs import events, service
+from spinor.jobs.logs.events import Streams
 from spinor.jobs.models import EventQuery, LogEventQuery, LogPart, LogQuery
 from spinor.signals import Signals
 from spinor.streaming import streamed
@@ -56,7 +57,7 @@ async def log_events(
     # The first look is made before the answer begins, so that an unknown job is a problem like any other.
     await service.read_log(db, state[Blobs], caller, job_id, LogQuery(stream=query.stream))
     frames = events.log_events(db, state[Blobs], state[Signals], caller, job_id, query, since)
-    return await streamed(frames, _STREAM, _NOT_HELD)
+    return await streamed(state[Streams].counted(frames), _STREAM, _NOT_HELD)
 
 
 @routes.get("/api/jobs/events", scope=Scope.JOBS_READ)
@@ -67,7 +68,8 @@ async def job_events(db: Database, caller: Caller, query: EventQuery, request: R
         return Response(status_code=204)
     events.moment_of(since)
     jobs = await events.followed(db, caller, query)
-    return await streamed(events.job_events(db, state[Signals], caller, jobs, since), _STREAM, _NOT_HELD)
+    frames = events.job_events(db, state[Signals], caller, jobs, since)
+    return await streamed(state[Streams].counted(frames), _STREAM, _NOT_HELD)
 
 
 def _since(request: Request, since: str) -> str:

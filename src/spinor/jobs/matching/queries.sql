@@ -339,6 +339,12 @@ SELECT c.name AS computing_element, p.status::text AS status, count(*) AS pilots
  WHERE p.vo_id = %(vo_id)s::integer AND p.ended_at IS NULL
  GROUP BY c.name, p.status ORDER BY c.name, p.status;
 
+-- name: list_pauses
+-- Only to explain, as above: where the pilot factory waits before it tries again.
+SELECT c.name AS computing_element, t.failures, t.reason, t.next_try_at
+  FROM pilots.trouble t JOIN resources.computing_element c USING (ce_id)
+ WHERE t.vo_id = %(vo_id)s::integer AND t.next_try_at > now() ORDER BY c.name;
+
 -- name: find_queue_of_waiting
 SELECT job.task_queue_id FROM jobs.job AS job
  WHERE job.job_id = %(job_id)s::bigint AND job.vo_id = %(vo_id)s::integer AND job.status = 'waiting';

@@ -25,7 +25,7 @@ from spinor.jobs.matching.rows import (
     Wish,
 )
 from spinor.jobs.models import Demand, Requirements, ShareOfVO
-from spinor.jobs.rows import PilotCount, PlaceInQueue
+from spinor.jobs.rows import FactoryPause, PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
 
@@ -192,6 +192,10 @@ async def find_pause(tx: Tx, vo_id: int, job_id: int) -> Pause | None:
 
 async def count_pilots_alive(tx: Tx, vo_id: int) -> list[PilotCount]:
     return await fetch(tx, PilotCount, Q.count_pilots_alive, {"vo_id": vo_id})
+
+
+async def list_pauses(tx: Tx, vo_id: int) -> list[FactoryPause]:
+    return await fetch(tx, FactoryPause, Q.list_pauses, {"vo_id": vo_id})
 
 
 async def find_queue_of_waiting(tx: Tx, vo_id: int, job_id: int) -> int | None:

@@ -68,6 +68,7 @@ async def why_it_waits(tx: Tx, caller: Caller, job: StoredJob) -> Why:
     await _share(tx, question, why)
     able = await _elements(tx, question, why)
     await _pilots(tx, question, why)
+    await _pauses(tx, question, why, able)
     await _limits(tx, question, why, able)
     return why
 
@@ -272,6 +273,20 @@ async def _pilots(tx: Tx, question: _Question, why: Why) -> None:
     for each, clauses in [pair for pair in kept if pair[1]][:_NAMED]:
         where = f"on {each.ce}" + (f" ({each.hostname})" if each.hostname else "")
         why.sentences.append(f"Pilot {each.pilot_id} {where} has no room for it: {'; '.join(clauses)}.")
+
+
+async def _pauses(tx: Tx, question: _Question, why: Why, able: Sequence[ElementVerdict]) -> None:
+    """Where the pilot factory waits before it tries again, among the elements that could run it."""
+    names = {verdict.computing_element for verdict in able}
+    pauses = [each for each in await store.list_pauses(tx, question.caller.vo_id) if each.computing_element in names]
+    why.facts["factory_pauses"] = {each.computing_element: each.next_try_at for each in pauses}
+    for each in pauses[:_NAMED]:
+        times = "1 failure" if each.failures == 1 else f"{each.failures} failures in a row"
+        at = each.next_try_at.astimezone(UTC).strftime("%H:%M:%S UTC")
+        why.sentences.append(
+            f"No pilots are sent to {each.computing_element} before {at}, after {times}: {each.reason} "
+            "(`spinor pilot stats`)."
+        )
 
 
 def _drains(pilot: PilotSeen) -> list[str]:

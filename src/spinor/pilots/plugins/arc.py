@@ -90,8 +90,8 @@ class Delegation(NamedTuple):
     until: float  # On the monotonic clock.
 
 
-# What A-REX can only tell by a call for each job, and what outlives a round: by the address of the element.
-_known: dict[str, dict[str, Known]] = {}
+# What A-REX can only tell by a call for each job, and what outlives a round: by the element and who asks there.
+_known: dict[tuple[str, Path | None, Path | None], dict[str, Known]] = {}
 _delegations: dict[tuple[str, str], Delegation] = {}
 
 
@@ -196,7 +196,7 @@ class ARCComputing:
 
     async def _ours(self, rest: Rest) -> dict[str, Known]:
         """All jobs of this service that the element has, by id. Each is asked for its name once."""
-        known = _known.setdefault(self.access.url, {})
+        known = _known.setdefault((self.access.url, self.access.token, self.access.proxy), {})
         ids = await rest.job_ids()
         for gone in known.keys() - set(ids):
             del known[gone]

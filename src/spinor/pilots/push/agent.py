@@ -52,6 +52,7 @@ class Agent:
         self.plugin: ComputingPlugin = plugin_named(inner["plugin"])(settings)
         self.node_wall_s = launch["wall_s"] - self.push["queue_s"]
         self.stopped = asyncio.Event()
+        self.news = asyncio.Event()  # Something that cannot wait for the next look at the node's pilot.
         self.held: dict[tuple[int, int], dict[str, Any]] = {}  # What the heartbeat tells of.
         self.lost: set[tuple[int, int]] = set()
         self.draining = ""
@@ -60,6 +61,7 @@ class Agent:
     def stop(self) -> None:
         self.draining = self.draining or "asked to stop"
         self.stopped.set()
+        self.news.set()
 
     async def work(self, heartbeat_s: float) -> int:
         """Take jobs and carry them out, until there is nothing to do or somebody asks to stop."""
@@ -147,7 +149,7 @@ class Agent:
         await asyncio.to_thread(parcel.build, place / "inside", jobs, bundle)
         launch = PilotLaunch(
             # Numbers of parcels must not meet those of other pilots on the same element.
-            pilot_id=self.launch["pilot_id"] * 1000 + number, secret=secrets.token_urlsafe(32),
+            pilot_id=self.launch["pilot_id"] * 1_000_000 + number, secret=secrets.token_urlsafe(32),
             url="https://offline.invalid", ca_pem="", vo=self.launch["vo"], cores=self.launch["cores"],
             memory_bytes=self.launch["memory_bytes"], wall_s=self.node_wall_s, tags=self.launch.get("tags", []),
             idle_s=self.launch["idle_s"], grace_s=self.launch["grace_s"], bundle=bundle, leaves=offline.RESULTS,
@@ -180,7 +182,8 @@ class Agent:
                 self.held[_key(job)] = _usage(job, started_at)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.push["poll_s"]):
-                    await self.stopped.wait()
+                    await self.news.wait()
+            self.news.clear()
 
     async def _state(self, external_id: str) -> ElementState:
         try:
@@ -242,6 +245,7 @@ class Agent:
             for lost in answer["lost"]:
                 _log.info("job %s.%s is taken away: %s", lost["job_id"], lost["attempt"], lost["reason"])
                 self.lost.add((lost["job_id"], lost["attempt"]))
+                self.news.set()
             if answer.get("drain"):
                 self.draining = self.draining or "the server asks to drain"
 
