@@ -66,6 +66,17 @@ def test_what_is_interrupted_without_a_terminal_is_killed(service: Service) -> N
     ]
 
 
+def test_what_nobody_reads_any_more_is_killed(service: Service) -> None:
+    command = f"{SPINOR} job run --name unread -- sh -c 'while echo line; do sleep 0.2; done' | head -n 2"
+    done = subprocess.run(
+        ["bash", "-c", command], env=service.environ, cwd=service.work, capture_output=True, text=True
+    )
+    assert done.stdout == "line\nline\n"
+    assert "Traceback" not in done.stderr
+    (row,) = service.ok("job", "list", "--json", "--where", "name=unread").models
+    assert row["status"] == "killed"
+
+
 @pytest.fixture
 def followed(service: Service) -> Iterator[Terminal]:
     opened = Terminal(
