@@ -121,6 +121,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class NotRenewed(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int
     attempt: int
+    pilot_id: int
     status: JobStatus | None
     newest_attempt: int | None
     minor_status: str | None
