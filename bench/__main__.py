@@ -25,6 +25,7 @@ BENCHMARKS = {
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
     "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
     "jobs-match": ("jobs_match", "give up to 10,000,000 waiting jobs of 10,000 task queues to 1,000 pilots"),
+    "jobs-heartbeat": ("jobs_heartbeat", "1,700 running jobs told of per second, as half a million every five minutes"),
     "jobs-search": ("jobs_search", "the newest hundred of a million jobs, and counts of them, over HTTPS"),
     "jobs-overhead": ("jobs_overhead", "an empty job from submission to done, and many; peer: the bare process"),
     "jobs-kill": ("jobs_kill", "how soon a kill reaches its payload, and a dead pilot is noticed"),

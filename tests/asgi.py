@@ -15,7 +15,7 @@ from spinor.blobs import Blobs
 from spinor.db import Database
 from spinor.http import Routes, State
 from spinor.jobs.logs.events import Streams
-from spinor.jobs.service import Matcher
+from spinor.jobs.service import Intake, Matcher
 from spinor.settings import Settings
 from spinor.signals import Signals
 
@@ -79,6 +79,6 @@ async def over_http(db: Database, folder: Path, routes: Routes, blobs: str = "")
     )
     async with Signals(db.url).listening() as signals:
         service = Service()
-        state = State(settings, signals, Matcher(), db, Blobs.of(settings), Streams())
+        state = State(settings, signals, Matcher(), Intake(db), db, Blobs.of(settings), Streams())
         service.open(routes.all, db, state, _caller_of)
         yield Http(service, state)

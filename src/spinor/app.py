@@ -119,13 +119,15 @@ def create_app(settings: Settings) -> Starlette:
         keys = KeyRing.load(settings.keys_dir)
         async with (
             Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db,
+            Database.open(settings.database_url, size=2, errors=CONSTRAINT_ERRORS) as intake_db,
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             matcher = Matcher()
             desk = pilots.Desk(db, keys, settings.url, matcher)
-            parts = (matcher, desk, StatusBoard(), upstreams, Guesses(), Certificates(settings), blobs, Streams())
+            certificates, pulse, intake = Certificates(settings), pilots.Pulse(db), jobs.Intake(intake_db)
+            parts = (matcher, desk, pulse, intake, StatusBoard(), upstreams, Guesses(), certificates, blobs, Streams())
             state = State(settings, signals, keys, verifier, *parts)
             forgetting = asyncio.create_task(forget_what_ended(signals, verifier), name="forget-what-ended")
             looking = asyncio.create_task(look_again(signals, state[StatusBoard]), name="look-again")

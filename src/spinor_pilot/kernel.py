@@ -59,7 +59,12 @@ def lock_down(root: str) -> None:
     if ctypes.get_errno() != errno.ENOSYS:
         _checked(result, root)
     for target, flags in _mounts_below(root):  # Before Linux 5.12, one by one.
-        mount("", target, flags=REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEV | flags)
+        try:
+            mount("", target, flags=REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEV | flags)
+        except OSError as error:
+            # What is covered by another mount, or where this account may not go, the payload cannot reach either.
+            if error.errno not in (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+                raise
 
 
 def enter_root(root: str) -> None:

@@ -21,6 +21,8 @@ from tests.pilot.recorder import Recorder
 def main() -> None:
     asked = json.load(sys.stdin)
     base = Path(sys.argv[1])
+    if asked.get("old_kernel"):
+        kernel._MOUNT_SETATTR = 1 << 20  # No system call has this number.
     guardian = Guardian()
     kernel.set_dumpable(False)
     guardian.watch()
@@ -30,6 +32,12 @@ def main() -> None:
     (base / "pilot.log").touch()
     os.environ["SPINOR_PILOT_SECRET"] = "the pilot's secret"
     chosen = isolation.chosen(guardian, base, site)
+    if "level" in asked:
+        own_account = asked["level"] == isolation.ACCOUNT
+        chosen = isolation.Isolation(asked["level"], own_account, False, base, site, "a test wants it")
+        refusal = isolation._tried(guardian, chosen, base)
+        if refusal:
+            raise SystemExit(f"Payloads must be isolated here: {refusal}")
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
     workshop = Workshop(
         base, guardian, chosen, controllers, containers.found(chosen, base) if asked.get("images") else []

@@ -9,25 +9,25 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // A spec is a job description without the parts that need other systems: sandboxes, data and parameters.
 type spec struct {
-	Executable     string            `json:"executable"`
-	Arguments      []string          `json:"arguments,omitempty"`
-	Environment    map[string]string `json:"environment,omitempty"`
-	Name           string            `json:"name"`
-	OutputSandbox  []string          `json:"output_sandbox,omitempty"`
-	Cores          int               `json:"cores,omitempty"`
-	MemoryBytes    int64             `json:"memory_bytes,omitempty"`
-	DiskBytes      int64             `json:"disk_bytes,omitempty"`
-	WallS          int               `json:"wall_s,omitempty"`
-	Sites          []string          `json:"sites,omitempty"`
-	Tags           []string          `json:"tags,omitempty"`
-	Priority       *int              `json:"priority,omitempty"`
-	MaxReschedules *int              `json:"max_reschedules,omitempty"`
+	Executable    string            `json:"executable"`
+	Arguments     []string          `json:"arguments,omitempty"`
+	Environment   map[string]string `json:"environment,omitempty"`
+	Name          string            `json:"name"`
+	OutputSandbox []string          `json:"output_sandbox,omitempty"`
+	Cores         int               `json:"cores,omitempty"`
+	MemoryBytes   int64             `json:"memory_bytes,omitempty"`
+	DiskBytes     int64             `json:"disk_bytes,omitempty"`
+	WallS         int               `json:"wall_s,omitempty"`
+	Sites         []string          `json:"sites,omitempty"`
+	Tags          []string          `json:"tags,omitempty"`
+	Priority      *int              `json:"priority,omitempty"`
 }
 
 // The order of the fields is Spinor's, since the digest of this JSON is the key of a task queue.
@@ -35,12 +35,13 @@ type requirements struct {
 	VoID        int32    `json:"vo_id"`
 	OwnerID     int32    `json:"owner_id"`
 	GroupID     int32    `json:"group_id"`
-	Cores       int      `json:"cores"`
+	Cores       int      `json:"cores,omitempty"`
+	MaxCores    int      `json:"max_cores,omitempty"`
 	MemoryBytes int64    `json:"memory_bytes"`
 	DiskBytes   int64    `json:"disk_bytes"`
 	WallS       int      `json:"wall_s"`
-	Sites       []string `json:"sites"`
-	Tags        []string `json:"tags"`
+	Sites       []string `json:"sites,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
 }
 
 type submittedArray struct {
@@ -113,8 +114,8 @@ func (s *service) insert(ctx context.Context, tx querier, values map[string]any,
 		return nil, err
 	}
 	answer := &submitted{Warnings: []string{}}
-	var arrayID, first, last int64
-	_, err = pgx.ForEachRow(rows, []any{&arrayID, &first, &last}, func() error {
+	var arrayID, first, last, ordinal int64
+	_, err = pgx.ForEachRow(rows, []any{&arrayID, &first, &last, &ordinal}, func() error {
 		n := len(answer.Arrays)
 		if n == 0 || answer.Arrays[n-1].ArrayID != arrayID {
 			answer.Arrays = append(answer.Arrays, &submittedArray{ArrayID: arrayID, Name: specs[n].Name, Size: 1})
@@ -131,6 +132,9 @@ func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
 	size := len(specs)
 	names, texts, digests := make([]string, size), make([]string, size), make([][]byte, size)
 	sizes, priorities, keys := make([]int32, size), make([]int16, size), make([]*string, size)
+	vos, owners, groups := make([]int32, size), make([]int32, size), make([]int32, size)
+	jobGroups, types, statuses, minors := make([]string, size), make([]string, size), make([]string, size), make([]string, size)
+	deadlines, retries := make([]*time.Time, size), make([]string, size)
 	distinct, queues := [][]byte{}, []string{}
 	seen := map[string]bool{}
 	for n, each := range specs {
@@ -141,7 +145,7 @@ func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		wanted, err := json.Marshal(requirements{who.voID, who.userID, who.groupID, each.Cores, each.MemoryBytes,
+		wanted, err := json.Marshal(requirements{who.voID, who.userID, who.groupID, unusual(each.Cores), unusual(each.Cores), each.MemoryBytes,
 			each.DiskBytes, each.WallS, sorted(each.Sites), sorted(each.Tags)})
 		if err != nil {
 			return nil, nil, err
@@ -149,15 +153,19 @@ func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
 		digest := sha256.Sum256(wanted)
 		names[n], texts[n], digests[n] = each.Name, string(text), digest[:]
 		sizes[n], priorities[n] = 1, int16(*each.Priority)
+		vos[n], owners[n], groups[n] = who.voID, who.userID, who.groupID
+		types[n], statuses[n], retries[n] = "user", "waiting", usualRetries
 		if !seen[string(digest[:])] {
 			seen[string(digest[:])] = true
 			distinct, queues = append(distinct, digest[:]), append(queues, string(wanted))
 		}
 	}
 	return map[string]any{
-		"vo_id": who.voID, "owner_id": who.userID, "group_id": who.groupID, "source": who.user,
+		"together": true, "jobs": int64(size), "vo_ids": vos, "owner_ids": owners, "group_ids": groups,
 		"distinct_digests": distinct, "names": names, "sizes": sizes, "specs": texts, "keys": keys, "digests": digests,
-		"priorities": priorities, "sandbox_ordinals": []int32{}, "sandbox_ids": []int64{}, "parameters": "[]",
+		"priorities": priorities, "job_groups": jobGroups, "job_types": types, "statuses": statuses,
+		"minor_statuses": minors, "deadlines": deadlines, "retries": retries, "block_ordinals": []int32{},
+		"blocks": []int32{}, "elements": []string{}, "sandbox_ordinals": []int32{}, "sandbox_ids": []int64{},
 	}, queues, nil
 }
 
@@ -181,10 +189,10 @@ func normalise(each *spec) error {
 	return defaults(each)
 }
 
-const usualBytes, usualWallS, usualPriority, usualReschedules = 1_000_000_000, 1800, 5, 3
+const usualBytes, usualWallS, usualPriority, usualRetries = 1_000_000_000, 1800, 5, "{3,2,0,1,0}"
 
 func defaults(each *spec) error {
-	priority, reschedules := usualPriority, usualReschedules
+	priority := usualPriority
 	each.Cores = max(each.Cores, 1)
 	if each.MemoryBytes == 0 {
 		each.MemoryBytes = usualBytes
@@ -198,16 +206,21 @@ func defaults(each *spec) error {
 	if each.Priority == nil {
 		each.Priority = &priority
 	}
-	if each.MaxReschedules == nil {
-		each.MaxReschedules = &reschedules
-	}
 	if *each.Priority < 0 || *each.Priority > 9 || each.Cores > 1024 {
 		return refuse(422, "bad-job-description", "priority or cores: out of range")
 	}
 	return nil
 }
 
-// stored leaves out what is usual, as Spinor does, except max_reschedules, which SQL reads.
+// unusual leaves out the usual number of cores.
+func unusual(cores int) int {
+	if cores == 1 {
+		return 0
+	}
+	return cores
+}
+
+// stored leaves out what is usual, as Spinor does.
 func stored(each spec) spec {
 	if each.Cores == 1 {
 		each.Cores = 0

@@ -106,7 +106,7 @@ func main() {
 	check(err)
 	verifier, err := newVerifier(*keys, *issuer, pool, load(*systems, "identity"))
 	check(err)
-	s := &service{pool, verifier, load(*systems, "resources"), load(*systems, "catalog"), load(*systems, "jobs")}
+	s := &service{pool, verifier, load(*systems, "resources"), load(*systems, "catalog"), load(*systems, "jobs/submission")}
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })

@@ -1,4 +1,4 @@
-"""Blobs: bytes under a name, whole or not there at all, in a directory or in a bucket of an S3 service (ADR 9).
+"""Blobs: bytes under a name, whole or not there at all, in a directory or in a bucket of an S3 service (ADR 12).
 
 Names are made by us and look like `sandboxes/1/7/ab/ab12….tar`. A body of unknown length is first spooled to a local
 file, hashed on the way; only what is complete gets a name.

@@ -31,7 +31,7 @@ from spinor.jobs.models import (
     WaitForJobs,
 )
 from spinor.jobs.sandboxes.routes import routes as sandboxes
-from spinor.jobs.service import Matcher
+from spinor.jobs.service import Intake, Matcher
 from spinor.jobs.usage.routes import routes as usage
 from spinor.search.models import Search
 from spinor.signals import Signals, notify
@@ -65,8 +65,13 @@ async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: R
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
     # One description is stored by one statement, which is a transaction by itself; several are stored together.
-    async with db.transaction() if service.linked(body.specs) else db.statements() as tx:
-        submitted = await service.submit_jobs(tx, caller, state[Matcher].elements, body.specs, key)
+    elements = state[Matcher].elements
+    linked = service.linked(body.specs)
+    async with db.transaction() if linked else db.statements() as tx:
+        if linked:
+            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key)
+        else:
+            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key, state[Intake].insert)
         if state[Matcher].may_wake(caller.vo_id):
             await notify(tx, f"waiting:{caller.vo_id}")
     return submitted

@@ -30,6 +30,7 @@ class Ids(msgspec.Struct, frozen=True):
     array_id: int
     first: int
     last: int
+    ordinal: int  # Which of the arrays it is, from 1.
 
 
 class StoredArray(msgspec.Struct, frozen=True):
@@ -120,6 +121,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class NotRenewed(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int
     attempt: int
+    pilot_id: int
     status: JobStatus | None
     newest_attempt: int | None
     minor_status: str | None

@@ -14,6 +14,7 @@ from spinor.jobs.attempts.service import (
     quick_failures,
     release_jobs_of_pilot,
     renew_leases,
+    renew_leases_of,
     start_job,
 )
 from spinor.jobs.control.service import (
@@ -49,14 +50,16 @@ from spinor.jobs.sandboxes.service import (
     sweep_sandboxes,
 )
 from spinor.jobs.submission.checking import check_jobs
+from spinor.jobs.submission.intake import Intake
 from spinor.jobs.submission.service import linked, submit_jobs
-from spinor.jobs.usage.peeking import take_peeks
+from spinor.jobs.usage.peeking import take_peeks, take_peeks_of
 from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
     "Ask",
     "AttemptEnded",
     "Elements",
+    "Intake",
     "Matcher",
     "StaleReport",
     "UnknownJob",
@@ -96,6 +99,7 @@ __all__ = [
     "release_jobs",
     "release_jobs_of_pilot",
     "renew_leases",
+    "renew_leases_of",
     "reschedule_jobs",
     "search_jobs",
     "service_answers",
@@ -106,5 +110,6 @@ __all__ = [
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
+    "take_peeks_of",
     "usage",
 ]

@@ -232,10 +232,17 @@ UPDATE pilots.pilot
  WHERE pilot.pilot_id = told.pilot_id AND pilot.ended_at IS NULL;
 
 -- name: note_seen
+-- every VO: pilots of several are answered together.
+-- In order of their ids, as whoever changes several of them does. Those that have ended are not in the answer.
+WITH alive AS MATERIALIZED (
+    SELECT pilot_id FROM pilots.pilot
+     WHERE pilot_id = ANY (%(pilot_ids)s::bigint[]) AND ended_at IS NULL
+     ORDER BY pilot_id FOR NO KEY UPDATE
+)
 UPDATE pilots.pilot AS pilot SET last_seen_at = now()
- WHERE pilot_id = %(pilot_id)s::bigint AND vo_id = %(vo_id)s::integer AND ended_at IS NULL
-RETURNING ce_id, (SELECT name FROM resources.computing_element AS ce WHERE ce.ce_id = pilot.ce_id) AS ce, purpose,
-          drain_reason;
+  FROM alive, resources.computing_element AS ce
+ WHERE pilot.pilot_id = alive.pilot_id AND ce.ce_id = pilot.ce_id
+RETURNING pilot.pilot_id, pilot.vo_id, pilot.ce_id, ce.name AS ce, pilot.purpose, pilot.drain_reason;
 
 -- name: say_goodbye
 UPDATE pilots.pilot SET status = 'done', reason = %(reason)s::text, ended_at = now(), last_seen_at = now()

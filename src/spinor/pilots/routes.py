@@ -145,28 +145,26 @@ async def match(db: Database, state: State, request: Request, caller: Caller, bo
 @routes.post("/api/pilot/heartbeat", scope=Scope.PILOT_ACT)
 async def heartbeat(db: Database, state: State, request: Request, caller: Caller, body: Heartbeat) -> Beaten:
     """Renew leases, then wait up to `wait_s` for news: jobs taken away, files to show, the order to leave."""
-    signals, board = state[Signals], state[StatusBoard]
+    signals, board, pulse = state[Signals], state[StatusBoard], state[service.Pulse]
     end = time.monotonic() + body.wait_s
     listening: set[int] = set()
     async with AsyncExitStack() as stack:
         event = await stack.enter_async_context(signals.subscribed(f"pilot:{caller.pilot_id}"))
         last = False
         while True:
-            async with db.transaction() as tx:
-                beat = await service.beat(tx, caller, body.held)
-                peeks = await jobs.take_peeks(tx, caller)
-                if beat.ce_id not in listening:
-                    listening.add(beat.ce_id)
-                    await stack.enter_async_context(signals.subscribed(f"ce:{beat.ce_id}", event=event))
-                drain = beat.drains(await board.statuses(tx))
+            beat = await pulse.beat(caller, body.held)
+            if beat.ce_id not in listening:
+                listening.add(beat.ce_id)
+                await stack.enter_async_context(signals.subscribed(f"ce:{beat.ce_id}", event=event))
+            drain = beat.drains(await board.fresh_statuses(db))
             left_s = end - time.monotonic()
-            if beat.lost or peeks or (drain and not body.draining) or left_s <= 0 or last:
+            if beat.lost or beat.peeks or (drain and not body.draining) or left_s <= 0 or last:
                 break
             # Woken before the time: look once more, and answer; what came may be jobs that this call did not name.
             last = await signals.wait(event, left_s)
             if last:
                 board.forget()
-    return Beaten(lost=beat.lost, peeks=peeks, drain=drain, token=_renewed(state, request, caller))
+    return Beaten(lost=beat.lost, peeks=beat.peeks, drain=drain, token=_renewed(state, request, caller))
 
 
 @routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)

@@ -86,6 +86,8 @@ class SlotOfPilot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeenPilot(msgspec.Struct, frozen=True, kw_only=True):
+    pilot_id: int
+    vo_id: int
     ce_id: int
     ce: str
     purpose: Purpose
@@ -263,9 +265,9 @@ async def note_offers(tx: Tx, offers: Sequence[tuple[int, Offer, int]]) -> None:
     await execute(tx, Q.note_offers, parameters)
 
 
-async def note_seen(tx: Tx, caller: Caller) -> SeenPilot | None:
-    """None when the pilot has ended."""
-    return await fetch_one(tx, SeenPilot, Q.note_seen, _who(caller))
+async def note_seen(tx: Tx, pilot_ids: Sequence[int]) -> list[SeenPilot]:
+    """Those of the pilots that have not ended."""
+    return await fetch(tx, SeenPilot, Q.note_seen, {"pilot_ids": list(pilot_ids)})
 
 
 async def report_unfit(tx: Tx, caller: Caller, reason: str, diagnosis: Sequence[Finding]) -> UnfitPilot | None:

@@ -44,23 +44,23 @@ SELECT e.status
    AND e.pilot_id = %(pilot_id)s::bigint AND e.reported;
 
 -- name: renew_leases
+-- every VO: pilots of several are answered together; each renews its own only.
 -- Rows are locked in order of their ids. The answer has those that could not be renewed.
-WITH held AS (
-    SELECT r.job_id FROM jobs.running r
-      JOIN unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS h (job_id, attempt)
-        ON h.job_id = r.job_id AND h.attempt = r.attempt
-     WHERE r.pilot_id = %(pilot_id)s::bigint AND r.vo_id = %(vo_id)s::integer
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(pilot_ids)s::bigint[], %(vo_ids)s::integer[])
+        AS h (job_id, attempt, pilot_id, vo_id)
+), held AS MATERIALIZED (
+    SELECT r.job_id, r.attempt, r.pilot_id FROM jobs.running r
+      JOIN given h ON h.job_id = r.job_id AND h.attempt = r.attempt AND h.pilot_id = r.pilot_id AND h.vo_id = r.vo_id
      ORDER BY r.job_id FOR UPDATE OF r
 ), renewed AS (
     UPDATE jobs.running r SET lease_expires_at = now() + make_interval(secs => %(lease_s)s::integer)
       FROM held WHERE r.job_id = held.job_id
-    RETURNING r.job_id
 )
-SELECT h.job_id, h.attempt, job.status, job.attempt AS newest_attempt, job.minor_status
-  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS h (job_id, attempt)
-  LEFT JOIN jobs.job ON job.job_id = h.job_id AND job.vo_id = %(vo_id)s::integer
- WHERE h.job_id NOT IN (SELECT job_id FROM renewed)
- ORDER BY h.job_id;
+SELECT h.job_id, h.attempt, h.pilot_id, job.status, job.attempt AS newest_attempt, job.minor_status
+  FROM given h LEFT JOIN jobs.job ON job.job_id = h.job_id AND job.vo_id = h.vo_id
+ WHERE NOT EXISTS (SELECT FROM held WHERE (held.job_id, held.attempt, held.pilot_id) = (h.job_id, h.attempt, h.pilot_id))
+ ORDER BY h.job_id, h.attempt;
 
 -- name: extend_leases
 -- every VO: the service was away, and no pilot could renew.
@@ -68,13 +68,14 @@ UPDATE jobs.running SET lease_expires_at = now() + make_interval(secs => %(lease
  WHERE lease_expires_at < now() + make_interval(secs => %(lease_s)s::integer);
 
 -- name: record_usage
+-- every VO: pilots of several are answered together; each tells of its own only.
 -- What running payloads have used so far, written once a minute per job at most: it is for people, not for accounting.
 UPDATE jobs.job SET cpu_s = u.cpu_s, wall_s = u.wall_s, max_rss_bytes = u.max_rss_bytes, updated_at = now()
-  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(cpu_s)s::double precision[],
-              %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[])
-       AS u (job_id, attempt, cpu_s, wall_s, max_rss_bytes)
- WHERE job.job_id = u.job_id AND job.attempt = u.attempt AND job.vo_id = %(vo_id)s::integer
-   AND job.pilot_id = %(pilot_id)s::bigint AND job.status IN ('running', 'completing')
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(pilot_ids)s::bigint[], %(vo_ids)s::integer[],
+              %(cpu_s)s::double precision[], %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[])
+       AS u (job_id, attempt, pilot_id, vo_id, cpu_s, wall_s, max_rss_bytes)
+ WHERE job.job_id = u.job_id AND job.attempt = u.attempt AND job.vo_id = u.vo_id
+   AND job.pilot_id = u.pilot_id AND job.status IN ('running', 'completing')
    AND job.updated_at < now() - interval '60 seconds';
 
 -- name: end_job

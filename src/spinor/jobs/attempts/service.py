@@ -1,5 +1,6 @@
 """The life of an attempt under its lease: start, renew, finish; and what becomes of it when its pilot is lost."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,7 +12,7 @@ import psycopg
 from spinor.access import Caller
 from spinor.catalog import service as catalog
 from spinor.catalog.models import NewFile
-from spinor.db import Tx
+from spinor.db import Tx, array_text
 from spinor.errors import Conflict, SpinorError
 from spinor.identity import service as identity
 from spinor.jobs import rules
@@ -47,22 +48,35 @@ async def start_job(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> None:
 
 async def renew_leases(tx: Tx, pilot: Caller, held: Sequence[Held]) -> list[Lost]:
     """Hold these attempts for another minute; the answer names those that are no longer the pilot's."""
-    if not held:
-        return []
-    by_id = {each.job_id: each for each in sorted(held, key=lambda each: (each.job_id, each.attempt))}
-    ordered = list(by_id.values())
-    job_ids, attempts = [each.job_id for each in ordered], [each.attempt for each in ordered]
-    lost = await store.renew_leases(tx, pilot, job_ids, attempts)
-    columns: dict[str, list[Any]] = {
-        "job_ids": job_ids,
-        "attempts": attempts,
-        "cpu_s": [each.cpu_s for each in ordered],
-        "wall_s": [each.wall_s for each in ordered],
-        "max_rss_bytes": [each.max_rss_bytes for each in ordered],
+    [lost] = await renew_leases_of(tx, [(pilot, held)])
+    return lost
+
+
+async def renew_leases_of(tx: Tx, beats: Sequence[tuple[Caller, Sequence[Held]]]) -> list[list[Lost]]:
+    """The same for several pilots at once."""
+    by_attempt = {
+        (each.job_id, each.attempt, pilot.pilot_id or 0): (pilot, each) for pilot, held in beats for each in held
     }
-    await store.record_usage(tx, pilot, columns)
-    await usage.note_usage(tx, pilot, ordered)
-    return [Lost(job_id=row.job_id, attempt=row.attempt, reason=_why_lost(row)) for row in lost]
+    if not by_attempt:
+        return [[] for _ in beats]
+    ordered = [by_attempt[key] for key in sorted(by_attempt)]
+    columns: dict[str, Any] = {
+        "job_ids": array_text([each.job_id for _, each in ordered]),
+        "attempts": array_text([each.attempt for _, each in ordered]),
+        "pilot_ids": array_text([pilot.pilot_id for pilot, _ in ordered]),
+        "vo_ids": array_text([pilot.vo_id for pilot, _ in ordered]),
+    }
+    lost: dict[int, list[Lost]] = defaultdict(list)
+    for row in await store.renew_leases(tx, columns):
+        lost[row.pilot_id].append(Lost(job_id=row.job_id, attempt=row.attempt, reason=_why_lost(row)))
+    columns |= {
+        "cpu_s": [each.cpu_s for _, each in ordered],
+        "wall_s": [each.wall_s for _, each in ordered],
+        "max_rss_bytes": array_text([each.max_rss_bytes for _, each in ordered]),
+    }
+    await store.record_usage(tx, columns)
+    await usage.note_usage_of(tx, ordered)
+    return [lost[pilot.pilot_id or 0] for pilot, _ in beats]
 
 
 def _why_lost(row: NotRenewed) -> str:

@@ -45,23 +45,16 @@ async def reported_end(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> JobS
     return JobStatus(status) if status else None
 
 
-async def renew_leases(tx: Tx, pilot: Caller, job_ids: list[int], attempts: list[int]) -> list[NotRenewed]:
-    parameters = {
-        "vo_id": pilot.vo_id,
-        "pilot_id": pilot.pilot_id,
-        "job_ids": job_ids,
-        "attempts": attempts,
-        "lease_s": rules.LEASE_S,
-    }
-    return await fetch(tx, NotRenewed, Q.renew_leases, parameters)
+async def renew_leases(tx: Tx, columns: dict[str, Any]) -> list[NotRenewed]:
+    return await fetch(tx, NotRenewed, Q.renew_leases, {**columns, "lease_s": rules.LEASE_S})
 
 
 async def extend_leases(tx: Tx) -> int:
     return await execute(tx, Q.extend_leases, {"lease_s": rules.LEASE_S})
 
 
-async def record_usage(tx: Tx, pilot: Caller, columns: dict[str, list[Any]]) -> None:
-    await execute(tx, Q.record_usage, {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, **columns})
+async def record_usage(tx: Tx, columns: dict[str, Any]) -> None:
+    await execute(tx, Q.record_usage, columns)
 
 
 async def end_job(

@@ -23,7 +23,7 @@ _CHOICES = (
 
 
 def choosing(command: F) -> F:
-    """ID… (17, 10-19, array:7, -), --array, --group and --where; `chosen` reads them."""
+    """ID… (17, 10-19, 3,5,8, array:7, -), --array, --group and --where; `chosen` reads them."""
     for choice in reversed(_CHOICES):
         command = choice(command)
     return command
@@ -35,7 +35,7 @@ def chosen(ids: Sequence[str], array_ids: Sequence[int], job_groups: Sequence[st
         raise click.UsageError(
             "Name jobs by id, by a range such as 10-19, by array:7, --group, --where, or with - for ids on stdin."
         )
-    words = read_words(ids)
+    words = [part for word in read_words(ids) for part in word.split(",") if part]
     arrays = [_array(word) for word in words if word.startswith("array:")]
     jobs = read_ids(word for word in words if not word.startswith("array:"))
     return ChosenJobs(

@@ -75,7 +75,7 @@ def run(ctx: click.Context, /, inputs: tuple[str, ...], into: Path, only_named: 
     payload: list[str] = ctx.meta.get("spinor.payload") or []
     if not payload:
         raise click.UsageError("Give a command line after `--`, such as: spinor job run -- ./script.sh a b c")
-    words, sent = (payload, []) if only_named else _localized(payload)
+    words, sent = (payload, []) if only_named else localized(payload)
     document, sandbox = _document(words, options), [*sent, *(each for each in inputs if not each.startswith("LFN:"))]
     data = [each.removeprefix("LFN:") for each in inputs if each.startswith("LFN:")]
     document |= ({"input_sandbox": list(dict.fromkeys(sandbox))} if sandbox else {}) | (
@@ -110,7 +110,7 @@ def _document(words: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
     return found | ({"environment": environment} if environment else {})
 
 
-def _localized(payload: Sequence[str]) -> tuple[list[str], list[str]]:
+def localized(payload: Sequence[str]) -> tuple[list[str], list[str]]:
     """The command line as it is in the job's directory, and the local files that go there with it.
 
     A sandbox holds each file by its own name: `data/in.txt` here is `in.txt` there.
@@ -132,7 +132,10 @@ def _goes_along(path: str, *, is_program: bool) -> bool:
     """Whether a word is a file here. An absolute path is one of the worker node; so is a program without a slash."""
     if not path or Path(path).is_absolute() or path.startswith("-") or (is_program and "/" not in path):
         return False
-    return Path(path).is_file()
+    try:
+        return Path(path).is_file()
+    except OSError:  # A program that is given as text may be longer than any name.
+        return False
 
 
 def _fetch(client: "Client", job_id: int, into: Path) -> None:

@@ -2,14 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from spinor.jobs.cli.ids import choosing, chosen, for_each
 from spinor.terminal import cell, duration, heading, say, show_one, size, table
 
 if TYPE_CHECKING:
-    from spinor.jobs.models import Usage, UsagePoint
+    from spinor.jobs.models import Attempt, Usage, UsagePoint
 
 _ATTEMPT_COLUMNS = (
     "attempt", "status", "error_class", "site", "computing_element", "node", "cores", "started_at", "ended_at",
@@ -21,38 +22,52 @@ _LISTED = 20
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="ID")
+@choosing
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the newest unless told.")
 @click.option("--plot/--no-plot", default=None, help="Draw curves; on a terminal unless told.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all points as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the model as JSON.")
-def usage(job_id: int, attempt: int | None, plot: bool | None, as_csv: bool, as_json: bool) -> None:
-    """Show what a job used over time: processor, memory, disk, input and output."""
-    import sys
-
+def usage(attempt: int | None, plot: bool | None, as_csv: bool, as_json: bool, **names: Any) -> int:
+    """Show what jobs used over time: processor, memory, disk, input and output."""
     from spinor.client import Client
-    from spinor.jobs.models import Usage
+    from spinor.jobs.client import find_ids
+    from spinor.jobs.models import ChosenJobs, Usage
 
     with Client.from_environment() as client:
-        found = client.get(f"/api/jobs/{job_id}/usage", Usage, {"attempt": attempt} if attempt else None)
-    if as_json:
-        show_one(found, as_json=True)
-    elif as_csv:
-        _print_csv(found.points)
-    elif not found.points:
-        say(f"Nothing is known of attempt {found.attempt} of job {job_id}; its pilot tells soon after its start.")
-    else:
-        if plot or (plot is None and sys.stdout.isatty()):
-            for line in plots(found):
-                click.echo(line)
-            click.echo()
-        step = -(-len(found.points) // _LISTED)
-        points = found.points[::-1][::step][::-1]  # The newest is among them.
-        rows = [[cell(getattr(point, column), column) for column in _POINT_COLUMNS] for point in points]
-        for line in table([heading(column) for column in _POINT_COLUMNS], rows):
+        ids = find_ids(client, chosen(**names))
+
+        def one(job_id: int) -> None:
+            found = client.get(f"/api/jobs/{job_id}/usage", Usage, {"attempt": attempt} if attempt else None)
+            if as_json:
+                show_one(found, as_json=True)
+                return
+            if len(ids) > 1:
+                click.echo(f"==> job {job_id} <==")
+            if as_csv:
+                _print_csv(found.points)
+            else:
+                _show(found, plot)
+
+        return for_each(client, ChosenJobs(job_ids=ids), one)
+
+
+def _show(found: "Usage", plot: bool | None) -> None:
+    import sys
+
+    if not found.points:
+        say(f"Nothing is known of attempt {found.attempt} of job {found.job_id}; its pilot tells soon after its start.")
+        return
+    if plot or (plot is None and sys.stdout.isatty()):
+        for line in plots(found):
             click.echo(line)
-        if step > 1:
-            say(f"These are {len(points)} of {len(found.points)} points; --csv prints all.")
+        click.echo()
+    step = -(-len(found.points) // _LISTED)
+    points = found.points[::-1][::step][::-1]  # The newest is among them.
+    rows = [[cell(getattr(point, column), column) for column in _POINT_COLUMNS] for point in points]
+    for line in table([heading(column) for column in _POINT_COLUMNS], rows):
+        click.echo(line)
+    if step > 1:
+        say(f"These are {len(points)} of {len(found.points)} points; --csv prints all.")
 
 
 def _print_csv(points: Sequence["UsagePoint"]) -> None:
@@ -67,21 +82,33 @@ def _print_csv(points: Sequence["UsagePoint"]) -> None:
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="ID")
+@choosing
 @click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one a line.")
-def attempts(job_id: int, as_json: bool) -> None:
-    """List every attempt of a job: where it ran, when, and how it ended."""
+def attempts(as_json: bool, **names: Any) -> int:
+    """List every attempt of jobs: where it ran, when, and how it ended."""
     import msgspec
 
     from spinor.client import Client
-    from spinor.jobs.models import Attempt
+    from spinor.jobs.client import find_ids
+    from spinor.jobs.models import Attempt, ChosenJobs
 
     with Client.from_environment() as client:
-        found = client.get(f"/api/jobs/{job_id}/attempts", list[Attempt])
-    if as_json:
-        for each in found:
-            click.echo(msgspec.json.encode(each).decode())
-        return
+        ids = find_ids(client, chosen(**names))
+
+        def one(job_id: int) -> None:
+            found = client.get(f"/api/jobs/{job_id}/attempts", list[Attempt])
+            if as_json:
+                for each in found:
+                    click.echo(msgspec.json.encode({"job_id": job_id, **msgspec.to_builtins(each)}).decode())
+                return
+            if len(ids) > 1:
+                click.echo(f"==> job {job_id} <==")
+            _list(found)
+
+        return for_each(client, ChosenJobs(job_ids=ids), one)
+
+
+def _list(found: "Sequence[Attempt]") -> None:
     rows = [[cell(getattr(each, column), column) for column in _ATTEMPT_COLUMNS] for each in found]
     for line in table([heading(column) for column in _ATTEMPT_COLUMNS], rows):
         click.echo(line)

@@ -1,39 +1,40 @@
 -- The statements of submission.
 
 -- name: insert_arrays
--- One statement for everything that a submission writes. It writes nothing, and gives no row, when a task queue is not
--- there yet or the idempotency key is taken; the caller then does what is needed and asks again. The jobs' first history
--- line is the array's own row.
+-- every VO: each row carries the VO of its own verified caller, and so does the digest of its queue.
+-- One statement for everything that submissions write. What has no task queue yet, or an idempotency key that is taken,
+-- is not written and has no row in the answer; with `together`, nothing is written then. The caller does what is needed
+-- and asks again. The jobs' first history line is the array's own row.
 WITH queue AS (
-    SELECT task_queue_id, digest FROM jobs.task_queue
-     WHERE digest = ANY (%(distinct_digests)s::bytea[]) AND vo_id = %(vo_id)s::integer
+    SELECT task_queue_id, digest FROM jobs.task_queue WHERE digest = ANY (%(distinct_digests)s::bytea[])
 ), ids AS MATERIALIZED (
     SELECT jobs.take_ids(%(jobs)s::bigint) AS first
 ), new AS MATERIALIZED (
-    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.name, a.job_group, a.job_type, a.size, a.spec,
-           a.key, a.priority, a.status, a.minor_status, a.deadline_at, a.retries::smallint[] AS retries,
-           queue.task_queue_id, ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
-      FROM unnest(%(names)s::text[], %(job_groups)s::text[], %(job_types)s::text[], %(sizes)s::integer[],
+    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.vo_id, a.owner_id, a.group_id, a.name,
+           a.job_group, a.job_type, a.size, a.spec, a.key, a.priority, a.status, a.minor_status, a.deadline_at,
+           a.retries::smallint[] AS retries, queue.task_queue_id, ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
+      FROM unnest(%(vo_ids)s::integer[], %(owner_ids)s::integer[], %(group_ids)s::integer[], %(names)s::text[],
+                  %(job_groups)s::text[], %(job_types)s::text[], %(sizes)s::integer[],
                   %(specs)s::text[], %(keys)s::text[], %(digests)s::bytea[], %(priorities)s::smallint[],
                   %(statuses)s::jobs.job_status[], %(minor_statuses)s::text[], %(deadlines)s::timestamptz[],
                   %(retries)s::text[]) WITH ORDINALITY
-           AS a (name, job_group, job_type, size, spec, key, digest, priority, status, minor_status, deadline_at, retries,
-                 ordinal)
+           AS a (vo_id, owner_id, group_id, name, job_group, job_type, size, spec, key, digest, priority, status,
+                 minor_status, deadline_at, retries, ordinal)
       JOIN queue USING (digest)
      CROSS JOIN ids
-     WHERE (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
+     WHERE NOT %(together)s::boolean OR (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
 ), made AS (
     INSERT INTO jobs.job_array (array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec,
                                 deadline_at, retries, idempotency_key)
     OVERRIDING SYSTEM VALUE
-    SELECT array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer, first_job_id, size, name,
-           job_group, job_type, spec, deadline_at, retries, key
+    SELECT array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type,
+           spec, deadline_at, retries, key
       FROM new ORDER BY ordinal
     ON CONFLICT (owner_id, vo_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING array_id
 ), element AS (
     INSERT INTO jobs.array_parameters (array_id, block, vo_id, elements)
-    SELECT new.array_id, p.block, %(vo_id)s::integer, p.elements
+    SELECT new.array_id, p.block, new.vo_id, p.elements
       FROM unnest(%(block_ordinals)s::integer[], %(blocks)s::integer[], %(elements)s::jsonb[])
            AS p (ordinal, block, elements)
       JOIN new ON new.ordinal = p.ordinal
@@ -47,8 +48,8 @@ WITH queue AS (
 ), job AS (
     INSERT INTO jobs.job (job_id, array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, minor_status,
                           priority)
-    SELECT new.first_job_id + index, new.array_id, %(vo_id)s::integer, %(owner_id)s::integer, %(group_id)s::integer,
-           index, new.task_queue_id, new.status, new.minor_status, new.priority
+    SELECT new.first_job_id + index, new.array_id, new.vo_id, new.owner_id, new.group_id, index, new.task_queue_id,
+           new.status, new.minor_status, new.priority
       FROM new
       JOIN made USING (array_id)
      CROSS JOIN generate_series(0, new.size - 1) AS index
@@ -64,7 +65,7 @@ WITH queue AS (
     SELECT new.task_queue_id, 0, new.status, sum(new.size), 0
       FROM new JOIN made USING (array_id) GROUP BY new.task_queue_id, new.status
 )
-SELECT new.array_id, new.first_job_id AS first, new.first_job_id + new.size - 1 AS last
+SELECT new.array_id, new.first_job_id AS first, new.first_job_id + new.size - 1 AS last, new.ordinal
   FROM new JOIN made USING (array_id)
  ORDER BY new.ordinal;
 

@@ -1,6 +1,6 @@
 """Submission: one description becomes one array and its jobs, waiting in a task queue."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from spinor.jobs.submission.preparing import Prepared, normalised_all, prepared,
 from spinor.jobs.submission.validation import check_references
 
 _encode = msgspec.json.Encoder().encode
+_SMALL = 100  # Jobs; more of them are worth a statement of their own.
 
 
 class KeyReused(Conflict):
@@ -27,10 +28,18 @@ class KeyReused(Conflict):
     code = "key-reused"
 
 
+Insert = Callable[[Tx, Caller, Sequence[NewArray]], Awaitable[list[Ids]]]
+
+
 async def submit_jobs(
-    tx: Tx, caller: Caller, elements: Elements, specs: Sequence[JobSpec], key: str | None = None
+    tx: Tx,
+    caller: Caller,
+    elements: Elements,
+    specs: Sequence[JobSpec],
+    key: str | None = None,
+    insert: Insert = store.insert_arrays,
 ) -> Submitted:
-    """Store all jobs of all descriptions, or none.
+    """Store all jobs of all descriptions, or none. `insert` is the intake's for one that is `linked` to nothing.
 
     The same `key` of the same owner gives the answer of the first call again, and submits nothing.
     """
@@ -46,7 +55,8 @@ async def submit_jobs(
     if found != ready:
         ready = found
         arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
-    ids = await store.insert_arrays(tx, caller, arrays)
+    small = sum(array.size for array in arrays) <= _SMALL
+    ids = await (insert if small else store.insert_arrays)(tx, caller, arrays)
     if not ids:
         await store.insert_task_queues(tx, caller.vo_id, [each.wants for each in ready])
         ids = await store.insert_arrays(tx, caller, arrays)

@@ -16,14 +16,22 @@ Q = Queries("spinor.jobs.submission")
 
 async def insert_arrays(tx: Tx, caller: Caller, arrays: Sequence[NewArray]) -> list[Ids]:
     """Store everything, or nothing: an empty answer says that a task queue is missing or the key is taken."""
+    return await insert_arrays_of(tx, [caller] * len(arrays), arrays, together=True)
+
+
+async def insert_arrays_of(
+    tx: Tx, callers: Sequence[Caller], arrays: Sequence[NewArray], *, together: bool
+) -> list[Ids]:
+    """Store arrays of several callers; those that could not be stored are not in the answer."""
     return await fetch(
         tx,
         Ids,
         Q.insert_arrays,
         {
-            "vo_id": caller.vo_id,
-            "owner_id": caller.user_id,
-            "group_id": caller.group_id,
+            "together": together,
+            "vo_ids": array_text(caller.vo_id for caller in callers),
+            "owner_ids": array_text(caller.user_id for caller in callers),
+            "group_ids": array_text(caller.group_id for caller in callers),
             "jobs": sum(array.size for array in arrays),
             "distinct_digests": array_text({array.digest for array in arrays}),
             "names": array_text(array.name for array in arrays),

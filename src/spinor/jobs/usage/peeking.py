@@ -1,6 +1,8 @@
 """Looks into the directory of a running job: asked through its pilot's heartbeat, answered within seconds."""
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 
 from spinor.access import Caller, Scope
 from spinor.db import Database, Tx
@@ -96,7 +98,15 @@ async def _ask(tx: Tx, caller: Caller, job_id: int, query: PeekQuery) -> tuple[i
 
 async def take_peeks(tx: Tx, pilot: Caller) -> list[PeekAsked]:
     """What people wait for from this pilot."""
-    return await store.take_peeks(tx, pilot, LIFETIME_S)
+    return (await take_peeks_of(tx, [pilot])).get(pilot.pilot_id or 0, [])
+
+
+async def take_peeks_of(tx: Tx, pilots: Sequence[Caller]) -> dict[int, list[PeekAsked]]:
+    """The same for several pilots at once, by pilot."""
+    asked: dict[int, list[PeekAsked]] = defaultdict(list)
+    for pilot_id, peek in await store.take_peeks(tx, [pilot.pilot_id or 0 for pilot in pilots], LIFETIME_S):
+        asked[pilot_id].append(peek)
+    return asked
 
 
 async def answer_peek(tx: Tx, pilot: Caller, job_id: int, answer: PeekAnswer) -> None:

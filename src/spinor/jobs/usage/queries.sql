@@ -1,23 +1,25 @@
 -- name: insert_heartbeats
+-- every VO: pilots of several are answered together; each tells of its own attempts only.
 -- The first beat of a slot is its point; the others change nothing.
 INSERT INTO jobs.heartbeat
        (job_id, attempt, slot_s, vo_id, wall_s, cpu_s, rss_bytes, disk_bytes, read_bytes, written_bytes)
-SELECT given.job_id, given.attempt, given.slot_s, %(vo_id)s::integer, given.wall_s, given.cpu_s, given.rss_bytes,
+SELECT given.job_id, given.attempt, given.slot_s, given.vo_id, given.wall_s, given.cpu_s, given.rss_bytes,
        given.disk_bytes, given.read_bytes, given.written_bytes
-  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(slots_s)s::integer[], %(wall_s)s::real[],
-              %(cpu_s)s::real[], %(rss_bytes)s::bigint[], %(disk_bytes)s::bigint[], %(read_bytes)s::bigint[],
-              %(written_bytes)s::bigint[])
-       AS given (job_id, attempt, slot_s, wall_s, cpu_s, rss_bytes, disk_bytes, read_bytes, written_bytes)
-  JOIN jobs.running r ON r.job_id = given.job_id AND r.attempt = given.attempt AND r.vo_id = %(vo_id)s::integer
-                     AND r.pilot_id = %(pilot_id)s::bigint
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(pilot_ids)s::bigint[], %(vo_ids)s::integer[],
+              %(slots_s)s::integer[], %(wall_s)s::real[], %(cpu_s)s::real[], %(rss_bytes)s::bigint[],
+              %(disk_bytes)s::bigint[], %(read_bytes)s::bigint[], %(written_bytes)s::bigint[])
+       AS given (job_id, attempt, pilot_id, vo_id, slot_s, wall_s, cpu_s, rss_bytes, disk_bytes, read_bytes, written_bytes)
+  JOIN jobs.running r ON r.job_id = given.job_id AND r.attempt = given.attempt AND r.vo_id = given.vo_id
+                     AND r.pilot_id = given.pilot_id
     ON CONFLICT DO NOTHING;
 
 -- name: thin_heartbeats
+-- every VO: pilots of several are answered together; these attempts are theirs.
 -- Every second point goes, since each stands for twice the time now.
 DELETE FROM jobs.heartbeat h
  USING unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(widths_s)s::integer[]) AS given (job_id, attempt, width_s)
- WHERE h.job_id = given.job_id AND h.attempt = given.attempt AND h.vo_id = %(vo_id)s::integer
-   AND h.slot_s %% given.width_s <> 0;
+  JOIN jobs.running r ON r.job_id = given.job_id AND r.attempt = given.attempt
+ WHERE h.job_id = given.job_id AND h.attempt = given.attempt AND h.slot_s %% given.width_s <> 0;
 
 -- name: list_heartbeats
 SELECT at, wall_s, cpu_s, rss_bytes, disk_bytes, read_bytes, written_bytes
@@ -40,13 +42,14 @@ SELECT r.vo_id, r.job_id, r.attempt, r.pilot_id, %(path)s::text, %(position)s::b
 RETURNING peek_id, job_id, attempt, pilot_id;
 
 -- name: take_peeks
+-- every VO: pilots of several are answered together; each is asked for its own attempts only.
 -- What a pilot is asked and has not answered yet. It is asked again after some seconds, as the answer to its heartbeat may
 -- have been lost.
 UPDATE jobs.peek SET told_at = now()
- WHERE pilot_id = %(pilot_id)s::bigint AND vo_id = %(vo_id)s::integer AND answer IS NULL
+ WHERE pilot_id = ANY (%(pilot_ids)s::bigint[]) AND answer IS NULL
    AND asked_at > now() - %(lifetime_s)s::integer * interval '1 second'
    AND (told_at IS NULL OR told_at < now() - interval '5 seconds')
-RETURNING peek_id, job_id, attempt, path, position, size_bytes;
+RETURNING pilot_id, peek_id, job_id, attempt, path, position, size_bytes;
 
 -- name: answer_peek
 UPDATE jobs.peek SET answer = %(answer)s::text::jsonb

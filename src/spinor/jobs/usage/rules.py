@@ -5,11 +5,10 @@ from collections.abc import Iterable
 
 from spinor.errors import BadInput
 from spinor.jobs.models import Held
-from spinor.jobs.rules import LEASE_S
 
 SLOT_S = 30
 POINTS = 200  # At most, in the long run; half of them just after a thinning.
-LONGEST_BEAT_S = LEASE_S  # Who holds a lease beats more often than that, so one beat falls into this part of each slot.
+LONGEST_BEAT_S = 20  # Pilots are told to beat every 15 s, so one or two beats fall into this part of each slot.
 
 
 class BadPath(BadInput):

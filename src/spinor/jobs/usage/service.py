@@ -13,14 +13,15 @@ KEPT_DAYS = 90
 _BATCH = 10_000
 
 
-async def note_usage(tx: Tx, pilot: Caller, held: Sequence[Held]) -> None:
-    """Keep those heartbeats that begin a new span of their attempt's time; most begin none, and cost nothing."""
-    points = rules.points(held)
+async def note_usage_of(tx: Tx, told: Sequence[tuple[Caller, Held]]) -> None:
+    """Keep those heartbeats that begin a new span of their attempt's time; most begin none, and cost nothing. `told`
+    are (pilot, what it tells)."""
+    points = [(pilot, held, slot_s) for pilot, each in told for held, slot_s in rules.points([each])]
     if not points:
         return
-    await store.insert_heartbeats(tx, pilot, points)
-    if crowded := rules.thinned(points):
-        await store.thin_heartbeats(tx, pilot.vo_id, crowded)
+    await store.insert_heartbeats(tx, points)
+    if crowded := rules.thinned([(held, slot_s) for _, held, slot_s in points]):
+        await store.thin_heartbeats(tx, crowded)
 
 
 async def usage(tx: Tx, caller: Caller, job_id: int, attempt: int | None = None) -> Usage:

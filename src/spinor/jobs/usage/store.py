@@ -20,26 +20,29 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     pilot_id: int
 
 
-async def insert_heartbeats(tx: Tx, pilot: Caller, points: Sequence[tuple[Held, int]]) -> None:
+async def insert_heartbeats(tx: Tx, points: Sequence[tuple[Caller, Held, int]]) -> None:
+    """`points` are (pilot, what it tells, start of the slot)."""
+    held = [each for _, each, _ in points]
     columns: dict[str, Any] = {
-        "job_ids": array_text(each.job_id for each, _ in points),
-        "attempts": array_text(each.attempt for each, _ in points),
-        "slots_s": array_text(slot_s for _, slot_s in points),
-        "wall_s": [each.wall_s for each, _ in points],
-        "cpu_s": [each.cpu_s for each, _ in points],
-        "rss_bytes": array_text(each.rss_bytes or each.max_rss_bytes for each, _ in points),
-        "disk_bytes": array_text(each.disk_bytes for each, _ in points),
-        "read_bytes": array_text(each.read_bytes for each, _ in points),
-        "written_bytes": array_text(each.written_bytes for each, _ in points),
+        "job_ids": array_text(each.job_id for each in held),
+        "attempts": array_text(each.attempt for each in held),
+        "pilot_ids": array_text(pilot.pilot_id for pilot, _, _ in points),
+        "vo_ids": array_text(pilot.vo_id for pilot, _, _ in points),
+        "slots_s": array_text(slot_s for _, _, slot_s in points),
+        "wall_s": [each.wall_s for each in held],
+        "cpu_s": [each.cpu_s for each in held],
+        "rss_bytes": array_text(each.rss_bytes or each.max_rss_bytes for each in held),
+        "disk_bytes": array_text(each.disk_bytes for each in held),
+        "read_bytes": array_text(each.read_bytes for each in held),
+        "written_bytes": array_text(each.written_bytes for each in held),
     }
-    await execute(tx, Q.insert_heartbeats, {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, **columns})
+    await execute(tx, Q.insert_heartbeats, columns)
 
 
-async def thin_heartbeats(tx: Tx, vo_id: int, attempts: Sequence[tuple[int, int, int]]) -> None:
+async def thin_heartbeats(tx: Tx, attempts: Sequence[tuple[int, int, int]]) -> None:
     """`attempts` are (job, attempt, width of a slot)."""
     job_ids, numbers, widths_s = (list(column) for column in zip(*attempts, strict=True))
-    parameters = {"vo_id": vo_id, "job_ids": job_ids, "attempts": numbers, "widths_s": widths_s}
-    await execute(tx, Q.thin_heartbeats, parameters)
+    await execute(tx, Q.thin_heartbeats, {"job_ids": job_ids, "attempts": numbers, "widths_s": widths_s})
 
 
 async def list_heartbeats(tx: Tx, vo_id: int, job_id: int, attempt: int) -> list[UsagePoint]:
@@ -61,9 +64,11 @@ async def insert_peek(tx: Tx, vo_id: int, job_id: int, query: PeekQuery) -> Aske
     return await fetch_one(tx, Asked, Q.insert_peek, parameters)
 
 
-async def take_peeks(tx: Tx, pilot: Caller, lifetime_s: int) -> list[PeekAsked]:
-    parameters = {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, "lifetime_s": lifetime_s}
-    return await fetch(tx, PeekAsked, Q.take_peeks, parameters)
+async def take_peeks(tx: Tx, pilot_ids: Sequence[int], lifetime_s: int) -> list[tuple[int, PeekAsked]]:
+    """With the pilot that is asked."""
+    rows = await fetch_rows(tx, Q.take_peeks, {"pilot_ids": list(pilot_ids), "lifetime_s": lifetime_s})
+    names = ("peek_id", "job_id", "attempt", "path", "position", "size_bytes")
+    return [(row[0], PeekAsked(**dict(zip(names, row[1:], strict=True)))) for row in rows]
 
 
 async def answer_peek(tx: Tx, pilot: Caller, job_id: int, answer: PeekAnswer, lifetime_s: int) -> bool:

@@ -1,5 +1,6 @@
 """The verbs of pilots."""
 
+from spinor.pilots.service.beating import Beat, Pulse, beat
 from spinor.pilots.service.factory import (
     SubmissionRefused,
     demand_to_plan,
@@ -15,12 +16,10 @@ from spinor.pilots.service.factory import (
 )
 from spinor.pilots.service.fitness import UnknownNode, find_black_holes, mask_nodes, masked_nodes, report_unfit
 from spinor.pilots.service.life import (
-    Beat,
     EnrolmentRefused,
     NodeMasked,
     PilotEnded,
     append_log,
-    beat,
     caller_of_pilot,
     enrol,
     say_goodbye,
@@ -34,6 +33,7 @@ __all__ = [
     "EnrolmentRefused",
     "NodeMasked",
     "PilotEnded",
+    "Pulse",
     "SubmissionRefused",
     "UnknownNode",
     "UnknownPilot",

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,11 +12,8 @@ from spinor.identity import service as identity
 from spinor.identity.models import Issued, IssuedKind
 from spinor.identity.tokens import Claims, KeyRing, caller_of_claims
 from spinor.jobs import service as jobs
-from spinor.jobs.models import Held, Lost
 from spinor.pilots import store
-from spinor.pilots.models import Ending, Enrolled, Enrolment, PilotStatus, Purpose
-from spinor.resources.status.models import Status
-from spinor.resources.status.rules import USABLE
+from spinor.pilots.models import Ending, Enrolled, Enrolment, PilotStatus
 
 TOKEN_LIFETIME_S = 86_400
 PAYLOAD_TOKEN_SLACK_S = 3600.0  # For inputs and outputs, beside the payload's own wall time.
@@ -95,33 +91,6 @@ async def caller_of_pilot(tx: Tx, claims: Claims) -> Caller:
     if pilot is None or pilot.ended:
         raise PilotEnded
     return caller
-
-
-class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """What a heartbeat found: what the pilot does not hold any more, and what decides whether it is to leave."""
-
-    lost: list[Lost]
-    ce_id: int
-    ce: str
-    purpose: Purpose
-    drain_reason: str
-
-    def drains(self, statuses: Mapping[str, Status]) -> bool:
-        """Whether the pilot is to take no more jobs, and to leave when its own have ended."""
-        if self.purpose is Purpose.PROBE:
-            return False
-        return bool(self.drain_reason) or statuses.get(self.ce, Status.ACTIVE) not in USABLE
-
-
-async def beat(tx: Tx, caller: Caller, held: Sequence[Held]) -> Beat:
-    """Renew the leases of what the pilot holds."""
-    pilot = await store.note_seen(tx, caller)
-    if pilot is None:
-        raise PilotEnded
-    lost = await jobs.renew_leases(tx, caller, held)
-    return Beat(
-        lost=lost, ce_id=pilot.ce_id, ce=pilot.ce, purpose=pilot.purpose, drain_reason=pilot.drain_reason
-    )  # fmt: skip
 
 
 async def append_log(tx: Tx, caller: Caller, position: int, data: bytes) -> int:

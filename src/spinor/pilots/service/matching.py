@@ -4,7 +4,6 @@ The cost of a match is the request and not the job, so a server that answers thi
 as many. Whoever waits for jobs does not wait in the database: a look at the view tells whether it is worth asking.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -19,18 +18,13 @@ from spinor.jobs.models import Assignment, Offer, Slot
 from spinor.jobs.service import Ask, Matcher
 from spinor.pilots import store
 from spinor.pilots.models import MatchRequest
+from spinor.pilots.service.groups import Groups
 from spinor.pilots.service.life import PAYLOAD_TOKEN_SLACK_S, PilotEnded
+
+_Asked = tuple[Caller, MatchRequest]
 
 _GROUP = 32  # More in one transaction would only take longer.
 _AT_ONCE = 2  # While one waits for the database, the other chooses.
-
-
-class _Pending:
-    """A pilot's request that waits for its turn."""
-
-    def __init__(self, caller: Caller, asked: MatchRequest) -> None:
-        self.caller, self.asked, self.pilot_id = caller, asked, _id(caller)
-        self.answer: asyncio.Future[list[Assignment]] = asyncio.get_running_loop().create_future()
 
 
 class Desk:
@@ -38,20 +32,13 @@ class Desk:
 
     def __init__(self, db: Database, keys: KeyRing, issuer: str, matcher: Matcher) -> None:
         self._db, self._keys, self._issuer, self._matcher = db, keys, issuer, matcher
-        self._pending: list[_Pending] = []
-        self._workers: set[asyncio.Task[None]] = set()
+        self._groups: Groups[_Asked, list[Assignment]] = Groups(self._served, most=_GROUP, at_once=_AT_ONCE)
         self._slots: dict[int, store.SlotOfPilot] = {}
 
     async def match(self, caller: Caller, asked: MatchRequest) -> list[Assignment]:
         """Jobs for a pilot, now, each with a token for its payload; none when none fits. The offer is kept, since it
         tells what could run here. PilotEnded when the server has given the pilot up."""
-        pending = _Pending(caller, asked)
-        self._pending.append(pending)
-        if len(self._workers) < _AT_ONCE:
-            worker = asyncio.create_task(self._work(), name="match")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
-        return await pending.answer
+        return await self._groups.ask(caller.pilot_id, (caller, asked))
 
     async def worth_asking(self, caller: Caller, asked: MatchRequest, *, signalled: bool) -> bool:
         """Whether something fits that may start, as far as this server knows; when jobs were signalled, it looks."""
@@ -62,44 +49,12 @@ class Desk:
         slot = self._slots.get(_id(caller))
         return slot is None or jobs.may_match(self._matcher, Ask(caller.vo_id, _slot(slot, asked.offer), 1))
 
-    async def _work(self) -> None:
-        while self._pending:
-            group = self._taken()
-            try:
-                async with self._db.transaction() as tx:
-                    answers = await self._serve(tx, group)
-            except Exception as error:  # noqa: BLE001  Whoever asked hears of it, and the next group is another matter.
-                for each in group:
-                    if not each.answer.done():
-                        each.answer.set_exception(error)
-                continue
-            for each, answer in zip(group, answers, strict=True):
-                if each.answer.done():
-                    continue  # It went away; its jobs come back when their leases end.
-                if answer is None:
-                    each.answer.set_exception(PilotEnded())
-                else:
-                    each.answer.set_result(answer)
-
-    def _taken(self) -> list[_Pending]:
-        """The next group; each pilot is in it once, and nobody is who has gone away."""
-        group: dict[int, _Pending] = {}
-        left = []
-        for each in self._pending:
-            if each.answer.done():
-                continue
-            if len(group) < _GROUP and each.pilot_id not in group:
-                group[each.pilot_id] = each
-            else:
-                left.append(each)
-        self._pending = left
-        return list(group.values())
-
-    async def _serve(self, tx: Tx, group: Sequence[_Pending]) -> list[list[Assignment] | None]:
-        answers = await serve(tx, self._matcher, [(each.caller, each.asked) for each in group], self._slots)
-        given = [(each.caller, answer or []) for each, answer in zip(group, answers, strict=True)]
-        tokened = await _with_tokens(tx, self._keys, self._issuer, given)
-        return [answer and new for answer, new in zip(answers, tokened, strict=True)]
+    async def _served(self, group: Sequence[_Asked]) -> list[list[Assignment] | Exception]:
+        async with self._db.transaction() as tx:
+            answers = await serve(tx, self._matcher, group, self._slots)
+            given = [(caller, answer or []) for (caller, _), answer in zip(group, answers, strict=True)]
+            tokened = await _with_tokens(tx, self._keys, self._issuer, given)
+        return [PilotEnded() if answer is None else new for answer, new in zip(answers, tokened, strict=True)]
 
 
 async def with_tokens(
@@ -136,7 +91,7 @@ async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assig
 
 
 async def serve(
-    tx: Tx, matcher: Matcher, group: Sequence[tuple[Caller, MatchRequest]], seen: dict[int, store.SlotOfPilot]
+    tx: Tx, matcher: Matcher, group: Sequence[_Asked], seen: dict[int, store.SlotOfPilot]
 ) -> list[list[Assignment] | None]:
     """What each of these pilots gets; None for those that have ended. `seen` is told of their slots.
 

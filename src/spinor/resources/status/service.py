@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from spinor.access import Caller, Scope
-from spinor.db import Tx
+from spinor.db import Database, Tx
 from spinor.errors import BadInput, Denied, NotFound
 from spinor.resources.status import rules, store
 from spinor.resources.status.models import (
@@ -68,6 +68,13 @@ class StatusBoard:
             self._statuses = await status_of(tx)
             self._read_at = time.monotonic()
         return self._statuses
+
+    async def fresh_statuses(self, db: Database) -> Mapping[str, Status]:
+        """The same for whoever has no connection at hand, and mostly needs none."""
+        if time.monotonic() - self._read_at <= _FRESH_S:
+            return self._statuses
+        async with db.statements() as reads:
+            return await self.statuses(reads)
 
     def forget(self) -> None:
         """Look again at the next question: somebody said that something changed."""
