@@ -4,14 +4,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from spinor.x509.proxy import make_proxy, read_credential
-from tests.pilots.test_push import without_network
 from tests.servers.arc import ARCServer
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer
@@ -37,12 +35,12 @@ def element(service: Service) -> Iterator[Any]:
     before = yaml.safe_dump(yaml.safe_load(service.ok("config", "show").out))
     site = f"GRID-{secrets.token_hex(3)}"
 
-    def add(plugin: str, **options: Any) -> str:
+    def add(name: str, **options: Any) -> str:
         operations = yaml.safe_load(before)
         operations["sites"][site] = {
             "computing_elements": {
                 f"ce-{site.lower()}": {
-                    "plugin": plugin, "cores": 1, "memory_bytes": "1GB", "wall_s": "2h", "max_pilots": 2,
+                    "plugin": name, "cores": 1, "memory_bytes": "1GB", "wall_s": "2h", "max_pilots": 2,
                     "vos": ["demo"], "options": options,
                 }
             }
@@ -58,7 +56,8 @@ def runs(service: Service, site: str) -> None:
     """A job there runs, with a file that comes back and its log."""
     words = ["/bin/sh", "-c", "echo at $(hostname); echo 42 >answer.txt"]
     job = service.ok("job", "submit", "-q", "--site", site, "--output-sandbox", "answer.txt", "--", *words).out.strip()
-    waited = service.run("job", "wait", job, "--timeout", "100s")
+    while (waited := service.run("job", "wait", job, "--timeout", "60s")).code == 75:
+        pass  # The test's own time limit ends this.
     assert waited.code == 0, service.run("job", "explain", job).out + service.run("pilot", "list").out
     assert service.ok("job", "log", job).out.startswith("at ")
     shown = service.ok("job", "show", job, "--json").models[0]
@@ -98,16 +97,13 @@ def test_kubernetes(service: Service, kubernetes_server: KubernetesServer, eleme
 
 
 @pytest.mark.peer("htcondor")
-def test_htcondor_whose_nodes_see_no_network(
-    service: Service, htcondor_server: HTCondorServer, element: Any, tmp_path: Path
-) -> None:
+def test_jobs_are_pushed_through_htcondor(service: Service, htcondor_server: HTCondorServer, element: Any) -> None:
+    """The pilot on the node speaks to nobody; tests/pilots/test_push.py takes the network from it, too."""
     tokens = service.work / "data" / "secrets" / "computing" / "pool"
     tokens.mkdir(parents=True, exist_ok=True, mode=0o700)
     keep(service, "pool/token", (htcondor_server.tokens / "pool").read_text())
-    # The interpreter is looked for on the node, in a namespace of the pool's own, which shares /tmp.
-    program = without_network(htcondor_server.place, "/usr/bin/python3")
     behind = {
         "collector": htcondor_server.collector, "schedd": htcondor_server.schedd, "token_directory": "pool",
-        "trust_domain": "test.spinor", "python": str(program),
+        "trust_domain": "test.spinor", "python": "/usr/bin/python3",
     }  # fmt: skip
     runs(service, element("push", plugin="htcondor", options=behind, poll_s=1))

@@ -66,6 +66,17 @@ def test_what_is_interrupted_without_a_terminal_is_killed(service: Service) -> N
     ]
 
 
+def test_what_nobody_reads_any_more_is_killed(service: Service) -> None:
+    command = f"{SPINOR} job run --name unread -- sh -c 'while echo line; do sleep 0.2; done' | head -n 2"
+    done = subprocess.run(
+        ["bash", "-c", command], env=service.environ, cwd=service.work, capture_output=True, text=True
+    )
+    assert done.stdout == "line\nline\n"
+    assert "Traceback" not in done.stderr
+    (row,) = service.ok("job", "list", "--json", "--where", "name=unread").models
+    assert row["status"] == "killed"
+
+
 @pytest.fixture
 def followed(service: Service) -> Iterator[Terminal]:
     opened = Terminal(
@@ -129,7 +140,7 @@ def test_jobs_are_named_in_many_ways(service: Service) -> None:
     service.ok("job", "wait", again)
     assert service.ok("job", "log", again).out == "2\n"
     assert json.loads(service.ok("job", "history", "--json", again).lines[-1])["status"] == "done"
-    ran = service.ok("job", "attempts", "--json", "--group", "named").models
+    ran = service.ok("job", "attempts", "--json", f"{first}-{third}").models
     assert [str(each["job_id"]) for each in ran] == everyone
     assert [str(each["job_id"]) for each in service.ok("job", "usage", "--json", f"array:{array}").models] == everyone
     assert f"==> job {second} <==" in service.ok("job", "usage", "--plot", first, second).lines

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spinor.jobs.cli.plain import PlainText, plain
@@ -33,6 +33,8 @@ def test_sequences_are_taken_out(data: bytes, shown: str) -> None:
     assert result.removeprefix("]") == shown
 
 
+@example("0\x9b\x9dä\x1b0\x07", [8])
+@example("\x1b]0;a\x07b", [3])
 @given(st.text(alphabet="a[]0;1m\x1b\x07\\\x9b\x9dPcä\n", max_size=60), st.lists(st.integers(0, 80), max_size=5))
 def test_it_does_not_matter_where_the_stream_is_cut(text: str, cuts: list[int]) -> None:
     data = text.encode()

@@ -44,6 +44,7 @@ def element(
 class TestARC(ComputingContract):
     patience_s = 120.0
     when_down: ClassVar = {"url": "https://localhost:9/arex"}
+    keeps_output_of_cancelled = False  # The back end that runs jobs as processes ends a script around the pilot only.
 
     @pytest.fixture
     def make(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> Maker:

@@ -48,14 +48,11 @@ _ELEMENT = """      local-ce:
 """
 
 
-def without_network(directory: Path, python: str = sys.executable) -> Path:
+def without_network(directory: Path) -> Path:
     """A Python whose processes are on a node of their own, with no network."""
     program = directory / "python-without-network"
-    program.write_text(
-        "#!/bin/sh\n"
-        'own= && [ "$(id -u)" = 0 ] || own="--user --map-root-user"\n'
-        f'exec unshare $own --net -- {python} "$@"\n'
-    )
+    own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    program.write_text(f'#!/bin/sh\nexec unshare {" ".join(own)} --net -- {sys.executable} "$@"\n')
     program.chmod(0o755)
     return program
 

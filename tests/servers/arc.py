@@ -7,6 +7,7 @@ authorities in the system's directories only, so it runs in a mount namespace in
 import contextlib
 import grp
 import pwd
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +78,7 @@ for each in arc-arex-start arc-arex-ws-start; do
         /usr/share/arc/$each >"$1/$each"
     bash "$1/$each"
 done
-trap 'kill $(cat "$1/arex.pid" "$1/ws.pid")' TERM
-while kill -0 $(cat "$1/arex.pid") && kill -0 $(cat "$1/ws.pid"); do sleep 1 & wait $!; done
+while kill -0 $(cat "$1/arex.pid") && kill -0 $(cat "$1/ws.pid"); do sleep 1; done
 """
 
 
@@ -114,7 +114,9 @@ def arc_server(
         run([found("openssl"), "genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out",
              str(place / "control" / "dhparam.pem")], environ(place))  # fmt: skip
         env = environ(place, ARC_CONFIG=str(place / "arc.conf"))
-        argv = ["unshare", "--mount", "sh", "-uc", _START, str(authority.directory), str(place)]
+        # What it starts detaches itself, and its jobs do; with their own numbers of processes they end with the first.
+        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        argv += ["bash", "-uc", _START, str(authority.directory), str(place)]
         url = f"https://localhost:{port}/arex"
-        with running(argv, lambda: listens(port), place / "arc.log", env=env):
+        with running(argv, lambda: listens(port), place / "arc.log", env=env, stop_by=signal.SIGKILL):
             yield ARCServer(url, place, user)

@@ -19,6 +19,7 @@ from tests.servers.authority import Authority
 from tests.servers.process import environ, free_port
 
 NAME = "stand-in"
+_OWN = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount"]
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 # The words after the script: directories and where they are mounted, two by two, up to "--", and the command.
 _CONTAINER = """
@@ -119,7 +120,7 @@ class StandInNode:
         env = environ(pod.home) | {each["name"]: each.get("value", "") for each in container.get("env", [])}
         with pod.log.open("ab") as log:
             pod.process = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-euc", _CONTAINER, "sh", *mounts, "--", *container["command"]],
+                [*_OWN, "sh", "-euc", _CONTAINER, "sh", *mounts, "--", *container["command"]],
                 env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._tell(pod, "Running", {"running": {}})

@@ -1,5 +1,7 @@
 """A job that is followed from its start to its end: its state, what it writes, and Ctrl-C."""
 
+import os
+import signal
 import sys
 import threading
 from contextlib import suppress
@@ -19,8 +21,9 @@ _AT_WORK = frozenset({"matched", "running", "completing"})
 
 def follow(client: "Client", job_id: int) -> int | None:
     """The exit code of the job, once it has ended; None when the person has left it running."""
+    is_unread = threading.Event()
     copying = [
-        threading.Thread(target=_copy, args=(client, job_id, stream), name=stream, daemon=True)
+        threading.Thread(target=_copy, args=(client, job_id, stream, is_unread), name=stream, daemon=True)
         for stream in ("stdout", "stderr")
     ]
     for thread in copying:
@@ -34,11 +37,15 @@ def follow(client: "Client", job_id: int) -> int | None:
             return _told(client, job_id)
         except KeyboardInterrupt:
             client.close()  # In the middle of an answer: the connection is of no use any more.
+            if is_unread.is_set():
+                # As a command that runs here: it ends when nobody reads what it writes (`| head`).
+                _kill(client, job_id, "nobody reads its output any more")
+                return 128 + signal.SIGPIPE
             if _is_left(client, job_id):
                 return None
 
 
-def _copy(client: "Client", job_id: int, stream: str) -> None:
+def _copy(client: "Client", job_id: int, stream: str, is_unread: threading.Event) -> None:
     from spinor.errors import SpinorError
     from spinor.jobs.cli.output import Writer
     from spinor.jobs.client import follow_log
@@ -52,6 +59,10 @@ def _copy(client: "Client", job_id: int, stream: str) -> None:
                     say(f"--- attempt {piece.attempt}")
                 shown = piece.attempt
                 write(piece.data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # So that nothing fails at exit.
+            is_unread.set()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # Out of whatever it waits for.
         except SpinorError as error:
             say(f"spinor: the {stream} of job {job_id} cannot be followed any more: {error.message}")
 
@@ -110,10 +121,14 @@ def _is_left(client: "Client", job_id: int) -> bool:
         say(f"It goes on: spinor job log -f {job_id}")
         return True
     if answer == "k":
-        from spinor.errors import SpinorError
-        from spinor.jobs.models import CommandJobs
-
         say(f"Killing job {job_id}.")
-        with suppress(SpinorError):  # It may have ended meanwhile; how it ended is told in any case.
-            client.post("/api/jobs/kill", CommandJobs(job_ids=[job_id], reason="interrupted at the terminal"))
+        _kill(client, job_id, "interrupted at the terminal")
     return False
+
+
+def _kill(client: "Client", job_id: int, reason: str) -> None:
+    from spinor.errors import SpinorError
+    from spinor.jobs.models import CommandJobs
+
+    with suppress(SpinorError):  # It may have ended meanwhile; how it ended is told in any case.
+        client.post("/api/jobs/kill", CommandJobs(job_ids=[job_id], reason=reason))

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Agent:
         self.plugin: ComputingPlugin = plugin_named(inner["plugin"])(settings)
         self.node_wall_s = launch["wall_s"] - self.push["queue_s"]
         self.stopped = asyncio.Event()
+        self.over = threading.Event()  # Nobody waits for an answer to a heartbeat any more.
         self.news = asyncio.Event()  # Something that cannot wait for the next look at the node's pilot.
         self.held: dict[tuple[int, int], dict[str, Any]] = {}  # What the heartbeat tells of.
         self.lost: set[tuple[int, int]] = set()
@@ -73,6 +75,7 @@ class Agent:
             failed = str(error)
             _log.error("this pilot ends: %s", failed)
         finally:
+            self.over.set()
             heart.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await heart
@@ -92,11 +95,19 @@ class Agent:
         while not self.draining:
             wait_s = min(LONG_POLL_S, self.launch["idle_s"])
             asked = {"offer": self.offer(), "max_jobs": self.push["jobs"], "wait_s": wait_s}
-            with contextlib.suppress(GivenUp):
-                answer = await self._ask("POST", "/api/pilot/match", asked, wait_s=wait_s, given_up=self.stopped.is_set)
-                if answer["jobs"]:
-                    await self._carry_out(answer["jobs"])
-                    idle_since = time.monotonic()
+            try:
+                answer = await self._ask(
+                    "POST", "/api/pilot/match", asked, wait_s=wait_s, given_up=self.stopped.is_set,
+                    patience_s=self.launch["idle_s"],
+                )  # fmt: skip
+            except GivenUp:
+                return
+            except Unreachable:
+                self.draining = "no work, and the server is away"
+                return
+            if answer["jobs"]:
+                await self._carry_out(answer["jobs"])
+                idle_since = time.monotonic()
             if time.monotonic() - idle_since >= self.launch["idle_s"]:
                 self.draining = self.draining or f"no work for {self.launch['idle_s']:.0f} s"
 
@@ -232,10 +243,13 @@ class Agent:
         while True:
             held = list(self.held.values())
             wait_s = min(heartbeat_s, 2.0) if held else heartbeat_s
+            asked = {"held": held, "wait_s": wait_s}
             try:
                 answer = await self._ask(
-                    "POST", "/api/pilot/heartbeat", {"held": held, "wait_s": wait_s}, wait_s=wait_s
+                    "POST", "/api/pilot/heartbeat", asked, wait_s=wait_s, given_up=self.over.is_set
                 )
+            except GivenUp:
+                return
             except (Refused, Unreachable, Untrusted) as error:
                 _log.error("this pilot ends: %s", error)
                 self.lost |= self.held.keys()
