@@ -23,7 +23,10 @@ BENCHMARKS = {
     "catalog-replicas": ("catalog_replicas", "replicas of 1,000 LFNs over HTTPS; peer: the bare SQL look-up"),
     "catalog-peers": ("catalog_peers", "the catalogs of DIRAC and Rucio on this machine; see scripts/peers"),
     "catalog-scan": ("catalog_scan", "read a directory tree's names, sizes and checksums; peer: os.scandir and stat"),
-    "jobs-submit": ("jobs_submit", "submit jobs over HTTPS, one and 1,000 per call, and an array of 10,000"),
+    "jobs-submit": (
+        "jobs_submit",
+        "submit jobs over HTTPS, one and 1,000 per call, and whole arrays; peer: DiracX, see scripts/peers",
+    ),
     "jobs-match": ("jobs_match", "give up to 10,000,000 waiting jobs of 10,000 task queues to 1,000 pilots"),
     "jobs-heartbeat": ("jobs_heartbeat", "1,700 running jobs told of per second, as half a million every five minutes"),
     "jobs-search": ("jobs_search", "the newest hundred of a million jobs, and counts of them, over HTTPS"),

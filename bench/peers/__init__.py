@@ -27,6 +27,7 @@ _SLURM = (
 PEERS: Mapping[str, tuple[str, ...]] = {
     "dirac": ("mariadbd", "mariadb-install-db", "mariadb"),
     "rucio": ("memcached",),
+    "diracx": ("git",),
     # What the servers of `tests.servers` are made of.
     "chromium": ("chromium", "certutil"),
     "oidc-provider": (),
@@ -75,6 +76,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
         "dirac", "bench.peers.dirac_plain", "DIRAC's FileCatalogDB in process, its default managers"
     ),
     "rucio": Measurement("rucio", "bench.peers.rucio", "Rucio over REST, two workers, memcached"),
+    "diracx": Measurement("diracx", "bench.peers.diracx", "DiracX over REST, one worker, SQLite"),
 }
 
 

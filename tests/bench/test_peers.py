@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers
+from bench import jobs_submit, peers
 from bench.catalog_peers import WORDS
 from bench.peers.workplace import Workplace, workplace
 from spinor.embedded import processes
@@ -15,6 +15,8 @@ FAST = {"files", "bytes_per_file", "register_files_per_s", "replicas_lfns_per_s"
 FAST |= {"remove_files_per_s"}
 PLAIN = {"files", "register_files_per_s", "metadata_hits", "metadata_ms"}
 RUCIO = {"files", "bytes_per_file", "register_files_per_s", "replicas_lfns_per_s", "stat_ms", "ping_ms"}
+DIRACX = {f"one_{clients}_{what}" for clients in (1, 16) for what in ("per_s", "ms", "p99_ms", "refused_percent")}
+DIRACX |= {"bulk_per_s", "bulk_ms"}
 
 
 @pytest.mark.timeout(900)  # Half a minute in all on a machine that does nothing else.
@@ -32,6 +34,18 @@ def test_a_peer_gives_its_figures(name: str, keys: set[str]) -> None:
     assert set(found) == keys
     assert all(value > 0 for value in found.values())
     assert keys <= set(WORDS)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.peer("diracx")
+def test_diracx_takes_jobs_in() -> None:
+    found = peers.figures("diracx", "trial")
+    assert found is not None
+    assert set(found) == DIRACX
+    # At 16 clients some fail on SQLite's lock, and the rate is of the others.
+    assert all(value > 0 for name, value in found.items() if not name.endswith("_refused_percent"))
+    assert found["one_1_refused_percent"] == 0
+    assert set(jobs_submit.PUBLISHED_PER_S) <= DIRACX
 
 
 def test_a_peer_that_is_not_installed_has_no_figures(
