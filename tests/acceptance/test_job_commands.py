@@ -140,7 +140,7 @@ def test_jobs_are_named_in_many_ways(service: Service) -> None:
     service.ok("job", "wait", again)
     assert service.ok("job", "log", again).out == "2\n"
     assert json.loads(service.ok("job", "history", "--json", again).lines[-1])["status"] == "done"
-    ran = service.ok("job", "attempts", "--json", "--group", "named").models
+    ran = service.ok("job", "attempts", "--json", f"{first}-{third}").models
     assert [str(each["job_id"]) for each in ran] == everyone
     assert [str(each["job_id"]) for each in service.ok("job", "usage", "--json", f"array:{array}").models] == everyone
     assert f"==> job {second} <==" in service.ok("job", "usage", "--plot", first, second).lines

@@ -1,5 +1,7 @@
 """Jobs on a real Slurm cluster, through its login node: from the command line to the payload and back."""
 
+import contextlib
+import random
 import shutil
 import tempfile
 import time
@@ -58,34 +60,25 @@ def test_a_job_runs_there_and_its_output_comes_back(on_slurm: Service, tmp_path:
     assert on_slurm.ok("job", "log", job).out == f"{USER}\n0\n"
 
 
-def test_a_kill_reaches_the_payload(on_slurm: Service, slurm_cluster: SlurmCluster) -> None:
-    beat = slurm_cluster.shared("beats") / "beat"
-    payload = f"trap 'echo stopped; exit 0' TERM; while :; do echo . >>{beat}; sleep 0.2; done"
-    job = on_slurm.ok("job", "submit", "-q", "--", "sh", "-c", payload).out.strip()
-    until(beat.exists, "the payload does not start")
+def test_a_kill_reaches_the_payload(on_slurm: Service) -> None:
+    mark = f"{random.randrange(10**6, 10**7)}.5"
+    job = begun(on_slurm, f"exec sleep {mark}")[0]
+    assert sleeping(mark)
     on_slurm.ok("job", "kill", job)
-    size = settled_size(beat)
-    assert size > 0
+    until(lambda: not sleeping(mark), "the payload still runs")
     assert on_slurm.ok("job", "show", job, "--json").models[0]["status"] == "killed"
 
 
 def test_scancel_gives_the_job_back(on_slurm: Service, slurm_cluster: SlurmCluster) -> None:
     """An administrator of the cluster ends the pilot; its job runs again in another one."""
-    place = slurm_cluster.shared("again")
-    first, second = place / "first", place / "second"
-    payload = f"if [ -e {first} ]; then echo again >{second}; else echo $SLURM_JOB_ID >{first}; sleep 300; fi"
-    job = on_slurm.ok("job", "submit", "-q", "--", "sh", "-c", payload).out.strip()
-    until(first.exists, "the payload does not start")
-    slurm_cluster.run("scancel", "--batch", "--signal=TERM", first.read_text().strip())
+    job, number = begun(on_slurm, '[ "$SPINOR_ATTEMPT" != 1 ] || sleep 300')
+    slurm_cluster.run("scancel", "--batch", "--signal=TERM", number)
     assert on_slurm.run("job", "wait", job).code == 0, on_slurm.run("job", "explain", job).out
-    assert second.exists()
+    assert on_slurm.ok("job", "log", job).out == "attempt 2\n"
 
 
 def test_a_cancelled_pilot_leaves_the_queue(on_slurm: Service, slurm_cluster: SlurmCluster) -> None:
-    place = slurm_cluster.shared("long") / "began"
-    job = on_slurm.ok("job", "submit", "-q", "--", "sh", "-c", f"echo $SLURM_JOB_ID >{place}; sleep 300").out.strip()
-    until(place.exists, "the payload does not start")
-    number = place.read_text().strip()
+    job, number = begun(on_slurm, "sleep 300")
     pilots = on_slurm.ok("pilot", "list", "--json", "--where", "status=running").models
     (pilot,) = [each["pilot_id"] for each in pilots if each["external_id"] == number]
     on_slurm.ok("job", "kill", job)
@@ -95,21 +88,25 @@ def test_a_cancelled_pilot_leaves_the_queue(on_slurm: Service, slurm_cluster: Sl
     until(lambda: slurm_cluster.run("squeue", "-h", "-t", "all", "-j", number, "-o", "%T").strip() in ended, "it runs")
 
 
+def begun(service: Service, payload: str) -> tuple[str, str]:
+    """A job that runs; its number here, and that of the pilot's job on the cluster."""
+    job = service.ok("job", "submit", "-q", "--", "sh", "-c", f"echo attempt $SPINOR_ATTEMPT; {payload}").out.strip()
+    until(lambda: service.run("job", "log", job).out.strip() == "attempt 1", "the payload does not start")
+    pilot = service.ok("job", "show", job, "--json").models[0]["pilot_id"]
+    return job, service.ok("pilot", "show", str(pilot), "--json").models[0]["external_id"]
+
+
+def sleeping(mark: str) -> bool:
+    """Whether a process sleeps for this long."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and mark.encode() in (entry / "cmdline").read_bytes().split(b"\0")[1:2]:
+                return True
+    return False
+
+
 def until(condition: Callable[[], bool], message: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline, message
         time.sleep(0.2)
-
-
-def settled_size(file: Path) -> int:
-    """The size of a file that nobody writes to any more."""
-    sizes = [-1, file.stat().st_size]
-
-    def same() -> bool:
-        time.sleep(1)
-        sizes.append(file.stat().st_size)
-        return sizes[-1] == sizes[-2]
-
-    until(same, "the payload still runs")
-    return sizes[-1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ def test_the_first_document_is_valid_for_whoever_starts_it_wherever(user: str, d
     assert list(document.users) == [user]
     site = document.sites["LOCAL"]
     assert site.storage_elements["local"].root == str(settings.storage_dir)
-    assert site.computing_elements["local"].options == {"directory": str(settings.ce_dir)}
+    options = site.computing_elements["local"].options
+    assert options["directory"] == str(settings.ce_dir)
+    assert sys.prefix in options["node"]["visible"]
     assert site.computing_elements["local"].cores <= (os.cpu_count() or 1)
     groups = document.vos["demo"].groups
     assert scopes_of(groups["demo_users"].properties) >= {"jobs:submit", "files:write"}

@@ -67,6 +67,13 @@ _EMPTY: LiteralString = """
 """
 
 
+def test_the_picture_of_the_reference_page_is_the_table() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/reference/job-states.md").read_text()
+    arrows = re.findall(r"^    (\w+) --> (\w+)$", text, re.MULTILINE)
+    assert [(S(old), S(new)) for old, new in arrows if S(new) not in TRANSITIONS[S(old)]] == []
+    assert len(arrows) == sum(len(targets) for targets in TRANSITIONS.values())
+
+
 class JobsMachine(RuleBasedStateMachine):
     """Random operations of people, pilots and time, each in its transaction, beside a plain model of their effects."""
 
