@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 PERIOD_US = 100_000
-_UNLIMITED = 1 << 60
+_PREFIX = "spinor-"
+_OLD_S = 3600.0
 _V1 = ("memory", "pids", "cpu", "cpuacct")
 _V2 = ("memory", "pids", "cpu")
 
@@ -43,7 +44,7 @@ class Controllers:
 
     def wanted(self, name: str, limits: Limits) -> tuple[dict[str, Any], ...]:
         """The groups of one payload: directories with the values of their files, in the order in which to write."""
-        mark = f"spinor-{name}-{secrets.token_hex(4)}"
+        mark = f"{_PREFIX}{name}-{secrets.token_hex(4)}"
         by_directory: dict[str, dict[str, str]] = {}
         for controller, (version, parent) in self.parents.items():
             files = by_directory.setdefault(os.path.join(parent, mark), {})
@@ -82,7 +83,18 @@ def found(root: str = "/") -> Controllers:
     if "" in mounts and "" in own:
         for name, directory in _delegated(mounts[""], own[""]).items():
             parents.setdefault(name, (2, directory))
+    _sweep({directory for _, directory in parents.values()})
     return Controllers(parents)
+
+
+def _sweep(parents: set[str]) -> None:
+    """Remove old groups of pilots that were killed together with their guardian. The kernel keeps those in use."""
+    for parent in parents:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(parent):
+                if entry.name.startswith(_PREFIX) and time.time() - entry.stat().st_mtime > _OLD_S:
+                    with contextlib.suppress(OSError):
+                        os.rmdir(entry.path)
 
 
 def _mounts(root: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import Any, NamedTuple, Optional
 
-from spinor_pilot import birth, guardian
+from spinor_pilot import birth, cgroups, guardian, system
 from spinor_pilot.faults import Lost, SiteFault, told
 
 
@@ -108,6 +108,7 @@ class Guardian:
             # The kernel has ended its leader with the guardian; the rest is found by its session and its mark.
             if child.pid and child.start.cell is None:
                 _end_family(child)
+            cgroups.remove(child.start.cgroups)
             child.ended.set()
             child.answered.set()
 
@@ -132,6 +133,4 @@ class Guardian:
 
 
 def _end_family(child: Child) -> None:
-    from spinor_pilot import system
-
     system.kill_family(child.pid, child.start.mark, signal.SIGKILL, child.start.uid)

@@ -35,9 +35,14 @@ _OWN_FAILURE = {"podman": (125,), "apptainer": (255,), "singularity": (255,)}
 _SAYS = {"podman": "Error:", "apptainer": "FATAL:", "singularity": "FATAL:"}
 
 
+def at_once(isolation: Isolation) -> list[str]:
+    """What needs no trial."""
+    return [DIRECTORY] if isolation.level in (NAMESPACES, BUBBLEWRAP) else []
+
+
 def found(isolation: Isolation, base: Path) -> list[str]:
     """The runtimes that work on this node, each tried out and not only found on the path."""
-    runtimes = [DIRECTORY] if isolation.level in (NAMESPACES, BUBBLEWRAP) else []
+    runtimes = at_once(isolation)
     for name in _APPTAINER:
         # It must be able to make its namespaces, or be installed set-uid; the node's own root serves as an image.
         if shutil.which(name) and not works([name, "--silent", "exec", "--contain", "/", "/bin/true"], _TRY_S):

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -103,6 +104,7 @@ def _serve(
     pilot.unfit = unfit + fitness.diagnosis(base, options, server.ahead_s)
     if pilot.unfit:
         pilot.draining = "the node is unfit"
+    threading.Thread(target=_try_runtimes, args=(slot, workshop), name="runtimes", daemon=True).start()
     code = pilot.work()
     sending.finish(timeout_s=10)
     return 5 if pilot.unfit else code
@@ -123,7 +125,14 @@ def _equip(options: dict[str, Any], base: Path, guardian: Guardian) -> tuple[Wor
         chosen = isolation.Isolation(isolation.NONE, False, False, base, site, str(fault))
     if chosen.why:
         _log.warning("payloads are isolated by %s only: %s", chosen.level, chosen.why)
-    return Workshop(base, guardian, chosen, cgroups.found(), containers.found(chosen, base)), unfit
+    return Workshop(base, guardian, chosen, cgroups.found(), containers.at_once(chosen)), unfit
+
+
+def _try_runtimes(slot: Slot, workshop: Workshop) -> None:
+    """Try container runtimes while the first jobs run, since that takes seconds; offers name those that work."""
+    workshop.runtimes = slot.runtimes = containers.found(workshop.isolation, workshop.base)
+    if len(slot.runtimes) > 1:
+        _log.info("images can be run by %s", ", ".join(slot.runtimes))
 
 
 def _facts(slot: Slot, workshop: Workshop) -> dict[str, Any]:
@@ -135,7 +144,6 @@ def _facts(slot: Slot, workshop: Workshop) -> dict[str, Any]:
         "own_account": workshop.isolation.own_account,
         "isolation_refused": workshop.isolation.why,
         "cgroups": workshop.controllers.versions(),
-        "container_runtimes": workshop.runtimes,
         "gpus": [gpu.told() for gpu in slot.gpus],
     }
 

@@ -134,7 +134,7 @@ async def test_memory_grows_with_each_retry(bench: Workbench) -> None:
         [demand] = await bench.run(service.demand)
         assert demand.wants.memory_bytes == memory
         [job] = await bench.match()
-        assert job.attempt == attempt
+        assert (job.attempt, job.memory_bytes) == (attempt, memory)
         await bench.run(service.start_job, bench.pilot(), job.job_id, job.attempt)
     await bench.finish(job, exit_code=None, error="too much", error_class=ErrorClass.MEMORY)
     assert await bench.status(job.job_id) is S.FAILED

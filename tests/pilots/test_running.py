@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spinor.jobs import service as jobs
+from spinor.jobs.control import gates
 from spinor.jobs.models import CommandJobs, JobSpec, JobStatus, Retries
 from spinor.pilots import service
 from spinor.pilots.chores import follow_pilots, submit_pilots
@@ -245,6 +246,23 @@ async def test_a_node_where_every_payload_fails_at_once_takes_no_more(pilots: Si
     pilot = await ended_pilot(site, pilot_id)
     assert "payloads in a row failed at once" in pilot.reason
     assert "EEXIST" in pilot.reason
+
+
+async def test_a_job_that_ran_out_of_memory_runs_again_with_more(pilots: Site) -> None:
+    site, ada = pilots, pilots.world.ada
+    hungry = script("exec python3 -c 'x = bytearray(150_000_000); print(len(x))'", memory_bytes=100_000_000,
+                    retries=Retries(memory=1, memory_growth=3, delay_s=0))  # fmt: skip
+    (job_id,) = await site.submit(ada, hungry)
+    await submit_pilots(site.context, {})
+    await site.until_job(ada, job_id, JobStatus.CHECKING, *ENDED)
+
+    async def released() -> bool:
+        async with site.context.db.transaction() as tx:
+            return bool(await gates.end_pauses(tx))
+
+    await until(released)
+    job = await site.until_job(ada, job_id, *ENDED)
+    assert (job.status, job.attempt) == (JobStatus.DONE, 2)
 
 
 async def test_a_wrong_image_is_not_the_nodes_fault(pilots: Site) -> None:

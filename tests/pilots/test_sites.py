@@ -15,7 +15,16 @@ from spinor.identity import service as identity
 from spinor.jobs import service as jobs
 from spinor.jobs.models import ErrorClass, FinishReport, JobSpec, Offer, Retries, Slot
 from spinor.pilots import chores, launching, service
-from spinor.pilots.models import ElementPilots, ElementState, Enrolment, Finding, MaskNodes, NewPilot, PilotStatus
+from spinor.pilots.models import (
+    ElementPilots,
+    ElementState,
+    Enrolment,
+    Finding,
+    MaskNodes,
+    MatchRequest,
+    NewPilot,
+    PilotStatus,
+)
 from spinor.pilots.service.factory import new_pilots
 from spinor.resources import service as resources
 from spinor.resources.status import service as statuses
@@ -167,6 +176,10 @@ async def test_an_unfit_node_is_masked_before_its_element_is_suspect(site: Site)
         (mask,) = await service.masked_nodes(tx, site.world.ada, "local-ce")
         assert (mask.hostname, mask.actor) == ("bad-1", "spinor")
         assert (await service.beat(tx, resident, [])).drains({}), "who is there already leaves"
+    await site.submit(site.world.ada, SLEEP)
+    async with site.context.db.transaction() as tx:
+        asked = MatchRequest(offer=OFFER, max_jobs=1)
+        assert await service.match(tx, jobs.Matcher(), resident, asked) == [], "and gets no job in between"
     with pytest.raises(service.NodeMasked, match="3 MB left"):
         await at(site, await another_pilot(site), "bad-1")
     await at(site, await another_pilot(site), "good-1")

@@ -217,7 +217,8 @@ SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id,
 -- name: lock_slots
 -- every VO: pilots of several are served together; each gets jobs of its own only.
 -- In order of their ids, as whoever changes several of them does.
-SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.vo_id, false AS ended
+SELECT pilot.pilot_id, site.name AS site, site.site_id, ce.name AS ce, ce.ce_id, pilot.vo_id, false AS ended,
+       pilot.drain_reason <> '' AS drains
   FROM pilots.pilot AS pilot
   JOIN resources.computing_element AS ce USING (ce_id)
   JOIN resources.site AS site USING (site_id)

@@ -83,6 +83,7 @@ class SlotOfPilot(msgspec.Struct, frozen=True, kw_only=True):
     ce_id: int
     vo_id: int
     ended: bool
+    drains: bool = False  # It is to take no more jobs.
 
 
 class SeenPilot(msgspec.Struct, frozen=True, kw_only=True):

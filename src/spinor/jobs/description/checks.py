@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from spinor.jobs.description.faults import fault, nearest, shown
-from spinor.jobs.description.placeholders import BUILT_IN, MAX_JOBS, PLACEHOLDER, is_element, size_of, strings_of
+from spinor.jobs.description.placeholders import (
+    BUILT_IN,
+    MAX_JOBS,
+    PLACEHOLDER,
+    is_element,
+    joined,
+    size_of,
+    strings_of,
+)
 from spinor.jobs.models import JobSpec
 
 MAX_NAME = 255
@@ -45,12 +53,19 @@ def texts(spec: JobSpec) -> None:
             raise fault(f"input_sandboxes[{n}]", f"is {sandbox_id}, which is no id")
     _check_machine(spec)
     _check_names(spec)
+    _check_characters(spec)
+    _check_paths(spec)
+
+
+def _check_characters(spec: JobSpec) -> None:
+    whole = joined(spec)
+    if whole.isascii() and "\x00" not in whole:
+        return
     for field, text in strings_of(spec):
         if "\x00" in text:
             raise fault(field, "has a NUL character (U+0000) in it; leave it out")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise fault(field, "is not text: it has half of a surrogate pair in it; leave it out")
-    _check_paths(spec)
 
 
 def _lines(spec: JobSpec) -> Iterator[tuple[str, str]]:
@@ -162,6 +177,8 @@ def _is_scalar(value: Any) -> bool:
 
 
 def placeholders(spec: JobSpec) -> None:
+    if "{" not in joined(spec):
+        return
     known = {*spec.parameters, *BUILT_IN}
     lists: set[str] | None = None
     for field, text in strings_of(spec):

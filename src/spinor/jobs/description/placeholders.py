@@ -52,6 +52,25 @@ def strings_of(spec: JobSpec) -> Iterator[tuple[str, str]]:
                 yield f"{field}.metadata.{name}", value
 
 
+def joined(spec: JobSpec) -> str:
+    """Every text of `strings_of` in one: what is not in it is in none of them, which is asked of every description."""
+    outputs = [
+        text
+        for output in spec.output_data
+        for text in (
+            output.path,
+            output.lfn,
+            output.se,
+            *output.ses,
+            *output.failover,
+            *(value for value in output.metadata.values() if isinstance(value, str)),
+        )
+    ]
+    words = cast(list[str], [*spec.arguments, *spec.environment.values()])
+    alone = (spec.executable, spec.stdout, spec.stderr)
+    return "\n".join([*alone, *words, *spec.input_data, *spec.output_sandbox, *outputs])
+
+
 def is_element(field: str) -> bool:
     """Whether a placeholder that is the whole text may stand for several."""
     return field.startswith(("arguments[", "input_data[", "output_sandbox["))

@@ -1,11 +1,11 @@
 """The task queues of one VO as columns: whether a slot suits them is decided for all of them at once.
 
 What `jobs.fit.exclusions` says of one queue, these masks say of ten thousand; a test holds them to each other.
-Constraints that are no numbers (tags, sites, platform …) come in few combinations, the *kinds*: each is judged once per
-*nature* of a slot (its place, tags, GPUs and so on), and remembered.
+Constraints that are no numbers come in few combinations, the *kinds*: those about the place, about tags and about the
+machine each in their own. A kind is judged once for each *nature* of that side of a slot, and remembered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +21,56 @@ Floats = NDArray[np.float64]
 
 _SHAPES_KEPT = 4096
 
-# Of a kind, everything that is a number is left out; of a nature, everything that is used up.
-_KINDLESS: dict[str, Any] = {
-    "vo_id": 0, "owner_id": 0, "group_id": 0, "job_type": "", "labels": [],
-    "cores": 0, "max_cores": 0, "memory_bytes": 0, "disk_bytes": 0, "wall_s": 0, "cpu_work_hs23_s": 0.0,
-    "near_sites": [], "near_wait_s": 0, "whole_node": False,
-}  # fmt: skip
+
+class _Part:
+    """Constraints that are no numbers and look at the same side of a slot, as columns of what was judged before."""
+
+    def __init__(self, fields: Sequence[str], nature: Callable[[Slot], Any]) -> None:
+        self._fields, self._nature = fields, nature
+        self._kind: Ints = np.empty(0, np.int64)
+        self._kinds: dict[bytes, int] = {}
+        self._examples: list[Requirements] = []
+        self._judged: dict[Any, list[bool]] = {}
+
+    def add(self, new: Sequence[Requirements]) -> None:
+        self._kind = _longer(self._kind, [self._kind_of(each) for each in new])
+
+    def _kind_of(self, wants: Requirements) -> int:
+        values = {field: getattr(wants, field) for field in self._fields}
+        key = msgspec.json.encode(values)
+        found = self._kinds.get(key)
+        if found is None:
+            found = self._kinds[key] = len(self._examples)
+            self._examples.append(Requirements(vo_id=0, owner_id=0, group_id=0, cores=0, wall_s=0, **values))
+        return found
+
+    def mask(self, slot: Slot) -> Bools:
+        """Which queues this side of the slot suits."""
+        nature = self._nature(slot)
+        judged = self._judged.get(nature)
+        if judged is None:
+            if len(self._judged) >= _SHAPES_KEPT:
+                self._judged.clear()
+            judged = self._judged[nature] = []
+        if len(judged) < len(self._examples):
+            capacity = Capacity.of(slot)
+            judged += [not exclusions(each, capacity) for each in self._examples[len(judged) :]]
+        found: Bools = np.array(judged, np.bool_)[self._kind]
+        return found
+
+
+def _place(slot: Slot) -> Any:
+    return slot.site, slot.ce
+
+
+def _tags(slot: Slot) -> Any:
+    return tuple(slot.offer.tags)
+
+
+def _machine(slot: Slot) -> Any:
+    offer = slot.offer
+    gpus = tuple((gpu.model, gpu.memory_bytes) for gpu in offer.gpus)
+    return offer.platform, bool(offer.container_runtimes), gpus
 
 
 class Columns:
@@ -43,10 +87,11 @@ class Columns:
         self.wall: Ints = np.empty(0, np.int64)
         self.work: Floats = np.empty(0, np.float64)
         self.whole: Bools = np.empty(0, np.bool_)
-        self._kind: Ints = np.empty(0, np.int64)
-        self._kinds: dict[bytes, int] = {}
-        self._examples: list[Requirements] = []
-        self._natures: dict[Any, list[bool]] = {}
+        self._parts = (
+            _Part(("sites", "banned_sites", "computing_elements"), _place),
+            _Part(("tags",), _tags),
+            _Part(("platform", "container", "gpus", "gpu_model", "gpu_memory_bytes"), _machine),
+        )
         self._shapes: dict[Any, Ints] = {}
 
     def __len__(self) -> int:
@@ -64,40 +109,23 @@ class Columns:
         self.wall = _longer(self.wall, [each.wall_s for each in new])
         self.work = _longer(self.work, [each.cpu_work_hs23_s for each in new])
         self.whole = _longer(self.whole, [each.whole_node for each in new])
-        self._kind = _longer(self._kind, [self._kind_of(each) for each in new])
+        for part in self._parts:
+            part.add(new)
         self._shapes.clear()
 
     def fitting(self, slot: Slot) -> Ints:
         """The places, in these columns, of the queues whose jobs this slot could run; without regard to waiting jobs,
         limits, and the time for which jobs wait near their data."""
-        nature, shape = _nature(slot), _shape(slot)
-        found = self._shapes.get((nature, shape))
+        shape = (_place(slot), _tags(slot), _machine(slot), _numbers_of(slot))
+        found = self._shapes.get(shape)
         if found is None:
             if len(self._shapes) >= _SHAPES_KEPT:
                 self._shapes.clear()
-            found = np.flatnonzero(self._kind_mask(nature, slot)[self._kind] & self._numbers(slot))
-            self._shapes[nature, shape] = found
+            mask = self._numbers(slot)
+            for part in self._parts:
+                mask &= part.mask(slot)
+            found = self._shapes[shape] = np.flatnonzero(mask)
         return found
-
-    def _kind_of(self, wants: Requirements) -> int:
-        example = msgspec.structs.replace(wants, **_KINDLESS)
-        key = msgspec.json.encode(example)
-        found = self._kinds.get(key)
-        if found is None:
-            found = self._kinds[key] = len(self._examples)
-            self._examples.append(example)
-        return found
-
-    def _kind_mask(self, nature: Any, slot: Slot) -> Bools:
-        judged = self._natures.get(nature)
-        if judged is None:
-            if len(self._natures) >= _SHAPES_KEPT:
-                self._natures.clear()
-            judged = self._natures[nature] = []
-        if len(judged) < len(self._examples):
-            capacity = Capacity.of(slot)
-            judged += [not exclusions(each, capacity) for each in self._examples[len(judged) :]]
-        return np.array(judged, np.bool_)
 
     def _numbers(self, slot: Slot) -> Bools:
         offer = slot.offer
@@ -124,15 +152,7 @@ class Columns:
         return needed
 
 
-def _nature(slot: Slot) -> Any:
-    offer = slot.offer
-    return (
-        slot.site, slot.ce, offer.platform, tuple(offer.tags), tuple(offer.container_runtimes),
-        tuple((gpu.model, gpu.memory_bytes) for gpu in offer.gpus),
-    )  # fmt: skip
-
-
-def _shape(slot: Slot) -> Any:
+def _numbers_of(slot: Slot) -> Any:
     offer = slot.offer
     return (
         offer.cores, offer.memory_bytes, offer.disk_bytes, offer.wall_s, offer.hs23_per_core, offer.whole_node,

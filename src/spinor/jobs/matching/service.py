@@ -4,6 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
+import msgspec
+
 from spinor.access import Caller
 from spinor.configuration import service as configuration
 from spinor.db import Tx
@@ -54,9 +56,13 @@ async def match_asks(tx: Tx, matcher: Matcher, asks: Sequence[Ask]) -> list[list
     claimed = await claim(tx, matcher.view, asks)
     given: dict[int, list[Assignment]] = defaultdict(list)
     if claimed:
-        pilots = {job.job_id: job.pilot_id for job in claimed}
+        jobs = {job.job_id: job for job in claimed}
         for assignment in await matcher.assigner.assignments(tx, claimed):
-            given[pilots[assignment.job_id]].append(assignment)
+            job = jobs[assignment.job_id]
+            memory_bytes = matcher.view.wants_of(job.vo_id, job.task_queue_id).memory_bytes
+            if memory_bytes > assignment.memory_bytes:
+                assignment = msgspec.structs.replace(assignment, memory_bytes=memory_bytes)
+            given[job.pilot_id].append(assignment)
     return [given.pop(ask.slot.pilot_id, []) for ask in asks]
 
 

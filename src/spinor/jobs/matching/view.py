@@ -21,7 +21,7 @@ from spinor.jobs.matching.columns import Ints
 from spinor.jobs.matching.limits import Owner
 from spinor.jobs.matching.rows import UseRow
 from spinor.jobs.matching.shares import HALF_LIFE_S, decayed
-from spinor.jobs.models import Slot
+from spinor.jobs.models import Requirements, Slot
 from spinor.resources import service as resources
 from spinor.resources.models import ComputingElement
 from spinor.resources.status.models import Status
@@ -164,6 +164,10 @@ class View:
             for each, where, count in rooms:
                 each.counted(where, count, totals)
             self.book.tell(totals, found.states)
+
+    def wants_of(self, vo_id: int, queue_id: int) -> Requirements:
+        """What the jobs of a queue ask for. After an error of memory that is more than their description says."""
+        return self.boards[vo_id].columns.wants[int(self._place_of[queue_id])]
 
     def place_of_element(self, ce_id: int) -> tuple[int, str, str]:
         """The id, site and name of a computing element."""

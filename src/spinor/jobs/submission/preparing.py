@@ -16,6 +16,11 @@ from spinor.jobs.submission.inputs import Placed
 class Prepared(msgspec.Struct, frozen=True):
     spec: JobSpec
     wants: Requirements
+    digest: bytes
+
+    @staticmethod
+    def of(spec: JobSpec, wants: Requirements) -> "Prepared":
+        return Prepared(spec, wants, rules.digest(wants))
 
 
 def normalised_all(specs: Sequence[JobSpec]) -> list[JobSpec]:
@@ -36,7 +41,7 @@ def _normalised(spec: JobSpec, n: int, total: int) -> JobSpec:
 def prepared(caller: Caller, plain: Sequence[JobSpec], found: Sequence[Placed]) -> list[Prepared]:
     """The descriptions with what their references were found to be."""
     return [
-        Prepared(each.spec, _wants(each.spec, rules.requirements(each.spec, caller), each))
+        Prepared.of(each.spec, _wants(each.spec, rules.requirements(each.spec, caller), each))
         for _, each in zip(plain, found, strict=True)
     ]
 
@@ -70,7 +75,7 @@ async def _unmet(tx: Tx, caller: Caller, elements: Elements, ready: Sequence[Pre
     capacities = [(element.name, capacity_of(element)) for element in await elements.of(tx, caller)]
     found: dict[bytes, str] = {}
     for each in ready:
-        digest = rules.digest(each.wants)
+        digest = each.digest
         if digest in found:
             continue
         excluded = [(name, rules.exclusions(each.wants, capacity)) for name, capacity in capacities]

@@ -45,16 +45,13 @@ async def submit_jobs(
     """
     plain = normalised_all(specs)
     check_set(plain)
-    ready = [Prepared(spec, rules.requirements(spec, caller)) for spec in plain]
-    arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
     if key is not None:
-        earlier = await _earlier(tx, caller, arrays)
+        asked = [Prepared.of(spec, rules.requirements(spec, caller)) for spec in plain]
+        earlier = await _earlier(tx, caller, [_new_array(caller, each, n, key) for n, each in enumerate(asked)])
         if earlier:
             return earlier
-    found = prepared(caller, plain, await check_references(tx, caller, plain))
-    if found != ready:
-        ready = found
-        arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
+    ready = prepared(caller, plain, await check_references(tx, caller, plain))
+    arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
     small = sum(array.size for array in arrays) <= _SMALL
     ids = await (insert if small else store.insert_arrays)(tx, caller, arrays)
     if not ids:
@@ -138,7 +135,7 @@ def _new_array(caller: Caller, ready: Prepared, n: int, key: str | None) -> NewA
         size=size_of(spec),
         spec=encoded,
         elements=_elements(spec),
-        digest=rules.digest(ready.wants),
+        digest=ready.digest,
         priority=spec.priority,
         key=f"{key}/{n}" if key is not None else None,
         sandbox_ids=list(dict.fromkeys(spec.input_sandboxes)),

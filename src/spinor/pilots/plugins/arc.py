@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementRefused, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugin import ElementRefused, ElementSettings, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.arc_rest import Access, Rest, connected
 from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
@@ -76,6 +76,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class Known(NamedTuple):

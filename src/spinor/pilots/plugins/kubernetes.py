@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementSettings, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.files import OUTPUT_BYTES
 from spinor.pilots.plugins.kubernetes_api import Access, Namespace, connected
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
@@ -64,6 +64,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class KubernetesComputing:

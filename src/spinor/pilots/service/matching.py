@@ -104,8 +104,10 @@ async def serve(
         for caller, asked in group
         if _id(caller) in rows and rows[_id(caller)].vo_id == caller.vo_id
     ]
-    asks = [Ask(row.vo_id, _slot(row, asked.offer), asked.max_jobs) for row, asked in alive]
-    given = await jobs.match_asks(tx, matcher, asks)
+    # One that is to leave may not have heard of it yet.
+    asks = [Ask(row.vo_id, _slot(row, asked.offer), asked.max_jobs) for row, asked in alive if not row.drains]
+    matched = dict(zip((ask.slot.pilot_id for ask in asks), await jobs.match_asks(tx, matcher, asks), strict=True))
+    given = [matched.get(row.pilot_id, []) for row, _ in alive]
     offers = [(row.pilot_id, _left(asked.offer, got), len(got)) for (row, asked), got in zip(alive, given, strict=True)]
     await store.note_offers(tx, offers)
     answers = {row.pilot_id: got for (row, _), got in zip(alive, given, strict=True)}
