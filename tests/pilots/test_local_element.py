@@ -1,13 +1,16 @@
 """The local computing element, under the contract that all elements are held to."""
 
+import ast
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementSettings, UnknownPlugin, plugin_named
+from spinor.pilots.plugins import processes
 from spinor.pilots.plugins.local import LocalComputing
 from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 
@@ -75,3 +78,11 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
 def test_an_unknown_plugin_is_explained() -> None:
     with pytest.raises(UnknownPlugin, match=r"'slurmy'.*known: .*local.*spinor\.computing"):
         plugin_named("slurmy")
+
+
+def test_what_is_sent_to_hosts_runs_there() -> None:
+    """With Python 3.9 and its standard library, whatever the locale."""
+    tree = ast.parse(Path(processes.__file__).read_text(encoding="ascii"), feature_version=(3, 9))
+    named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert {name.partition(".")[0] for name in named} <= sys.stdlib_module_names

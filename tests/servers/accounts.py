@@ -47,7 +47,9 @@ class Accounts:
 
     def among(self, argv: Sequence[str], run_as: str | None = None) -> list[str]:
         """The command that runs this one where the accounts exist, and perhaps in another root; by default as root."""
-        switch = ["setpriv", f"--reuid={run_as}", f"--regid={run_as}", "--clear-groups"] if run_as else []
+        # Who becomes another account loses the signal that is to come when the tests are killed, and asks for it again.
+        become = ["setpriv", f"--reuid={run_as}", f"--regid={run_as}", "--clear-groups", "--pdeathsig=TERM"]
+        switch = become if run_as else []
         begin, files = ["unshare", "--mount", "sh", "-c"], [str(self._passwd), str(self._group)]
         if self._root is not None:
             return [*begin, _OTHER_ROOT, *files, str(self._root), str(self._place), *switch, *argv]

@@ -9,6 +9,7 @@ import functools
 import os
 import pwd
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -148,6 +149,12 @@ class SlurmCluster:
     def stop(self) -> None:
         for name in reversed(self._up):
             self._up[name].close()
+        # Jobs live on without their daemon. All that was started here knows the cluster by this variable.
+        mark = f"SLURM_CONF={self.settings}".encode()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     @contextlib.contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -224,7 +231,15 @@ def _munge(place: Path) -> Iterator[None]:
     for path in (home, home / "key"):
         os.chown(path, owner.pw_uid, owner.pw_gid)
     files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-    argv = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", found("munged"), "--foreground"]
+    argv = [
+        "setpriv",
+        "--reuid=munge",
+        "--regid=munge",
+        "--clear-groups",
+        "--pdeathsig=TERM",
+        found("munged"),
+        "--foreground",
+    ]
     argv += [f"--{option}={home / name}" for option, name in files.items()]
     with running(argv, (home / "socket").exists, place / "munged.log"):
         yield

@@ -109,6 +109,7 @@ def _fetched(url: str, ca_file: str | None) -> bytes | None:
 def _context(ca_file: str | None) -> ssl.SSLContext:
     """The system's authorities, and the one of the service itself, which may well have certified its store too."""
     context = ssl.create_default_context()
+    context.hostname_checks_common_name = False  # Names are in subjectAltName, and nowhere else.
     if ca_file:
         context.load_verify_locations(ca_file)
     return context

@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementRefused, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugin import ElementRefused, ElementSettings, NodeOptions, PilotLaunch, Submitted
 from spinor.pilots.plugins.arc_rest import Access, Rest, connected
-from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail
+from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail, together
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
 _ID = re.compile(r"[A-Za-z0-9]{8,200}")
@@ -76,6 +76,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class Known(NamedTuple):
@@ -156,7 +157,7 @@ class ARCComputing:
         """Both streams, and what A-REX says went wrong."""
         async with connected(self.access) as rest:
             ids = await self._only_ours(rest, external_ids)
-            return dict(zip(ids, await asyncio.gather(*(_words(rest, each) for each in ids)), strict=True))
+            return dict(zip(ids, await together(*(_words(rest, each) for each in ids)), strict=True))
 
     async def bring(self, external_id: str, name: str, target: Path) -> bool:
         async with connected(self.access) as rest:
@@ -170,7 +171,7 @@ class ARCComputing:
         if not pilots:
             return {}, {}
         delegation = await self._delegation(rest)
-        told = await asyncio.gather(
+        told = await together(
             *(rest.create(self._description(name, pilot, delegation)) for name, pilot in pilots.items())
         )
         answers = dict(zip(pilots, told, strict=True))
@@ -188,7 +189,7 @@ class ARCComputing:
             await rest.upload(job_id, _LAUNCH, pilot.launch_file())
 
         waiting = [each for each in pilots if told.get(each, {}).get("state") in _BEFORE_FILES]
-        given = await asyncio.gather(*(give(each, pilots[each]) for each in waiting), return_exceptions=True)
+        given = await together(*(give(each, pilots[each]) for each in waiting), return_exceptions=True)
         for error in given:
             # A job that got its files from another worker meanwhile takes no more.
             if isinstance(error, BaseException) and not isinstance(error, ElementRefused):
@@ -201,7 +202,7 @@ class ARCComputing:
         for gone in known.keys() - set(ids):
             del known[gone]
         missing = [each for each in ids if each not in known]
-        local = await asyncio.gather(*(rest.tail(each, "diagnose/local", OUTPUT_BYTES) for each in missing))
+        local = await together(*(rest.tail(each, "diagnose/local", OUTPUT_BYTES) for each in missing))
         for each, text in zip(missing, local, strict=True):
             facts = dict(line.split("=", 1) for line in text.decode(errors="replace").splitlines() if "=" in line)
             if "starttime" in facts:  # Otherwise it is just coming, or going.

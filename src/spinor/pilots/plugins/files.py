@@ -1,6 +1,9 @@
 """What plugins of batch systems that transfer files by themselves share: the script that starts a pilot, and more."""
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from spinor.pilots.plugin import ElementSettings
 from spinor.pilots.plugins.options import wrong
@@ -30,3 +33,14 @@ def secret_directory(element: ElementSettings, option: str, name: str) -> Path:
 
 def tail(text: bytes) -> str:
     return text[-OUTPUT_BYTES:].decode("utf-8", "replace")
+
+
+async def together(*calls: Coroutine[Any, Any, Any], return_exceptions: bool = False) -> list[Any]:
+    """Like asyncio.gather, but when it is cut off, or a call fails, none of the calls goes on behind its back."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
-from spinor.pilots.plugins.files import OUTPUT_BYTES
+from spinor.pilots.plugin import BadOptions, ElementSettings, NodeOptions, PilotLaunch, Submitted
+from spinor.pilots.plugins.files import OUTPUT_BYTES, together
 from spinor.pilots.plugins.kubernetes_api import Access, Namespace, connected
 from spinor.pilots.plugins.options import options_of, secret_file, wrong
 
@@ -64,6 +64,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class KubernetesComputing:
@@ -90,7 +91,7 @@ class KubernetesComputing:
             return []
         async with self._cluster() as cluster:
             shared = await self._share(cluster, pilots[0])
-            return await asyncio.gather(*(self._submit(cluster, pilot, shared) for pilot in pilots))
+            return await together(*(self._submit(cluster, pilot, shared) for pilot in pilots))
 
     async def find(self, pilot_ids: Sequence[int]) -> Mapping[int, str]:
         if not pilot_ids:
@@ -110,7 +111,7 @@ class KubernetesComputing:
             states = {each: state_of(jobs.get(each), pods.get(each)) for each in external_ids}
             ended = [each for each, state in states.items() if state in (ElementState.DONE, ElementState.FAILED)]
             # Whoever has ended needs no secret, and its job stays for a while.
-            await asyncio.gather(*(cluster.delete(f"{cluster.core}/secrets/{each}") for each in ended))
+            await together(*(cluster.delete(f"{cluster.core}/secrets/{each}") for each in ended))
         return states
 
     async def cancel(self, external_ids: Sequence[str]) -> None:
@@ -118,7 +119,7 @@ class KubernetesComputing:
             jobs = {job["metadata"]["name"]: job for job in await cluster.every(f"{cluster.batch}/jobs", self._labels)}
             ours = [each for each in external_ids if each in jobs and not _ending(jobs[each])]
             # In the foreground: the Job stays until its pod has gone.
-            await asyncio.gather(*(cluster.delete(f"{cluster.batch}/jobs/{each}", "Foreground") for each in ours))
+            await together(*(cluster.delete(f"{cluster.batch}/jobs/{each}", "Foreground") for each in ours))
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
         """The pod's log, in which both streams are, and what the cluster says of the pod."""
@@ -128,7 +129,7 @@ class KubernetesComputing:
         async with self._cluster() as cluster:
             _, pods = await self._jobs_and_pods(cluster)
             there = [each for each in ours if each in pods]
-            texts = await asyncio.gather(*(self._words(cluster, pods[each]) for each in there))
+            texts = await together(*(self._words(cluster, pods[each]) for each in there))
         return dict(zip(there, texts, strict=True))
 
     # ------------------------------------------------------------------------------------------------------ details
@@ -229,7 +230,7 @@ class KubernetesComputing:
 
     async def _jobs_and_pods(self, cluster: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
         """Both by the name of the job."""
-        jobs, pods = await asyncio.gather(
+        jobs, pods = await together(
             cluster.every(f"{cluster.batch}/jobs", self._labels), cluster.every(f"{cluster.core}/pods", self._labels)
         )
         return (

@@ -18,6 +18,7 @@ from spinor.pilots.plugin import (
     BringsFiles,
     ElementSettings,
     ElementUnavailable,
+    NodeOptions,
     PilotLaunch,
     Submitted,
     plugin_named,
@@ -41,6 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str] = []
     idle_s: float = 15.0
     drain_s: float = 20.0
+    node: NodeOptions = NodeOptions()
 
 
 class PushComputing:
