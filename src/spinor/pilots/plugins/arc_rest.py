@@ -95,7 +95,7 @@ class Rest:
                 with await asyncio.to_thread(target.open, "wb") as file:
                     async for part in answer.aiter_bytes():
                         file.write(part)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:
             raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
         return True
 
@@ -120,8 +120,13 @@ class Rest:
     async def _send(self, method: str, path: str, ok: Iterable[int] = (), **content: Any) -> httpx.Response:
         try:
             async with self._turns:
-                answer = await self.client.request(method, self.base + path, **content)
-        except httpx.HTTPError as error:
+                try:
+                    answer = await self.client.request(method, self.base + path, **content)
+                except ssl.SSLError:
+                    # With TLS 1.3 the element judges our certificate after the handshake, and now and then A-REX refuses
+                    # one that it takes a moment later. It has not looked at the request then.
+                    answer = await self.client.request(method, self.base + path, **content)
+        except (httpx.HTTPError, ssl.SSLError) as error:
             raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
         if answer.status_code >= 500:
             raise ElementUnavailable(f"{self.base}{path} answers {answer.status_code}: {answer.text[:200]}")
