@@ -46,7 +46,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "ceph": ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"),
 }
 # Peers that scripts/peers installs only when they are named: they take long.
-ON_REQUEST = frozenset({"kubernetes"})
+ON_REQUEST = frozenset({"kubernetes", "slurm24"})
 # What scripts/peers leaves when it has installed a peer that has no lock file.
 _INSTALLED = {"htcondor": "htcondor/installed", "slurm24": "slurm24/installed"}
 # Peers that run on what scripts/peers installs as another one.

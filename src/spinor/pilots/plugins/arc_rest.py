@@ -123,8 +123,8 @@ class Rest:
                 try:
                     answer = await self.client.request(method, self.base + path, **content)
                 except ssl.SSLError:
-                    # With TLS 1.3 the element judges our certificate after the handshake, and now and then A-REX refuses
-                    # one that it takes a moment later. It has not looked at the request then.
+                    # With TLS 1.3 an element judges our certificate after the handshake, and now and then A-REX
+                    # refuses one that it takes a moment later. It has not looked at the request then.
                     answer = await self.client.request(method, self.base + path, **content)
         except (httpx.HTTPError, ssl.SSLError) as error:
             raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
