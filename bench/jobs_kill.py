@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import msgspec
 
 from bench.figures import Report, median
 from bench.service import Service, operations
+from spinor.embedded import processes
 
 T = TypeVar("T")
 TIMES = {"trial": 1, "small": 5, "full": 20}
@@ -19,6 +21,7 @@ DEATHS = {"trial": 1, "small": 1, "full": 5}
 DIRAC_KILL_S, DIRAC_DEAD_S = 1800.0, 3 * 3600.0
 DIRAC = "DIRAC (from its defaults, not measured)"
 PATIENCE_S = 240.0
+_PILOT = "launch.json"  # In the command line of a pilot and its guardian.
 
 
 class NotSeen(Exception):
@@ -30,52 +33,56 @@ def measure(report: Report, service: Service, size: str) -> None:
     with service.wire(service.token()) as wire:
         reached, visible = [], []
         for _ in range(TIMES[size]):
-            job_id = _submit(wire)
-            began_at, payload = _running(wire, job_id)
+            job_id, mark = _submit(wire)
+            began_at = _began_at(wire, job_id)
             visible.append(time.time() - began_at)
+            assert _marked(mark)
             started = time.perf_counter()
             wire.post("/api/jobs/kill", msgspec.json.encode({"job_ids": [job_id]}))
-            _until(lambda payload=payload: _gone(payload))  # type: ignore[misc]
+            _until(lambda mark=mark: not _marked(mark))  # type: ignore[misc]
             reached.append(time.perf_counter() - started)
         report.figure("a kill reaches the payload: median", median(reached), "s", DIRAC, DIRAC_KILL_S)
         report.figure("a kill reaches the payload: slowest", max(reached), "s")
         report.figure("a payload's start is seen in its log: median", median(visible), "s")
         noticed = [_death(wire) for _ in range(DEATHS[size])]
-        report.figure(
-            "a dead pilot is noticed, and its job waits again: slowest", max(noticed), "s", DIRAC, DIRAC_DEAD_S
-        )
+        name = "a dead pilot is noticed, and its job waits again: slowest"
+        report.figure(name, max(noticed), "s", DIRAC, DIRAC_DEAD_S)
 
 
-def _submit(wire: Any) -> int:
+def _submit(wire: Any) -> tuple[int, str]:
+    """A job that runs until it is killed, and a word in its command line; its process numbers are its own."""
+    mark = f"mark-{secrets.token_hex(8)}"
     spec = {
         "executable": "sh",
-        "arguments": ["-c", "echo $(date +%s.%N) $$; while :; do sleep 0.05; done"],
+        "arguments": ["-c", f"echo $(date +%s.%N); while :; do sleep 0.05; done # {mark}"],
         "memory_bytes": 10_000_000,
         "disk_bytes": 0,
     }
     answer = msgspec.json.decode(wire.post("/api/jobs", msgspec.json.encode({"specs": [spec]})))
-    return int(answer["arrays"][0]["job_ids"][0][0])
+    return int(answer["arrays"][0]["job_ids"][0][0]), mark
 
 
-def _running(wire: Any, job_id: int) -> tuple[float, int]:
-    """When the payload began by its own clock, and its process."""
+def _began_at(wire: Any, job_id: int) -> float:
+    """When the payload began, by its own clock."""
 
     def line() -> bytes:
         text: bytes = wire.get(f"/api/jobs/{job_id}/log?wait_s=5")
         return text if text.endswith(b"\n") else b""
 
-    began_at, pid = _until(line).split()
-    return float(began_at), int(pid)
+    return float(_until(line))
 
 
 def _death(wire: Any) -> float:
     """Kill a pilot as a node that loses power would: it, its guardian and its payload, all at once."""
-    job_id = _submit(wire)
-    _, payload = _running(wire, job_id)
-    guardian = _parent(payload)
-    while "spinor" in _command(_parent(guardian)):
-        guardian = _parent(guardian)
-    for pid in (_parent(payload), guardian, payload):
+    job_id, mark = _submit(wire)
+    _began_at(wire, job_id)
+    doomed = set(_marked(mark))
+    for pid in list(doomed):
+        parent = _parent(pid)
+        while parent > 1 and _PILOT in _command(parent):
+            doomed.add(parent)
+            parent = _parent(parent)
+    for pid in doomed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     started = time.perf_counter()
@@ -90,21 +97,23 @@ def _attempt_over(wire: Any, job_id: int) -> bool:
     return bool(job["status"] != "running" or job["attempt"] > 1)
 
 
+def _marked(mark: str) -> list[int]:
+    """The processes of a payload."""
+    return [pid for pid in processes.pids() if mark in _command(pid) and _PILOT not in _command(pid)]
+
+
 def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _command(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
 
 
 def _until(look: Callable[[], T]) -> T:
