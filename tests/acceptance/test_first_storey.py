@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spinor.embedded import processes
+
 from .conftest import Service
 
 pytestmark = pytest.mark.acceptance
