@@ -51,14 +51,14 @@ WITH queue AS (
 ), job AS (
     INSERT INTO jobs.job (job_id, array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, minor_status,
                           priority)
-    SELECT first_job_id + index, array_id, vo_id, owner_id, group_id, index, task_queue_id, status, minor_status, priority
-      FROM (SELECT new.*, generate_series(0, new.size - 1) AS index FROM new JOIN made USING (array_id)) each
+    SELECT generate_series(first_job_id, first_job_id + size - 1), array_id, vo_id, owner_id, group_id,
+           generate_series(0, size - 1), task_queue_id, status, minor_status, priority
+      FROM new JOIN made USING (array_id)
 ), queued AS (
     INSERT INTO jobs.waiting (task_queue_id, priority, job_id)
-    SELECT new.task_queue_id, 9 - new.priority,
-           generate_series(new.first_job_id, new.first_job_id + new.size - 1)
+    SELECT task_queue_id, 9 - priority, generate_series(first_job_id, first_job_id + size - 1)
       FROM new JOIN made USING (array_id)
-     WHERE new.status = 'waiting'
+     WHERE status = 'waiting'
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
     SELECT new.task_queue_id, 0, new.status, sum(new.size), 0
