@@ -122,12 +122,19 @@ class Board:
 
     def ready(self, places: Ints) -> Ints:
         """How many jobs of these queues may be given now."""
-        found: Ints = self.waiting[places] - self.in_flight[places]
-        found[self.suspended[places]] = 0
+        found: Ints = (self.waiting - self.in_flight)[places]
+        if self.suspended.any():
+            found[self.suspended[places]] = 0
         return found
+
+    def ready_at(self, place: int) -> int:
+        """How many jobs of this queue may be given now."""
+        return 0 if self.suspended[place] else int(self.waiting[place] - self.in_flight[place])
 
     def far(self, places: Ints, site: str) -> Bools:
         """Which of these queues would rather run at another site, where their input data are."""
+        if not self._near_wait.any():
+            return np.zeros(len(places), np.bool_)
         if site not in self._near_at:
             near = [not wants.near_sites or site in wants.near_sites for wants in self.columns.wants]
             self._near_at[site] = np.array(near, np.bool_)
