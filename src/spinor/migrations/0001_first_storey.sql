@@ -948,6 +948,17 @@ CREATE TABLE jobs.job (
 CREATE INDEX job_of_vo ON jobs.job (vo_id, job_id);
 CREATE INDEX job_of_owner ON jobs.job (owner_id, job_id);
 
+-- A job with the names around it, as lists and counts show it.
+CREATE VIEW jobs.shown_job AS
+SELECT j.*, a.name, a.job_group, a.job_type, u.name AS owner, g.name AS "group", s.name AS site,
+       c.name AS computing_element
+  FROM jobs.job j
+  JOIN jobs.job_array a USING (array_id)
+  JOIN identity.user_account u ON u.user_id = j.owner_id
+  JOIN identity.vo_group g ON g.group_id = j.group_id
+  LEFT JOIN resources.site s ON s.site_id = j.site_id
+  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id;
+
 -- Queues are never deleted, and a foreign key would make every submission lock its queue's row.
 CREATE TABLE jobs.waiting (
     task_queue_id integer NOT NULL,

@@ -2,19 +2,15 @@
 
 -- name: find_job
 -- One job in full.
-SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, a.name, a.job_group, a.job_type, v.name AS vo, u.name AS owner,
-       g.name AS "group", j.status, j.minor_status, j.application_status, j.priority, j.attempt, j.reschedules,
-       s.name AS site, c.name AS computing_element, j.pilot_id, j.exit_code, j.submitted_at, j.started_at, j.ended_at, j.updated_at, j.cpu_s, j.wall_s,
-       j.max_rss_bytes, j.task_queue_id, j.owner_id, j.group_id,
+SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, j.name, j.job_group, j.job_type, v.name AS vo, j.owner,
+       j."group", j.status, j.minor_status, j.application_status, j.priority, j.attempt, j.reschedules,
+       j.site, j.computing_element, j.pilot_id, j.exit_code, j.submitted_at, j.started_at, j.ended_at, j.updated_at, j.cpu_s,
+       j.wall_s, j.max_rss_bytes, j.task_queue_id, j.owner_id, j.group_id,
        (p.elements -> (j.array_index %% 100))::text AS parameters, a.spec,
        ARRAY(SELECT o.lfn FROM jobs.output_file o WHERE o.job_id = j.job_id ORDER BY o.lfn) AS output_files
-  FROM jobs.job j
+  FROM jobs.shown_job j
   JOIN jobs.job_array a USING (array_id)
   JOIN identity.vo v ON v.vo_id = j.vo_id
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
-  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id
   LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
 
@@ -58,3 +54,41 @@ SELECT 'job' AS kind, j.job_id AS id, j.array_id
 UNION ALL
 SELECT 'array', a.array_id, a.array_id
   FROM jobs.job_array a WHERE a.vo_id = %(vo_id)s::integer AND a.array_id = ANY (%(array_ids)s::bigint[]);
+
+-- name: list_task_queues
+-- Those in which jobs wait, or the one of a job. The counts are exact; the rest is looked up for one page only.
+WITH counted AS MATERIALIZED (
+    SELECT t.task_queue_id, coalesce(sum(t.jobs) FILTER (WHERE t.status = 'waiting'), 0)::bigint AS waiting,
+           coalesce(sum(t.jobs) FILTER (WHERE t.status <> 'waiting'), 0)::bigint AS running
+      FROM jobs.tally_now t
+     WHERE t.status IN ('waiting', 'matched', 'running', 'completing')
+     GROUP BY t.task_queue_id
+)
+SELECT q.task_queue_id, u.name AS owner, g.name AS "group", q.wants, coalesce(c.waiting, 0) AS waiting,
+       coalesce(c.running, 0) AS running, 9 - first.priority AS priority, first.job_id AS next_job_id,
+       oldest.job_id AS oldest_job_id, oldest.submitted_at AS oldest_at
+  FROM jobs.task_queue q
+  JOIN identity.user_account u ON u.user_id = q.owner_id
+  JOIN identity.vo_group g ON g.group_id = q.group_id
+  LEFT JOIN counted c USING (task_queue_id)
+  LEFT JOIN LATERAL (SELECT w.priority, w.job_id FROM jobs.waiting w
+                      WHERE w.task_queue_id = q.task_queue_id ORDER BY w.priority, w.job_id LIMIT 1) first ON true
+  LEFT JOIN LATERAL (
+    SELECT j.job_id, j.submitted_at
+      FROM generate_series(0, 9) AS p (priority)
+     CROSS JOIN LATERAL (SELECT w.job_id FROM jobs.waiting w
+                          WHERE w.task_queue_id = q.task_queue_id AND w.priority = p.priority
+                          ORDER BY w.job_id LIMIT 1) head
+      JOIN jobs.job j USING (job_id)
+     ORDER BY j.job_id LIMIT 1
+  ) oldest ON true
+ WHERE q.vo_id = %(vo_id)s::integer AND q.task_queue_id > %(after)s::integer
+   AND CASE WHEN %(job_id)s::bigint = 0 THEN c.waiting > 0
+            ELSE q.task_queue_id = (SELECT j.task_queue_id FROM jobs.job j
+                                     WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer) END
+   AND (%(owner)s::text = '' OR u.name = %(owner)s::text)
+   AND (%(group)s::text = '' OR g.name = %(group)s::text)
+   AND (%(site)s::text = '' OR ((coalesce(q.wants -> 'sites', '[]') = '[]' OR q.wants -> 'sites' ? %(site)s::text)
+                                AND NOT coalesce(q.wants -> 'banned_sites' ? %(site)s::text, false)))
+ ORDER BY q.task_queue_id
+ LIMIT %(limit)s::integer;
