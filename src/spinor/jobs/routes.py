@@ -27,6 +27,8 @@ from spinor.jobs.models import (
     SubmitJobs,
     Submitted,
     SummariseJobs,
+    TaskQueuePage,
+    TaskQueueQuery,
     Waited,
     WaitForJobs,
 )
@@ -99,6 +101,12 @@ async def search_jobs(tx: Tx, caller: Caller, body: Search) -> JobPage:
 async def summarise_jobs(tx: Tx, caller: Caller, body: SummariseJobs) -> JobSummary:
     """Count jobs of the VO by some fields."""
     return await service.summarise_jobs(tx, caller, body)
+
+
+@routes.get("/api/task-queues", scope=Scope.JOBS_READ)
+async def list_task_queues(reads: Tx, caller: Caller, query: TaskQueueQuery) -> TaskQueuePage:
+    """List the VO's task queues with waiting jobs: what these want, how many wait, and how their owner stands."""
+    return await service.task_queues(reads, caller, query)
 
 
 @routes.get("/api/jobs/{job_id}", scope=Scope.JOBS_READ)

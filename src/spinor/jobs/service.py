@@ -27,6 +27,7 @@ from spinor.jobs.control.service import (
 )
 from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs.service import append_log, read_log
+from spinor.jobs.looking.queues import task_queues
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
 from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
@@ -111,5 +112,6 @@ __all__ = [
     "sweep_sandboxes",
     "take_peeks",
     "take_peeks_of",
+    "task_queues",
     "usage",
 ]

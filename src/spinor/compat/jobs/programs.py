@@ -38,6 +38,7 @@ PROGRAMS: dict[str, tuple[str, str]] = {
     "dirac-admin-site-info": ("sites", "INFO"),
     "dirac-admin-debug-ce": ("sites", "DEBUG"),
     "dirac-admin-reset-job": ("control", "RESET"),
+    "dirac-admin-show-task-queues": ("queues", "SHOW"),
     "dsub": ("dsub", "DSUB"),
     "dstat": ("dcommands", "DSTAT"),
     "dkill": ("control", "DKILL"),

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import sql
 
 from spinor.db import Queries, Tx, fetch, fetch_one, fetch_rows
-from spinor.jobs.models import HistoryEntry
+from spinor.jobs.models import HistoryEntry, TaskQueue, TaskQueueQuery
 from spinor.jobs.rows import KnownId, StoredJob
 from spinor.search.page import Page
 from spinor.search.summary import Summary
@@ -59,3 +59,9 @@ async def count_jobs(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequ
 async def list_known_ids(tx: Tx, vo_id: int, job_ids: Sequence[int], array_ids: Sequence[int]) -> list[KnownId]:
     parameters = {"vo_id": vo_id, "job_ids": list(job_ids), "array_ids": list(array_ids)}
     return await fetch(tx, KnownId, Q.list_known_ids, parameters)
+
+
+async def list_task_queues(tx: Tx, vo_id: int, asked: TaskQueueQuery) -> list[TaskQueue]:
+    """One more than asked for, when there are more."""
+    values = {name: getattr(asked, name) for name in asked.__struct_fields__}
+    return await fetch(tx, TaskQueue, Q.list_task_queues, {**values, "vo_id": vo_id, "limit": asked.limit + 1})

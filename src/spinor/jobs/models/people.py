@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from spinor.jobs.models.description import IdRange, JobSpec
 from spinor.jobs.models.states import JobStatus, LogStream
-from spinor.jobs.models.work import NonNegative
+from spinor.jobs.models.work import NonNegative, Requirements
 
 
 class JobIds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,3 +176,41 @@ class Explanation(Struct, frozen=True, kw_only=True):
     sentences: list[str]
     facts: dict[str, Any]
     elements: list[ElementVerdict] = []
+
+
+class TaskQueueQuery(Struct, frozen=True, kw_only=True):
+    """Task queues with waiting jobs: an owner's, a group's, those that may run at a site, or the one of a job."""
+
+    owner: str = ""
+    group: str = ""
+    site: str = ""
+    job_id: int = 0
+    after: NonNegative = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class TaskQueue(Struct, frozen=True, kw_only=True):
+    """Jobs of equal requirements that wait together, and how their owner stands in the fair share.
+
+    `core_s` is what the owner has used in the group, forgotten with the VO's half-life, and `cores` what runs now.
+    """
+
+    task_queue_id: int
+    owner: str
+    group: str
+    waiting: int
+    running: int  # Matched and completing ones too.
+    priority: int | None  # Of the job that goes first; None: none waits.
+    next_job_id: int | None
+    oldest_job_id: int | None
+    oldest_at: datetime | None
+    wants: Requirements
+    group_share: float = 1.0
+    user_share: float = 1.0
+    core_s: float = 0.0
+    cores: int = 0
+
+
+class TaskQueuePage(Struct, frozen=True, kw_only=True):
+    rows: list[TaskQueue]
+    next: int | None = None
