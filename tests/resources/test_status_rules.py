@@ -10,7 +10,13 @@ from spinor.resources.status.models import Present, Status
 
 def present(status: Status, *, with_elements: bool = True, failed: int = 0) -> Present:
     return Present(
-        name="x", site="X", status=status, administrators=[], failed_probes=failed, with_elements=with_elements
+        name="x",
+        site="X",
+        status=status,
+        administrators=[],
+        failed_probes=failed,
+        actor="ada",
+        with_elements=with_elements,
     )
 
 

@@ -14,6 +14,10 @@ SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, j.name, j.job_
   LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;
 
+-- name: find_retried
+-- How often a job was tried again, by class of error.
+SELECT retried FROM jobs.job WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer;
+
 -- name: list_history
 -- Every change of state, the oldest first. The first line, of the submission, is the array's own row.
 SELECT a.submitted_at AS at, 0 AS attempt,

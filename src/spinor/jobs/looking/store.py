@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import sql
 
-from spinor.db import Queries, Tx, fetch, fetch_one, fetch_rows
+from spinor.db import Queries, Tx, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs.models import HistoryEntry, TaskQueue, TaskQueueQuery
 from spinor.jobs.rows import KnownId, StoredJob
 from spinor.search.page import Page
@@ -45,6 +45,11 @@ async def list_chosen(
 
 async def find_job(tx: Tx, vo_id: int, job_id: int) -> StoredJob | None:
     return await fetch_one(tx, StoredJob, Q.find_job, {"vo_id": vo_id, "job_id": job_id})
+
+
+async def find_retried(tx: Tx, vo_id: int, job_id: int) -> list[int] | None:
+    found: list[int] | None = await fetch_value(tx, Q.find_retried, {"vo_id": vo_id, "job_id": job_id})
+    return found
 
 
 async def list_history(tx: Tx, vo_id: int, job_id: int) -> list[HistoryEntry]:

@@ -38,6 +38,8 @@ def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided
     becomes = S.PROBING if wanted is S.ACTIVE and old in (S.BANNED, S.PROBING) else wanted
     if old is S.ACTIVE and wanted is S.ACTIVE:
         raise StatusRefused(f"{present.name} is active already.", name=present.name)
+    if present.access is not None:
+        return _of_storage(present, wanted, reason, actor)
     if becomes is not old and becomes not in TRANSITIONS[old]:
         raise StatusRefused(
             f"{present.name} is {old.value} and cannot become {wanted.value}: only a successful probe brings it back. "
@@ -51,6 +53,15 @@ def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided
     return Decided(
         name=present.name, status=becomes, reason=reason, actor=actor, failed_probes=failed, probe_in_s=probe_in_s
     )
+
+
+def _of_storage(present: Present, wanted: Status, reason: str, actor: str) -> Decided:
+    """Nothing probes a storage element by itself: whoever looks after it does, and decides."""
+    if wanted is S.DRAINING:
+        raise StatusRefused(
+            f"{present.name} is a storage element, which does not drain: ban it for writing.", name=present.name
+        )
+    return Decided(name=present.name, access=present.access, status=wanted, reason=reason, actor=actor)
 
 
 def after_probe(present: Present, *, succeeded: bool, reason: str, actor: str) -> Decided | None:
@@ -80,6 +91,7 @@ def at_its_end(present: Present, actor: str) -> Decided:
     probes = present.status is S.BANNED and present.with_elements
     return Decided(
         name=present.name,
+        access=present.access,
         status=S.PROBING if probes else S.ACTIVE,
         reason="its time is over",
         actor=actor,
