@@ -20,10 +20,12 @@ from spinor.jobs.models import (
     HistoryEntry,
     Job,
     JobPage,
+    JobStatistics,
     JobSummary,
     Outcome,
     PrioritiseJobs,
     Progress,
+    StatisticsQuery,
     SubmitJobs,
     Submitted,
     SummariseJobs,
@@ -107,6 +109,12 @@ async def summarise_jobs(tx: Tx, caller: Caller, body: SummariseJobs) -> JobSumm
 async def list_task_queues(reads: Tx, caller: Caller, query: TaskQueueQuery) -> TaskQueuePage:
     """List the VO's task queues with waiting jobs: what these want, how many wait, and how their owner stands."""
     return await service.task_queues(reads, caller, query)
+
+
+@routes.get("/api/jobs/statistics", scope=Scope.JOBS_READ)
+async def job_statistics(reads: Tx, caller: Caller, query: StatisticsQuery) -> JobStatistics:
+    """Say what waits and runs now, how what ended of late went and what it used, and how attempts failed."""
+    return await service.job_statistics(reads, caller, query)
 
 
 @routes.get("/api/jobs/{job_id}", scope=Scope.JOBS_READ)

@@ -29,6 +29,7 @@ from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs.service import append_log, read_log
 from spinor.jobs.looking.queues import task_queues
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
+from spinor.jobs.looking.statistics import job_statistics
 from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
@@ -84,6 +85,7 @@ __all__ = [
     "hold_jobs",
     "interrupt_suspended",
     "job_history",
+    "job_statistics",
     "keep_marking",
     "kill_jobs",
     "linked",

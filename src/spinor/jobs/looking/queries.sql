@@ -96,3 +96,62 @@ SELECT q.task_queue_id, u.name AS owner, g.name AS "group", q.wants, coalesce(c.
                                 AND NOT coalesce(q.wants -> 'banned_sites' ? %(site)s::text, false)))
  ORDER BY q.task_queue_id
  LIMIT %(limit)s::integer;
+
+-- name: sum_up_jobs
+-- What waits and runs now, out of the counters, and the attempts that ended since a moment: by one field, with the sum of
+-- all in a row of its own.
+WITH present AS (
+    SELECT CASE %(by)s::text WHEN 'site' THEN s.name WHEN 'computing_element' THEN c.name WHEN 'owner' THEN u.name
+                             WHEN 'group' THEN g.name END AS value,
+           t.jobs, t.status IN ('matched', 'running', 'completing', 'stalled') AS runs
+      FROM jobs.tally_now t
+      JOIN jobs.task_queue q USING (task_queue_id)
+      JOIN identity.user_account u ON u.user_id = q.owner_id
+      JOIN identity.vo_group g ON g.group_id = q.group_id
+      LEFT JOIN resources.computing_element c ON c.ce_id = t.ce_id
+      LEFT JOIN resources.site s ON s.site_id = c.site_id
+     WHERE q.vo_id = %(vo_id)s::integer AND (%(owner)s::text = '' OR u.name = %(owner)s::text)
+       AND t.status NOT IN ('done', 'failed', 'killed', 'deleted')
+), ended AS (
+    SELECT CASE %(by)s::text WHEN 'site' THEN s.name WHEN 'computing_element' THEN c.name WHEN 'owner' THEN u.name
+                             WHEN 'group' THEN g.name END AS value,
+           e.status, e.cpu_s, e.wall_s, e.cores, e.max_rss_bytes,
+           CASE WHEN e.attempt = 1 THEN extract(epoch FROM e.started_at - j.submitted_at)::double precision END AS waited_s
+      FROM jobs.ended_attempt e
+      JOIN jobs.job j USING (job_id)
+      JOIN identity.user_account u ON u.user_id = e.owner_id
+      JOIN identity.vo_group g ON g.group_id = e.group_id
+      LEFT JOIN resources.computing_element c ON c.ce_id = e.ce_id
+      LEFT JOIN resources.site s ON s.site_id = c.site_id
+     WHERE e.vo_id = %(vo_id)s::integer AND e.ended_at > %(since)s::timestamptz
+       AND (%(owner)s::text = '' OR u.name = %(owner)s::text)
+), now_by AS (
+    SELECT value, grouping(value) AS is_total, coalesce(sum(jobs) FILTER (WHERE NOT runs), 0)::bigint AS waiting,
+           coalesce(sum(jobs) FILTER (WHERE runs), 0)::bigint AS running
+      FROM present GROUP BY GROUPING SETS ((value), ())
+), ended_by AS (
+    SELECT value, grouping(value) AS is_total, count(*) FILTER (WHERE status = 'done') AS done,
+           count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'killed') AS killed,
+           coalesce(sum(cpu_s), 0) AS cpu_s, coalesce(sum(wall_s * cores), 0) AS core_s,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY waited_s) AS waited_s,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY wall_s) FILTER (WHERE status = 'done') AS wall_s,
+           max(max_rss_bytes) AS max_rss_bytes
+      FROM ended GROUP BY GROUPING SETS ((value), ())
+)
+SELECT k.value, k.is_total = 1 AS is_total, coalesce(n.waiting, 0) AS waiting, coalesce(n.running, 0) AS running,
+       coalesce(e.done, 0) AS done, coalesce(e.failed, 0) AS failed, coalesce(e.killed, 0) AS killed,
+       coalesce(e.cpu_s, 0) AS cpu_s, coalesce(e.core_s, 0) AS core_s,
+       e.done::double precision / nullif(e.done + e.failed, 0) AS success, e.cpu_s / nullif(e.core_s, 0) AS efficiency,
+       e.waited_s, e.wall_s, e.max_rss_bytes
+  FROM (SELECT value, is_total FROM now_by UNION SELECT value, is_total FROM ended_by) k (value, is_total)
+  LEFT JOIN now_by n ON n.is_total = k.is_total AND n.value IS NOT DISTINCT FROM k.value
+  LEFT JOIN ended_by e ON e.is_total = k.is_total AND e.value IS NOT DISTINCT FROM k.value
+ ORDER BY k.is_total DESC, coalesce(e.core_s, 0) DESC, k.value;
+
+-- name: count_failures
+-- How the attempts failed that ended since a moment, the commonest first.
+SELECT coalesce(e.error_class::text, '') AS error_class, e.exit_code, count(*) AS attempts, max(e.job_id) AS last_job_id
+  FROM jobs.ended_attempt e JOIN identity.user_account u ON u.user_id = e.owner_id
+ WHERE e.vo_id = %(vo_id)s::integer AND e.ended_at > %(since)s::timestamptz AND e.status = 'failed'
+   AND (%(owner)s::text = '' OR u.name = %(owner)s::text)
+ GROUP BY e.error_class, e.exit_code ORDER BY attempts DESC, last_job_id DESC LIMIT 10;

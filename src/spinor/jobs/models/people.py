@@ -1,6 +1,7 @@
 """What people ask of jobs, and what they are told."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -214,3 +215,55 @@ class TaskQueue(Struct, frozen=True, kw_only=True):
 class TaskQueuePage(Struct, frozen=True, kw_only=True):
     rows: list[TaskQueue]
     next: int | None = None
+
+
+class CountedBy(StrEnum):
+    SITE = "site"
+    COMPUTING_ELEMENT = "computing_element"
+    OWNER = "owner"
+    GROUP = "group"
+
+
+class StatisticsQuery(Struct, frozen=True, kw_only=True):
+    """What waits and runs now, and what ended in the last `last_s`: of one owner, or of the whole VO."""
+
+    by: CountedBy = CountedBy.SITE
+    owner: str = ""
+    last_s: Annotated[int, Meta(ge=60, le=366 * 86_400)] = 7 * 86_400
+
+
+class StatisticsRow(Struct, frozen=True, kw_only=True):
+    """`value` is of the field that is counted by; None: no site has them. Ended are attempts, each by itself.
+
+    `core_s` is their wall time on all their cores, `efficiency` the share of it in which a processor worked.
+    """
+
+    value: str | None
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    killed: int = 0
+    cpu_s: float = 0.0
+    core_s: float = 0.0
+    success: float | None = None  # Of those that ended well or failed.
+    efficiency: float | None = None
+    waited_s: float | None = None  # The median from submission to start, of first attempts.
+    wall_s: float | None = None  # The median of those that ended well.
+    max_rss_bytes: int | None = None
+
+
+class FailureCount(Struct, frozen=True, kw_only=True):
+    """Attempts that failed in the same way."""
+
+    error_class: str
+    exit_code: int | None
+    attempts: int
+    last_job_id: int
+
+
+class JobStatistics(Struct, frozen=True, kw_only=True):
+    since: datetime
+    rows: list[StatisticsRow]
+    total: StatisticsRow
+    failures: list[FailureCount]  # The commonest first.
