@@ -416,7 +416,8 @@ CREATE TABLE resources.computing_element (
     retired_at  timestamptz,
     max_waiting integer CHECK (max_waiting >= 0),               -- Not yet enrolled, all VOs; NULL: no limit.
     max_pilots_of_vos jsonb NOT NULL DEFAULT '{}',              -- VO -> the limit of all its pilots there.
-    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0)
+    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0),
+    added_at    timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE resources.computing_access (
@@ -1404,6 +1405,9 @@ CREATE TABLE pilots.probe (                     -- One pilot and one job that sh
     version     integer NOT NULL DEFAULT 0
 );
 CREATE INDEX probe_open ON pilots.probe (probe_id) WHERE ended_at IS NULL;
+-- The service itself probes an element only once at a time.
+CREATE UNIQUE INDEX probe_automatic ON pilots.probe (ce_id) WHERE ended_at IS NULL AND decides_kind IS NOT NULL;
+CREATE INDEX probe_of_element ON pilots.probe (ce_id, created_at);
 CREATE INDEX probe_of_pilot ON pilots.probe (pilot_id) WHERE pilot_id IS NOT NULL;
 
 CREATE TABLE pilots.node_mask (                 -- Nodes whose pilots get no jobs, while their element is in use.

@@ -127,3 +127,5 @@ class FitnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
     black_hole_jobs: int = 5  # So many jobs that failed at once, for reasons of the site, on one node: it is masked.
     black_hole_job_s: int = 30  # What counts as at once.
     black_hole_window_s: int = 300
+    probe_every_s: int = 6 * 3600  # An element where no job ended well for so long is probed; 0: never.
+    probe_failures: int = 2  # So many such probes that failed in a row: the element is degraded.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from spinor.errors import Conflict
+from spinor.resources.models import FitnessPolicy
 from spinor.resources.status.models import Decided, Present, Status
 
 S = Status
@@ -16,6 +17,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     S.BANNED: frozenset({S.PROBING}),
 }
 
+SERVICE = "spinor"  # The actor of what nobody asked for.
 _ORDER = list(Status)
 USABLE = frozenset({S.ACTIVE, S.DEGRADED})  # Jobs and pilots go there.
 
@@ -78,6 +80,24 @@ def after_probe(present: Present, *, succeeded: bool, reason: str, actor: str) -
         actor=actor,
         failed_probes=failed,
         probe_in_s=probe_pause_s(failed),
+    )
+
+
+def after_routine_probe(present: Present, policy: FitnessPolicy, *, succeeded: bool, reason: str) -> Decided | None:
+    """What a probe that nobody asked for makes of an element in use; nothing where a person has set what holds."""
+    mine = present.status is S.ACTIVE or (present.status is S.DEGRADED and present.actor == SERVICE)
+    if not mine or (succeeded and present.status is S.ACTIVE and not present.failed_probes):
+        return None
+    if succeeded:
+        return Decided(name=present.name, status=S.ACTIVE, reason=reason, actor=SERVICE)
+    failed = present.failed_probes + 1
+    return Decided(
+        name=present.name,
+        status=S.DEGRADED if failed >= policy.probe_failures else present.status,
+        reason=reason,
+        actor=SERVICE,
+        failed_probes=failed,
+        probe_in_s=min(probe_pause_s(failed), float(policy.probe_every_s or LONGEST_PROBE_PAUSE_S)),
     )
 
 

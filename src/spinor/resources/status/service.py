@@ -9,6 +9,7 @@ import msgspec
 from spinor.access import Caller, Scope
 from spinor.db import Database, Tx
 from spinor.errors import BadInput, Denied, NotFound
+from spinor.resources import store as resources_store
 from spinor.resources.status import rules, store
 from spinor.resources.status.models import (
     ChangeStatus,
@@ -22,10 +23,10 @@ from spinor.resources.status.models import (
     StatusChange,
     StatusesChanged,
 )
+from spinor.resources.status.rules import SERVICE
 from spinor.signals import notify
 
 CHANGED = "resources:status"  # The topic of every change; `ce:<ce_id>` is that of one element's pilots.
-SERVICE = "spinor"  # The actor of what nobody asked for.
 _FRESH_S = 1.0
 
 
@@ -199,9 +200,17 @@ async def due_probes(tx: Tx, pause_s: float) -> list[DueProbe]:
 async def note_probe(
     tx: Tx, kind: ElementKind, name: str, *, succeeded: bool, reason: str, actor: str = SERVICE
 ) -> Status | None:
-    """Draw the conclusion of a probe; the new status, or None when nobody waited for it."""
+    """Draw the conclusion of a probe; the new status, or None when nothing follows from it."""
     (row,) = await store.lock_present(tx, kind, [name]) or (None,)
-    made = rules.after_probe(row, succeeded=succeeded, reason=reason, actor=actor) if row else None
+    if row is None:
+        return None
+    if row.status is Status.PROBING:
+        made = rules.after_probe(row, succeeded=succeeded, reason=reason, actor=actor)
+    elif actor == SERVICE and kind is ElementKind.CE:
+        policy = await resources_store.find_fitness_policy(tx)
+        made = rules.after_routine_probe(row, policy, succeeded=succeeded, reason=reason)
+    else:
+        made = None
     if made is None:
         return None
     await _write(tx, kind, [made])
