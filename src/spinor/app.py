@@ -134,16 +134,21 @@ def create_app(settings: Settings) -> Starlette:
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
-            # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(20_000, 20, 50)
+            settle_memory()
             yield
             forgetting.cancel()
             looking.cancel()
             marking.cancel()
+            desk.stop()
 
     return Starlette(routes=[Mount("/", app=service)], middleware=[Middleware(RequestLog)], lifespan=lifespan)
+
+
+def settle_memory() -> None:
+    """What start-up made stays for ever: collecting it again and again doubles the cost of large answers."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def forget_what_ended(signals: Signals, verifier: Verifier) -> None:

@@ -43,6 +43,7 @@ from spinor.jobs.matching.service import (
     may_match,
     shares_of_vos,
 )
+from spinor.jobs.matching.watch import Watch
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -65,6 +66,7 @@ __all__ = [
     "Matcher",
     "StaleReport",
     "UnknownJob",
+    "Watch",
     "append_log",
     "arrays_of",
     "attempts",

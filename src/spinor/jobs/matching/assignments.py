@@ -131,9 +131,12 @@ class Assigner:
         )
 
     async def _read_specs(self, tx: Tx, array_ids: set[int]) -> None:
-        for array_id in array_ids & self._arrays.keys():
-            self._arrays.move_to_end(array_id)
-        unknown = sorted(array_ids - self._arrays.keys())
+        unknown = []
+        for array_id in sorted(array_ids):
+            if array_id in self._arrays:
+                self._arrays.move_to_end(array_id)
+            else:
+                unknown.append(array_id)
         if not unknown:
             return
         for array_id, text in (await store.list_specs(tx, unknown)).items():
