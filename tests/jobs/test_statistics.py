@@ -1,5 +1,7 @@
 """How jobs went of late: exact sums, by a field and altogether."""
 
+from typing import Any
+
 from spinor.jobs import service
 from spinor.jobs.cli.overview import sentence
 from spinor.jobs.models import CountedBy, JobStatistics, StatisticsQuery, StatisticsRow
@@ -12,7 +14,7 @@ async def ask(bench: Workbench, **asked: object) -> JobStatistics:
     return await bench.run(service.job_statistics, bench.world.ada, StatisticsQuery(**asked))  # type: ignore[arg-type]
 
 
-async def ended(bench: Workbench, **report: object) -> None:
+async def ended(bench: Workbench, **report: Any) -> None:
     await bench.finish(await bench.running(echo(cores=2)), **report)
 
 
