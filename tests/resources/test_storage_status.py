@@ -183,7 +183,7 @@ async def test_jobs_read_and_write_elsewhere_or_wait_and_are_told_why(world: Wor
     (given,) = await bench.match()
     assert [replica.se for replica in given.input_data[0].replicas] == ["local-se"]
     (output,) = given.output_data
-    assert (output.places, [place.se for place in output.failover]) == ([], ["second-se"])
+    assert ([place.se for place in output.places], output.failover) == (["second-se"], [])
 
 
 async def test_an_output_that_nothing_takes_lets_its_job_wait(world: World, operator: Caller) -> None:

@@ -76,10 +76,12 @@ async def _outputs(tx: Tx, caller: Caller, spec: JobSpec, found: Hindrance) -> N
         return
     found.facts["outputs"] = {"out_of_use": sorted(refused.values())}
     for output in spec.output_data:
-        ses = [*places_of(output), *output.failover]
-        why = "; ".join(refused[se] for se in ses if se in refused)
-        left = [se for se in ses if se not in refused]
-        if why and left:
+        wanted, spare = places_of(output), output.failover
+        if not refused.keys() & set(wanted):
+            continue
+        left = [se for se in wanted if se not in refused] or [se for se in spare if se not in refused][:1]
+        why = "; ".join(refused[se] for se in (*wanted, *([] if left else spare)) if se in refused)
+        if left:
             found.sentences.append(f"Its output {output.path} goes to {named(left)}, because {why}.")
-        elif why:
+        else:
             found.sentences.append(f"Nothing takes its output {output.path}: {why}. It waits until something does.")

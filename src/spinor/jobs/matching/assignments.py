@@ -241,16 +241,22 @@ def _outputs(job: _Job, places: Places) -> list[Output]:
             pfn, url = pfn.replace(mark, text), url.replace(mark, text)
         return OutputPlace(se=place.se, pfn=pfn, url=url)
 
-    return [
-        Output(
-            path=output.path,
-            lfn=lfn.replace(_FILE, "{file}"),
-            places=[placed(se, lfn) for se in places_of(output) if (se, lfn) in places],
-            failover=[placed(se, lfn) for se in output.failover if (se, lfn) in places],
-            required=output.required,
+    found = []
+    for output, lfn in zip(job.spec.output_data, _lfns(job.spec), strict=True):
+        wanted = [placed(se, lfn) for se in places_of(output) if (se, lfn) in places]
+        spare = [placed(se, lfn) for se in output.failover if (se, lfn) in places]
+        if not wanted:  # None of them may be written to now: the first other one stands in.
+            wanted, spare = spare[:1], spare[1:]
+        found.append(
+            Output(
+                path=output.path,
+                lfn=lfn.replace(_FILE, "{file}"),
+                places=wanted,
+                failover=spare,
+                required=output.required,
+            )
         )
-        for output, lfn in zip(job.spec.output_data, _lfns(job.spec), strict=True)
-    ]
+    return found
 
 
 def _in_order(refs: Sequence[SandboxRef], sandbox_ids: Sequence[int]) -> list[SandboxRef]:
