@@ -4,7 +4,7 @@ from typing import Any
 
 from spinor.jobs import service
 from spinor.jobs.cli.overview import sentence
-from spinor.jobs.models import CountedBy, JobStatistics, StatisticsQuery, StatisticsRow
+from spinor.jobs.models import CountedBy, JobStatistics, Retries, StatisticsQuery, StatisticsRow
 from tests.asgi import Http
 
 from .workbench import Workbench, echo
@@ -50,6 +50,13 @@ async def test_of_one_owner_of_one_vo_and_of_late(bench: Workbench) -> None:
     assert (await ask(bench, last_s=10_000)).total.done == 1
 
 
+async def test_an_attempt_that_was_followed_by_another_is_no_failed_job(bench: Workbench) -> None:
+    job = await bench.running(echo(retries=Retries(payload=1)))
+    await bench.finish(job, exit_code=3, wall_s=1.0)
+    total = (await ask(bench)).total
+    assert (total.waiting, total.failed, total.retried, total.success) == (1, 0, 1, None)
+
+
 async def test_over_http(bench: Workbench, http: Http) -> None:
     answer = await http(bench.world.ada, "GET", "/api/jobs/statistics?by=group&last_s=600")
     assert (answer.status, answer.json["rows"], answer.json["total"]["done"]) == (200, [], 0)
@@ -57,4 +64,4 @@ async def test_over_http(bench: Workbench, http: Http) -> None:
 
 def test_the_sentence() -> None:
     row = StatisticsRow(value=None, waiting=1200, running=3, done=4, failed=5)
-    assert sentence(row, 3600) == "1,200 jobs wait, 3 run; in the last 1h00m 4 ended well, 5 failed, 0 were killed"
+    assert sentence(row, 3600) == "1,200 waiting, 3 running; in the last 1h00m: 4 done, 5 failed, 0 killed"

@@ -12,7 +12,7 @@ from spinor.resources.models import PublicStorageElement
 from spinor.resources.status.access import why_not
 from spinor.resources.status.models import Access
 from spinor.storage.models import Place
-from spinor.storage.plugin import Progress
+from spinor.storage.plugin import Progress, StorageOutOfUse
 from spinor.storage.transfer import discard, store
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def _only_element(client: Client) -> str:
     if len(names) == 1:
         return names[0]
     refusals = "; ".join(why for element in writable if (why := why_not(element, Access.WRITE)))
-    raise ElementUnclear(
-        f"Say which storage element with --se: {', '.join(names) or refusals or 'your VO has none yet'}."
-    )
+    if refusals and not names:
+        raise StorageOutOfUse(f"No storage element takes files now: {refusals}.")
+    raise ElementUnclear(f"Say which storage element with --se: {', '.join(names) or 'your VO has none yet'}.")
 
 
 def _put(client: Client, local: Path, place: Place, guid: str | None, progress: Progress | None) -> Registered:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from spinor.jobs.models import JobStatistics, StatisticsRow
 
 _COLUMNS = (
-    "waiting", "running", "done", "failed", "killed", "success", "CPU efficiency", "core hours", "median wait",
-    "median run", "most memory",
+    "waiting", "running", "done", "failed", "killed", "retried", "success", "CPU efficiency", "core hours",
+    "median wait", "median run", "most memory",
 )  # fmt: skip
 
 
@@ -34,14 +34,16 @@ def show_overview(by: str, last_s: float, *, everybody: bool, as_json: bool) -> 
     for failure in found.failures:
         how = f"exit code {failure.exit_code}" if failure.exit_code is not None else "no exit code"
         times = "once" if failure.attempts == 1 else f"{failure.attempts:,} times"
-        click.echo(f"failed {times}: {failure.error_class or 'unknown'}, {how}, last job {failure.last_job_id}")
+        click.echo(
+            f"attempts failed {times}: {failure.error_class or 'unknown'}, {how}, last job {failure.last_job_id}"
+        )
 
 
 def sentence(total: "StatisticsRow", last_s: float) -> str:
     """What waits and runs, and what ended."""
-    now = f"{total.waiting:,} jobs wait, {total.running:,} run"
-    ended = f"{total.done:,} ended well, {total.failed:,} failed, {total.killed:,} were killed"
-    return f"{now}; in the last {duration(last_s)} {ended}"
+    now = f"{total.waiting:,} waiting, {total.running:,} running"
+    ended = f"{total.done:,} done, {total.failed:,} failed, {total.killed:,} killed"
+    return f"{now}; in the last {duration(last_s)}: {ended}"
 
 
 def _show_rows(by: str, found: "JobStatistics") -> None:
@@ -53,7 +55,7 @@ def _show_rows(by: str, found: "JobStatistics") -> None:
 
 
 def _cells(row: "StatisticsRow") -> list[str]:
-    counts = [f"{count:,}" for count in (row.waiting, row.running, row.done, row.failed, row.killed)]
+    counts = [f"{count:,}" for count in (row.waiting, row.running, row.done, row.failed, row.killed, row.retried)]
     return [
         *counts,
         "-" if row.success is None else f"{row.success:.0%}",

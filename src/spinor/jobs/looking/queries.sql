@@ -116,6 +116,7 @@ WITH present AS (
     SELECT CASE %(by)s::text WHEN 'site' THEN s.name WHEN 'computing_element' THEN c.name WHEN 'owner' THEN u.name
                              WHEN 'group' THEN g.name END AS value,
            e.status, e.cpu_s, e.wall_s, e.cores, e.max_rss_bytes,
+           e.attempt = j.attempt AND j.status IN ('done', 'failed', 'killed', 'deleted') AS was_last,
            CASE WHEN e.attempt = 1 THEN extract(epoch FROM e.started_at - j.submitted_at)::double precision END AS waited_s
       FROM jobs.ended_attempt e
       JOIN jobs.job j USING (job_id)
@@ -131,7 +132,9 @@ WITH present AS (
       FROM present GROUP BY GROUPING SETS ((value), ())
 ), ended_by AS (
     SELECT value, grouping(value) AS is_total, count(*) FILTER (WHERE status = 'done') AS done,
-           count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'killed') AS killed,
+           count(*) FILTER (WHERE was_last AND status NOT IN ('done', 'killed')) AS failed,
+           count(*) FILTER (WHERE status = 'killed') AS killed,
+           count(*) FILTER (WHERE NOT was_last AND status NOT IN ('done', 'killed')) AS retried,
            coalesce(sum(cpu_s), 0) AS cpu_s, coalesce(sum(wall_s * cores), 0) AS core_s,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY waited_s) AS waited_s,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY wall_s) FILTER (WHERE status = 'done') AS wall_s,
@@ -140,7 +143,7 @@ WITH present AS (
 )
 SELECT k.value, k.is_total = 1 AS is_total, coalesce(n.waiting, 0) AS waiting, coalesce(n.running, 0) AS running,
        coalesce(e.done, 0) AS done, coalesce(e.failed, 0) AS failed, coalesce(e.killed, 0) AS killed,
-       coalesce(e.cpu_s, 0) AS cpu_s, coalesce(e.core_s, 0) AS core_s,
+       coalesce(e.retried, 0) AS retried, coalesce(e.cpu_s, 0) AS cpu_s, coalesce(e.core_s, 0) AS core_s,
        e.done::double precision / nullif(e.done + e.failed, 0) AS success, e.cpu_s / nullif(e.core_s, 0) AS efficiency,
        e.waited_s, e.wall_s, e.max_rss_bytes
   FROM (SELECT value, is_total FROM now_by UNION SELECT value, is_total FROM ended_by) k (value, is_total)

@@ -233,7 +233,8 @@ class StatisticsQuery(Struct, frozen=True, kw_only=True):
 
 
 class StatisticsRow(Struct, frozen=True, kw_only=True):
-    """`value` is of the field that is counted by; None: no site has them. Ended are attempts, each by itself.
+    """`value` is of the field that is counted by; None: no site has them. What ended are attempts: a job's last
+    one, or one that was followed by another.
 
     `core_s` is their wall time on all their cores, `efficiency` the share of it in which a processor worked.
     """
@@ -244,6 +245,7 @@ class StatisticsRow(Struct, frozen=True, kw_only=True):
     done: int = 0
     failed: int = 0
     killed: int = 0
+    retried: int = 0  # They failed or were lost, and their jobs went on.
     cpu_s: float = 0.0
     core_s: float = 0.0
     success: float | None = None  # Of those that ended well or failed.

@@ -54,7 +54,7 @@ def _show(kind: str, noun: str) -> click.Command:
                 parts = _statuses(client, kind, name)
                 for row in _facts(client, kind):
                     if row.name == name:
-                        show_one(row, as_json=as_json)
+                        show_one(row, as_json=as_json, skip=("held",))
                 if kind == "site":
                     parts += [each for each in everything if each.kind == "ce" and each.site == name]
                 first = "access" if kind == "se" else "kind"
