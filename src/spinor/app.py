@@ -132,14 +132,12 @@ def create_app(settings: Settings) -> Starlette:
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
-            # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(20_000, 20, 50)
+            settle_memory()
             yield
             forgetting.cancel()
             looking.cancel()
             marking.cancel()
+            desk.stop()
 
     return Application(RequestLog(service), lifespan)
 
@@ -156,6 +154,13 @@ class Application(Starlette):
             await self._requests(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def settle_memory() -> None:
+    """What start-up made stays for ever: collecting it again and again doubles the cost of large answers."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def forget_what_ended(signals: Signals, verifier: Verifier) -> None:

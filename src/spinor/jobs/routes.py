@@ -20,13 +20,17 @@ from spinor.jobs.models import (
     HistoryEntry,
     Job,
     JobPage,
+    JobStatistics,
     JobSummary,
     Outcome,
     PrioritiseJobs,
     Progress,
+    StatisticsQuery,
     SubmitJobs,
     Submitted,
     SummariseJobs,
+    TaskQueuePage,
+    TaskQueueQuery,
     Waited,
     WaitForJobs,
 )
@@ -106,6 +110,18 @@ async def search_jobs(tx: Tx, caller: Caller, body: Search) -> JobPage:
 async def summarise_jobs(tx: Tx, caller: Caller, body: SummariseJobs) -> JobSummary:
     """Count jobs of the VO by some fields."""
     return await service.summarise_jobs(tx, caller, body)
+
+
+@routes.get("/api/task-queues", scope=Scope.JOBS_READ)
+async def list_task_queues(reads: Tx, caller: Caller, query: TaskQueueQuery) -> TaskQueuePage:
+    """List the VO's task queues with waiting jobs: what these want, how many wait, and how their owner stands."""
+    return await service.task_queues(reads, caller, query)
+
+
+@routes.get("/api/jobs/statistics", scope=Scope.JOBS_READ)
+async def job_statistics(reads: Tx, caller: Caller, query: StatisticsQuery) -> JobStatistics:
+    """Say what waits and runs now, how what ended of late went and what it used, and how attempts failed."""
+    return await service.job_statistics(reads, caller, query)
 
 
 @routes.get("/api/jobs/{job_id}", scope=Scope.JOBS_READ)
