@@ -68,16 +68,23 @@ async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: R
         raise BadInput(
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
+    matcher, intake = state[Matcher], state[Intake]
+    wake = f"waiting:{caller.vo_id}"
+    if key is None and service.stands_alone(body.specs):
+        submitted = await service.submit_alone(db, intake, caller, matcher.elements, body.specs[0])
+        if matcher.may_wake(caller.vo_id):
+            async with db.statements() as tx:
+                await notify(tx, wake)
+        return submitted
     # One description is stored by one statement, which is a transaction by itself; several are stored together.
-    elements = state[Matcher].elements
     linked = service.linked(body.specs)
     async with db.transaction() if linked else db.statements() as tx:
         if linked:
-            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key)
+            submitted = await service.submit_jobs(tx, caller, matcher.elements, body.specs, key)
         else:
-            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key, state[Intake].insert)
-        if state[Matcher].may_wake(caller.vo_id):
-            await notify(tx, f"waiting:{caller.vo_id}")
+            submitted = await service.submit_jobs(tx, caller, matcher.elements, body.specs, key, intake.insert)
+        if matcher.may_wake(caller.vo_id):
+            await notify(tx, wake)
     return submitted
 
 

@@ -54,7 +54,7 @@ from spinor.jobs.sandboxes.service import (
 )
 from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.intake import Intake
-from spinor.jobs.submission.service import linked, submit_jobs
+from spinor.jobs.submission.service import linked, stands_alone, submit_alone, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks, take_peeks_of
 from spinor.jobs.usage.service import attempts, forget_usage, usage
 
@@ -110,7 +110,9 @@ __all__ = [
     "service_answers",
     "shares_of_vos",
     "show_job",
+    "stands_alone",
     "start_job",
+    "submit_alone",
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",

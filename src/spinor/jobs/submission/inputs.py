@@ -35,6 +35,9 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     near_sites: list[str] = []
     required_sites: list[str] | None = None  # None: any of the description's own.
 
+    def brings_as(self, other: "Placed") -> bool:
+        return self.near_sites == other.near_sites and self.required_sites == other.required_sites
+
 
 async def with_query(tx: Tx, caller: Caller, spec: JobSpec, place: str) -> JobSpec:
     """The description with the files that its query finds now behind its own input data."""
