@@ -8,8 +8,6 @@
 -- a lock and a record of the log for each row, so those without a key are written apart.
 WITH queue AS (
     SELECT task_queue_id, digest FROM jobs.task_queue WHERE digest = ANY (%(distinct_digests)s::bytea[])
-), ids AS MATERIALIZED (
-    SELECT jobs.take_ids(%(jobs)s::bigint) AS first
 ), kind AS (
     SELECT k.*, queue.task_queue_id
       FROM unnest(%(vo_ids)s::integer[], %(owner_ids)s::integer[], %(group_ids)s::integer[], %(job_groups)s::text[],
@@ -20,6 +18,8 @@ WITH queue AS (
                  retries, kind)
       JOIN queue USING (digest)
      WHERE NOT %(together)s::boolean OR (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
+), ids AS MATERIALIZED (
+    SELECT jobs.take_ids(%(jobs)s::bigint) AS first WHERE EXISTS (SELECT FROM kind)
 ), new AS MATERIALIZED (
     SELECT nextval('jobs.job_array_array_id_seq') AS array_id,
            ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id, a.ordinal, a.size,
