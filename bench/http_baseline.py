@@ -106,7 +106,7 @@ def _check_same(service: Service, targets: dict[str, Target], body: Path, name: 
             path = urllib.parse.urlsplit(target.url).path
             answers[each] = _shape(wire.post(path, body.read_bytes()))
     if answers[SPINOR] != answers[GO_ONE]:
-        raise Incomparable(f"the two services answer {name} differently: {answers}")
+        raise Incomparable(f"the two services answer {name} differently: {str(answers)[:2000]}")
 
 
 def _shape(answer: bytes) -> Any:

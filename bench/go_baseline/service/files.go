@@ -190,8 +190,12 @@ func (s *service) storageRoots(ctx context.Context, who *caller) (map[int32]elem
 	var site *string
 	var readOnly bool
 	var options map[string]any
-	_, err = pgx.ForEachRow(rows, []any{&id, &name, &site, &plugin, &root, &readOnly, &options}, func() error {
-		roots[id] = element{name, escaped(path.Clean(root))}
+	var held map[string]struct{ Status string }
+	_, err = pgx.ForEachRow(rows, []any{&id, &name, &site, &plugin, &root, &readOnly, &options, &held}, func() error {
+		if reading, isHeld := held["read"]; !isHeld || reading.Status == "degraded" {
+			roots[id] = element{name, escaped(path.Clean(root))}
+		}
+		held = nil
 		return nil
 	})
 	return roots, err

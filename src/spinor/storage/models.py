@@ -14,7 +14,7 @@ class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_d
     status: ReplicaStatus = ReplicaStatus.AVAILABLE
 
 
-class FileReplicas(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class FileReplicas(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A file with the addresses of its readable replicas, or of all when that was asked. `out_of_use` says why others
     may not be read now."""
 
