@@ -27,7 +27,7 @@ from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
     Job,
     Names,
-    Path,
+    RemotePath,
     Wishes,
     is_passing,
     mebibytes,
@@ -66,7 +66,7 @@ class Options(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
     user: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     token_file: str  # In secrets/computing; read anew for each call.
-    ca_file: Path | None = None
+    ca_file: RemotePath | None = None
     extra: dict[str, Any] = msgspec.field(
         default_factory=dict
     )  # Further properties of the jobs, as the service calls them.
