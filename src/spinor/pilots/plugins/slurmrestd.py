@@ -22,6 +22,7 @@ from msgspec import Meta
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugins.connections import ClosedWhenCutOff
 from spinor.pilots.plugins.options import check_name, options_of, secret_file, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
@@ -297,7 +298,7 @@ class _Talk:
 
     async def _call(self, method: str, path: str, body: object = None, *, none_is_fine: bool = False) -> Any:
         try:
-            answer = await self._client.request(method, path, json=body)
+            answer = await self._client.request(method, path, json=body, extensions={"trace": ClosedWhenCutOff()})
         except httpx.HTTPError as error:
             raise ElementUnavailable(
                 f"slurmrestd at {self._url} does not answer: {error or type(error).__name__}"
