@@ -6,6 +6,7 @@ import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,26 @@ async def test_it_is_not_asked_for_ever(arex: StandIn, plugin: ARCComputing, lau
     with pytest.raises(ElementUnavailable, match="localhost"):
         await plugin.submit([launch()])
     assert arex.asked == {("GET", "/jobs"): 4}
+
+
+async def test_what_is_cut_off_within_a_handshake_is_closed(plugin: ARCComputing, launch: Launcher) -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readexactly(1)
+            begun.set()
+            await reader.read()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    plugin.access.url = f"https://localhost:{server.sockets[0].getsockname()[1]}/arex"
+    submitting = asyncio.ensure_future(plugin.submit([launch()]))
+    await begun.wait()
+    submitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    async with asyncio.timeout(30):
+        await closed.wait()
+    server.close()

@@ -3,11 +3,12 @@
 The node is a network namespace with no interface that is up; only root, or a user who may make namespaces, has one.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ _ELEMENT = """      local-ce:
         max_pilots: 4
         vos: [astro, bio]
         options:
-          plugin: local
+          plugin: {plugin}
           poll_s: 0.2
           {more}
-          options: {{python: {python}, grace_s: 2}}
+          options: {options}
 """
 
 
@@ -57,11 +58,11 @@ def without_network(directory: Path) -> Path:
     return program
 
 
-async def push(site: Site, directory: Path, more: str = "") -> None:
-    """Let the element be one whose nodes see no network."""
+async def push(site: Site, plugin: str, options: Mapping[str, object], more: str = "") -> None:
+    """Let the element be one behind this plugin, whose nodes see no network."""
     begin = WORLD.index("      local-ce:")
     end = WORLD.index("    storage_elements:")
-    element = _ELEMENT.format(python=without_network(directory), more=more)
+    element = _ELEMENT.format(plugin=plugin, options=json.dumps(options), more=more)
     text = WORLD[:begin] + element.replace("{", "{{").replace("}", "}}") + WORLD[end:]
     async with site.context.db.transaction() as tx:
         await configuration.apply(tx, text.format(root=site.world.storage_root.parent), author="tests")
@@ -69,7 +70,7 @@ async def push(site: Site, directory: Path, more: str = "") -> None:
 
 @pytest.fixture
 async def pushing(site: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    await push(site, tmp_path)
+    await push(site, "local", {"python": str(without_network(tmp_path)), "grace_s": 2})
     yield site
     await cancel_all(site)
 

@@ -16,10 +16,10 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementRefused, ElementSettings, NodeOptions, PilotLaunch, Submitted
+from spinor.pilots.plugin import ElementRefused, ElementSettings, PilotLaunch, Submitted
 from spinor.pilots.plugins.arc_rest import Access, Rest, connected
 from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail, together
-from spinor.pilots.plugins.options import options_of, secret_file, wrong
+from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _ID = re.compile(r"[A-Za-z0-9]{8,200}")
 # A job's time of submission has whole seconds: a second later, everybody sees the same jobs of that second.
@@ -62,21 +62,16 @@ _ADL = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: str  # https://arc.example:443/arex
     queue: str = ""
     token_file: str = ""  # Below the place of secrets, and read again for each use; so are the next two.
     proxy_file: str = ""
     ca: str = ""  # A file or a directory of authorities, also elsewhere; otherwise the system's.
     delegate: bool = True  # With a proxy: the element gets one of its own.
-    runtime_environments: list[str] = []  # "ENV/PROXY", "APPS/HEP/ATLAS-SITE 1.0".
+    runtime_environments: list[str] = msgspec.field(default_factory=list)  # "ENV/PROXY", "APPS/HEP/ATLAS-SITE 1.0".
     python: str = "python3"  # On the worker node.
-    environment: dict[str, str] = {}
     keep_s: int = 86_400  # How long ended jobs stay on the element, for their output.
-    tags: list[str] = []
-    idle_s: float = 15.0
-    drain_s: float = 20.0
-    node: NodeOptions = NodeOptions()
 
 
 class Known(NamedTuple):

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from spinor.pilots.plugin import ElementRefused, ElementUnavailable
+from spinor.pilots.plugins.connections import ClosedWhenCutOff
 from spinor.x509 import proxy as proxies
 from spinor.x509.chain import key_weakness
 from spinor.x509.tls import client_context
@@ -104,7 +105,8 @@ class Rest:
         """A whole file of the job; False when there is none."""
 
         async def fetch() -> bool:
-            async with self.client.stream("GET", f"{self.base}/jobs/{job_id}/{path}") as answer:
+            address, extensions = f"{self.base}/jobs/{job_id}/{path}", {"trace": ClosedWhenCutOff()}
+            async with self.client.stream("GET", address, extensions=extensions) as answer:
                 if answer.status_code != 200:
                     return False
                 with await asyncio.to_thread(target.open, "wb") as file:
@@ -133,7 +135,9 @@ class Rest:
         return _decoded(await self._send(method, path, **content))
 
     async def _send(self, method: str, path: str, ok: Iterable[int] = (), **content: Any) -> httpx.Response:
-        answer = await self._tried(lambda: self.client.request(method, self.base + path, **content))
+        answer = await self._tried(
+            lambda: self.client.request(method, self.base + path, extensions={"trace": ClosedWhenCutOff()}, **content)
+        )
         if answer.status_code >= 500:
             raise ElementUnavailable(f"{self.base}{path} answers {answer.status_code}: {answer.text[:200]}")
         if answer.status_code >= 300 and answer.status_code not in ok:

@@ -23,12 +23,11 @@ from spinor.pilots.plugin import (
     ElementRefused,
     ElementSettings,
     ElementUnavailable,
-    NodeOptions,
     PilotLaunch,
     Submitted,
 )
 from spinor.pilots.plugins.files import START_SCRIPT, secret_directory
-from spinor.pilots.plugins.options import options_of, secret_file, wrong
+from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _CALLS = Path(__file__).with_name("htcondor_calls.py")
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -43,7 +42,7 @@ _ALLOWED = frozenset({
 })  # fmt: skip
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Without `collector` the schedd is the one of this machine's own HTCondor configuration, or of `config`."""
 
     collector: str = ""  # Host and port; an HTCondor-CE listens on 9619.
@@ -54,14 +53,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ca_file: str = ""  # Who certifies the schedd's host, for tokens of the second kind; otherwise the system's.
     trust_domain: str = ""
     python: str = "python3"  # On the worker node.
-    submit: dict[str, str] = {}  # More of the submit language: accounting_group, "+queue": '"short"', ...
-    environment: dict[str, str] = {}
+    # More of the submit language: accounting_group, "+queue": '"short"', ...
+    submit: dict[str, str] = msgspec.field(default_factory=dict)
     grace_s: int = 20
     keep_s: int = 3600  # How long ended jobs stay in the queue, for their output.
-    tags: list[str] = []
-    idle_s: float = 15.0
-    drain_s: float = 20.0
-    node: NodeOptions = NodeOptions()
 
 
 class HTCondorComputing:

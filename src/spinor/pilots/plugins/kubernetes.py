@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, NodeOptions, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
 from spinor.pilots.plugins.files import OUTPUT_BYTES, together
 from spinor.pilots.plugins.kubernetes_api import Access, Namespace, connected
-from spinor.pilots.plugins.options import options_of, secret_file, wrong
+from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _PLACE = "/run/spinor"
 _CONTAINER = "pilot"
@@ -39,7 +39,7 @@ _SECURITY = {
 _HOPELESS = ("ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerError")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of `token_file` (with `server`), `kubeconfig` and `in_cluster` says who asks."""
 
     image: str  # With a Python from 3.9 up.
@@ -50,21 +50,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kubeconfig: str = ""  # Below the place of secrets.
     in_cluster: bool = False  # The worker is itself a pod of the cluster.
     python: str = "python3"
-    environment: dict[str, str] = {}
     service_account: str = ""  # Of the pods; none of its tokens is mounted.
-    node_selector: dict[str, str] = {}
-    tolerations: list[dict[str, Any]] = []
+    node_selector: dict[str, str] = msgspec.field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = msgspec.field(default_factory=list)
     priority_class: str = ""
     runtime_class: str = ""
-    image_pull_secrets: list[str] = []
+    image_pull_secrets: list[str] = msgspec.field(default_factory=list)
     disk_bytes: int = 0  # Ephemeral storage to ask for.
     security_context: dict[str, Any] = msgspec.field(default_factory=lambda: dict(_SECURITY))
     keep_s: int = 3600  # How long ended jobs stay, for their output.
     grace_s: int = 20
-    tags: list[str] = []
-    idle_s: float = 15.0
-    drain_s: float = 20.0
-    node: NodeOptions = NodeOptions()
 
 
 class KubernetesComputing:

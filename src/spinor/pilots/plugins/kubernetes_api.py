@@ -15,6 +15,7 @@ import httpx
 import yaml
 
 from spinor.pilots.plugin import ElementRefused, ElementUnavailable
+from spinor.pilots.plugins.connections import ClosedWhenCutOff
 from spinor.x509.tls import client_context
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -117,7 +118,7 @@ class Namespace:
 
     async def _send(self, method: str, path: str, ok: tuple[int, ...] = (), **content: Any) -> httpx.Response:
         try:
-            answer = await self.client.request(method, path, **content)
+            answer = await self.client.request(method, path, extensions={"trace": ClosedWhenCutOff()}, **content)
         except httpx.HTTPError as error:
             raise ElementUnavailable(f"{self.client.base_url}: {type(error).__name__}: {error}") from error
         if answer.status_code < 300 or answer.status_code in ok:

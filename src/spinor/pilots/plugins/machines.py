@@ -10,13 +10,16 @@ import os
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
 
 from spinor.pilots.plugin import ElementUnavailable
 
 TIMEOUT_S = 30.0  # Of one command, so that a verb can tell about it before it is cut off itself.
+TRANSFER_S = 3600.0  # Of a file that comes or goes, which no round of the factory waits for.
 # Commands get nothing else of the worker's environment, which holds the database's address.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_NO_FILE = 66
 
 
 class Ran(NamedTuple):
@@ -36,8 +39,18 @@ class Machine(Protocol):
 
     name: str
 
-    async def run(self, words: Sequence[str], stdin: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> Ran:
-        """Run a command to its end, whatever its exit code; ElementUnavailable when that is not possible."""
+    async def run(
+        self,
+        words: Sequence[str],
+        stdin: bytes | Path = b"",
+        *,
+        stdout: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Ran:
+        """Run a command to its end, whatever its exit code; ElementUnavailable when that is not possible.
+
+        It reads from a file and writes into one of the worker's machine, where these are given.
+        """
 
 
 class ThisMachine:
@@ -48,13 +61,28 @@ class ThisMachine:
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self._variables = dict(variables or {})
 
-    async def run(self, words: Sequence[str], stdin: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> Ran:
+    async def run(
+        self,
+        words: Sequence[str],
+        stdin: bytes | Path = b"",
+        *,
+        stdout: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Ran:
+        with contextlib.ExitStack() as files:
+            source = files.enter_context(stdin.open("rb")) if isinstance(stdin, Path) else None
+            target = files.enter_context(stdout.open("wb")) if stdout else None
+            return await self._run(words, b"" if isinstance(stdin, Path) else stdin, source, target, timeout_s)
+
+    async def _run(
+        self, words: Sequence[str], stdin: bytes, source: BinaryIO | None, target: BinaryIO | None, timeout_s: float
+    ) -> Ran:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdin=source or asyncio.subprocess.PIPE,
+                stdout=target or asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env={"PATH": os.defpath, **kept, **self._variables},
                 start_new_session=True,
@@ -63,7 +91,7 @@ class ThisMachine:
             raise ElementUnavailable(f"{words[0]} cannot be run on {self.name}: {error.strerror}.") from error
         try:
             async with asyncio.timeout(timeout_s):
-                out, err = await process.communicate(stdin)
+                out, err = await process.communicate(None if source else stdin)
         except TimeoutError:
             raise ElementUnavailable(f"{words[0]} did not end within {timeout_s:.0f} s on {self.name}.") from None
         finally:
@@ -71,7 +99,7 @@ class ThisMachine:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        return Ran(process.returncode or 0, out, err.decode("utf-8", "replace"))
+        return Ran(process.returncode or 0, out or b"", err.decode("utf-8", "replace"))
 
 
 async def run_script(machine: Machine, script: str, *, timeout_s: float = TIMEOUT_S) -> Ran:
@@ -79,18 +107,26 @@ async def run_script(machine: Machine, script: str, *, timeout_s: float = TIMEOU
     return await machine.run(["/bin/sh"], script.encode(), timeout_s=timeout_s)
 
 
-async def put(machine: Machine, path: str, content: bytes, mode: int = 0o600) -> None:
-    """Write a small file in one step; its directory must be there."""
-    script = 'umask 077 && cat >"$1.new.$$" && chmod "$2" "$1.new.$$" && mv -f "$1.new.$$" "$1"'
-    ran = await machine.run(["/bin/sh", "-c", script, "put", path, f"{mode:o}"], content)
+async def put(machine: Machine, path: str, content: Path) -> None:
+    """Bring a file there, of mode 0600 and in one step; its directory is made where it is missing."""
+    script = 'umask 077 && mkdir -p -- "${1%/*}" && cat >"$1.new.$$" && mv -f -- "$1.new.$$" "$1"'
+    ran = await machine.run(["/bin/sh", "-c", script, "put", path], content, timeout_s=TRANSFER_S)
     if ran.code != 0:
         raise ElementUnavailable(f"{path} cannot be written on {machine.name}: {said(ran)}")
 
 
-async def get(machine: Machine, path: str, last_bytes: int) -> bytes | None:
-    """The end of a file; None when it cannot be read."""
-    ran = await machine.run(["tail", "-c", str(last_bytes), "--", path])
-    return ran.out if ran.code == 0 else None
+async def fetch(machine: Machine, path: str, target: Path) -> bool:
+    """Bring a file from there, complete or not at all; False when there is none."""
+    script = f'[ -f "$1" ] && [ ! -L "$1" ] || exit {_NO_FILE}; cat -- "$1"'
+    part = target.with_name(f".{target.name}.part")
+    ran = await machine.run(["/bin/sh", "-c", script, "fetch", path], stdout=part, timeout_s=TRANSFER_S)
+    if ran.code == 0:
+        part.rename(target)
+        return True
+    part.unlink()
+    if ran.code == _NO_FILE:
+        return False
+    raise ElementUnavailable(f"{path} cannot be read on {machine.name}: {said(ran)}")
 
 
 def said(ran: Ran) -> str:

@@ -6,9 +6,19 @@ from typing import TypeVar
 
 import msgspec
 
-from spinor.pilots.plugin import BadOptions, ElementSettings
+from spinor.pilots.plugin import BadOptions, ElementSettings, NodeOptions
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class PilotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator says of an element's pilots, whichever plugin starts them; the factory reads it."""
+
+    environment: dict[str, str] = {}  # Variables that they get.
+    tags: list[str] = []  # What they offer beside cores and memory.
+    idle_s: float = 15.0  # They leave after so long without work.
+    drain_s: float = 20.0  # What SIGTERM leaves to their payloads.
+    node: NodeOptions = NodeOptions()
 
 
 def options_of(element: ElementSettings, of: type[T]) -> T:

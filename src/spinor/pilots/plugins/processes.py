@@ -34,6 +34,7 @@ START_S = 10.0
 OUTPUT_BYTES = 64 * 1024
 FULL = "full"  # The error of a pilot for which there is no slot.
 BUNDLE = "spinor-pilot.pyz"
+PARCEL = ".parcel-"  # So begin the names of large bundles, which are sent before those who start from them.
 
 # The file `process` is made once and by nobody else (noclobber), so a pilot cannot be started twice; it says who the
 # wrapper is, in words that a reused process id does not fit. The wrapper outlives a SIGTERM to the group, to see the
@@ -59,8 +60,11 @@ class Processes:
         self.python = python or sys.executable
         self.slots = slots
 
-    def submit(self, pilots: list[dict[str, Any]], bundle: bytes) -> list[dict[str, Any]]:
-        """Start pilots, each {pilot_id, mark, launch}; for each its name or an error. Raises OSError for all."""
+    def submit(self, pilots: list[dict[str, Any]], bundle: bytes | Path) -> list[dict[str, Any]]:
+        """Start pilots, each {pilot_id, mark, launch}; for each its name or an error. Raises OSError for all.
+
+        The bundle comes as it is, or as a file.
+        """
         self.base.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._sweep()
         return [self._submit_one(pilot, bundle) for pilot in pilots]
@@ -123,7 +127,7 @@ class Processes:
 
     # --------------------------------------------------------------------------------------------------- starting
 
-    def _submit_one(self, pilot: dict[str, Any], bundle: bytes) -> dict[str, Any]:
+    def _submit_one(self, pilot: dict[str, Any], bundle: bytes | Path) -> dict[str, Any]:
         home = self.base / _name(pilot["pilot_id"])
         try:
             with self._place_for(pilot) as is_free:
@@ -176,14 +180,17 @@ class Processes:
         shutil.rmtree(home)
         return False
 
-    def _prepare(self, home: Path, pilot: dict[str, Any], bundle: bytes) -> None:
+    def _prepare(self, home: Path, pilot: dict[str, Any], bundle: bytes | Path) -> None:
         """Make the directory under another name first, so that it is there complete or not at all."""
         hidden = self.base / f".{home.name}.{secrets.token_hex(8)}"
         hidden.mkdir(mode=0o700)
         with os.fdopen(os.open(hidden / "launch.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pilot["launch"].encode())
         (hidden / "mark").write_text(pilot["mark"])
-        (hidden / BUNDLE).write_bytes(bundle)
+        if isinstance(bundle, bytes):
+            (hidden / BUNDLE).write_bytes(bundle)
+        else:
+            shutil.copyfile(bundle, hidden / BUNDLE)
         (hidden / "command").write_text("\n".join([self.python, "-I", "-B", BUNDLE, "launch.json"]))
         try:
             hidden.rename(home)
@@ -223,10 +230,10 @@ class Processes:
             with contextlib.suppress(OSError):
                 if code.stat().st_mtime < limit:
                     shutil.rmtree(code.parent)
-        for refusal in self.base.glob(".refused-*"):
+        for file in (*self.base.glob(".refused-*"), *self.base.glob(f"{PARCEL}*")):
             with contextlib.suppress(OSError):
-                if refusal.stat().st_mtime < limit:
-                    refusal.unlink()
+                if file.stat().st_mtime < limit:
+                    file.unlink()
 
 
 def mark_of(pilot_id: int, secret: str) -> str:
@@ -281,8 +288,16 @@ def _done(asked: dict[str, Any]) -> Any:
     base = directory if directory.is_absolute() else Path.home() / directory
     here = Processes(base, asked["environment"], asked["python"], asked["slots"])
     verb, about = asked["verb"], asked["about"]
+    if verb == "submit" and "parcel" in asked:
+        try:
+            return here.submit(about, base / asked["parcel"])
+        finally:
+            (base / asked["parcel"]).unlink()
     if verb == "submit":
         return here.submit(about, base64.b64decode(asked["bundle"]))
+    if verb == "left":
+        left = here.left(about, asked["file"])
+        return None if left is None else str(left)
     if verb == "find":
         return here.find(about)
     if verb == "status":

@@ -11,17 +11,18 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementSettings, ElementUnavailable, PilotLaunch, Submitted
-from spinor.pilots.plugins.machines import Ran, said
+from spinor.pilots.plugins.machines import Ran, fetch, put, said
 from spinor.pilots.plugins.options import options_of, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
     Job,
     Names,
-    Path,
+    RemotePath,
     Wishes,
     is_passing,
     mebibytes,
@@ -30,6 +31,7 @@ from spinor.pilots.plugins.slurm_jobs import (
     numbers,
     output_file,
     outputs,
+    parcel_file,
     script_of,
     settle,
     state_of,
@@ -64,7 +66,8 @@ submit() {{
 }}
 umask 077
 mkdir -p -m 700 {directory} || exit 74
-find {directory} -maxdepth 1 -name 'spinor-*.out' -mtime +7 -delete </dev/null 2>/dev/null
+find {directory} -maxdepth 1 -name 'spinor-*' -mtime +7 -delete </dev/null 2>/dev/null
+find {directory} -maxdepth 1 -name 'spinor-*.tar*' -mtime +0 -delete </dev/null 2>/dev/null
 {calls}
 """
 
@@ -72,8 +75,8 @@ find {directory} -maxdepth 1 -name 'spinor-*.out' -mtime +7 -delete </dev/null 2
 class Options(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: HostName | None = None  # The login node; without it, commands run on this machine.
     ssh: Access | None = None
-    bin: Path | None = None  # Where Slurm's commands are, when not on the PATH.
-    slurm_conf: Path | None = None
+    bin: RemotePath | None = None  # Where Slurm's commands are, when not on the PATH.
+    slurm_conf: RemotePath | None = None
     extra: tuple[str, ...] = ()  # Further options of sbatch.
 
 
@@ -147,7 +150,11 @@ class SlurmComputing:
         alive = await self._alive(set(numbers(external_ids)))
         if not alive:
             return
-        await self._run(f"{_scancel(alive, '--state=PENDING')}\n{_scancel(alive, '--batch', '--signal=TERM')}")
+        parcels = [parcel_file(self.options.directory, name) for name in alive.values()]
+        await self._run(
+            f"{_scancel(alive, '--state=PENDING')}\n{_scancel(alive, '--batch', '--signal=TERM')}\n"
+            f"{shlex.join(['rm', '-f', '--', *parcels])}"
+        )
         end = time.monotonic() + self.options.grace_s
         while alive and time.monotonic() < end:
             await asyncio.sleep(POLL_S)
@@ -156,29 +163,33 @@ class SlurmComputing:
             await self._run(_scancel(alive))
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:
-        wanted = set(numbers(external_ids))
-        if not wanted:
-            return {}
-        jobs = {job.job_id: job for job in await self._queued() if job.job_id in wanted}
-        if wanted - jobs.keys():
-            ended = await self._accounted([f"--jobs={','.join(map(str, sorted(wanted - jobs.keys())))}"])
-            jobs = {job.job_id: job for job in ended if job.job_id in wanted} | jobs
-        return await outputs(self._machine, self.options.directory, list(jobs.values()))
+        return await outputs(self._machine, self.options.directory, await self._known(set(numbers(external_ids))))
+
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        for job in await self._known(set(numbers([external_id]))):
+            left = f"{self.options.directory}/{job.name}.{name}"
+            if await fetch(self._machine, left, target):
+                await self._run(shlex.join(["rm", "-f", "--", left]))
+                return True
+        return False
 
     # ---------------------------------------------------------------------------------------------------- submitting
 
     async def _sbatch(self, missing: Sequence[tuple[str, PilotLaunch]]) -> dict[int, str]:
         """Submit held jobs; what sbatch says of those that it refuses, by pilot."""
-        bundle = await asyncio.to_thread(missing[0][1].bundle.read_bytes)
+        leaves = missing[0][1].leaves
+        bundle = b"" if leaves else await asyncio.to_thread(missing[0][1].bundle.read_bytes)
         calls = []
         for name, launch in missing:
+            if leaves:
+                await put(self._machine, parcel_file(self.options.directory, name), launch.bundle)
             calls.append(f"{LAUNCH}={shlex.quote(launch.launch_file().decode())}; export {LAUNCH}")
             calls.append(shlex.join(["submit", str(launch.pilot_id), *self._words(name, launch)]) + " </dev/null")
         directory = shlex.quote(self.options.directory)
         ran = await self._run(
             _SUBMIT.format(
-                end=f"END-{secrets.token_hex(8)}", script=script_of(self.options, bundle), directory=directory,
-                calls="\n".join(calls),
+                end=f"END-{secrets.token_hex(8)}", script=script_of(self.options, bundle, leaves),
+                directory=directory, calls="\n".join(calls),
             )
         )  # fmt: skip
         refused = {}
@@ -242,11 +253,23 @@ class SlurmComputing:
             if len(row) == 4 and row[0].isdecimal() and row[1] and self._names.pilot(row[2]) is not None
         ]
 
-    async def _alive(self, wanted: set[int]) -> list[int]:
+    async def _known(self, wanted: set[int]) -> list[Job]:
+        """Jobs of these numbers, also those that only accounting remembers."""
         if not wanted:
             return []
-        states = {job.job_id: state_of(job) for job in await self._queued() if job.job_id in wanted}
-        return [n for n, state in states.items() if state not in (ElementState.DONE, ElementState.FAILED)]
+        jobs = {job.job_id: job for job in await self._queued() if job.job_id in wanted}
+        if wanted - jobs.keys():
+            ended = await self._accounted([f"--jobs={','.join(map(str, sorted(wanted - jobs.keys())))}"])
+            jobs = {job.job_id: job for job in ended if job.job_id in wanted} | jobs
+        return list(jobs.values())
+
+    async def _alive(self, wanted: set[int]) -> dict[int, str]:
+        """Those that have not ended, and their names."""
+        if not wanted:
+            return {}
+        over = (ElementState.DONE, ElementState.FAILED)
+        jobs = [job for job in await self._queued() if job.job_id in wanted]
+        return {job.job_id: job.name for job in jobs if state_of(job) not in over}
 
     async def _run(self, script: str) -> Ran:
         before = []
@@ -260,5 +283,5 @@ class SlurmComputing:
         return ran
 
 
-def _scancel(job_ids: Sequence[int], *words: str) -> str:
+def _scancel(job_ids: Iterable[int], *words: str) -> str:
     return f"{shlex.join(['scancel', '--quiet', *words, *map(str, job_ids)])} </dev/null"

@@ -19,11 +19,12 @@ import msgspec
 from msgspec import Meta
 
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import ElementSettings, NodeOptions, PilotLaunch
+from spinor.pilots.plugin import ElementSettings, PilotLaunch
 from spinor.pilots.plugins.machines import Machine, run_script
+from spinor.pilots.plugins.options import PilotOptions
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:;&|*()\[\]@+/=-]{0,1000}$")]
-Path = Annotated[str, Meta(pattern=r"^/[^\0\n%\\]*$", max_length=1000)]
+RemotePath = Annotated[str, Meta(pattern=r"^/[^\0\n%\\]*$", max_length=1000)]
 Line = Annotated[str, Meta(pattern=r"^[^\0\n\r]*$", max_length=10_000)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -32,10 +33,10 @@ LAUNCH = "SPINOR_LAUNCH"
 LEAST_NOTICE_S = 30
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Wishes(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of both plugins: what jobs ask Slurm for, and how they begin."""
 
-    directory: Path  # Of the jobs' outputs, on a file system that nodes share. Of mode 0700.
+    directory: RemotePath  # Of the jobs' outputs, on a file system that nodes share. Of mode 0700.
     partition: Word = ""
     account: Word = ""
     qos: Word = ""
@@ -46,13 +47,9 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory: bool = True  # Whether jobs ask for memory; some sites give it by the core.
     python: Line = "python3"
     shell: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_./ -]*$")] = "/bin/sh"
-    setup: list[Line] = []  # Lines of the job's script before the pilot.
-    environment: dict[Variable, Line] = {}
+    setup: list[Line] = msgspec.field(default_factory=list)  # Lines of the job's script before the pilot.
+    environment: dict[Variable, Line] = msgspec.field(default_factory=dict)
     grace_s: Annotated[float, Meta(ge=0, le=30)] = 5.0
-    tags: list[str] = []
-    idle_s: float = 15.0
-    drain_s: float = 20.0
-    node: NodeOptions = NodeOptions()
 
     def __post_init__(self) -> None:
         if LAUNCH in self.environment:
@@ -173,9 +170,7 @@ place=$SPINOR_PLACE
 unset SPINOR_PLACE
 trap 'rm -rf "$place"' EXIT
 cd "$place" || exit 73
-base64 -d >spinor-pilot.pyz <<'END-OF-PILOT' || exit 73
-{bundle}
-END-OF-PILOT
+{unpack}
 {python} -I -B spinor-pilot.pyz launch.json </dev/null &
 pilot=$!
 trap 'kill -TERM $pilot' TERM
@@ -184,19 +179,31 @@ while :; do
     code=$?
     [ $code -gt 128 ] && kill -0 $pilot 2>/dev/null || break
 done
+{leave}
 exit $code
 """
+_UNPACK = """base64 -d >spinor-pilot.pyz <<'END-OF-PILOT' || exit 73
+{bundle}
+END-OF-PILOT"""
+# A parcel may be larger than any script of Slurm, and it is nobody else's. It goes from where it was put to the node.
+_TAKE = 'mv -- {directory}/"$SLURM_JOB_NAME.pyz" spinor-pilot.pyz || exit 73'
+_LEAVE = """if [ -f {name} ]; then
+    left={directory}/"$SLURM_JOB_NAME".{name}
+    cp -- {name} "$left.new" && mv -f -- "$left.new" "$left" || code=73
+fi"""
 
 
-def script_of(wishes: Wishes, bundle: bytes) -> str:
-    """The job's script, equal for all pilots of an element."""
+def script_of(wishes: Wishes, bundle: bytes, leaves: str = "") -> str:
+    """The job's script, equal for all pilots of an element. With no bundle in it, each job has its own beside it."""
     variables = [f"export {name}={shlex.quote(value)}" for name, value in wishes.environment.items()]
-    packed = base64.b64encode(bundle).decode()
+    packed = "\n".join(textwrap.wrap(base64.b64encode(bundle).decode(), 76))
+    directory = shlex.quote(wishes.directory)
     return _SCRIPT.format(
         shell=wishes.shell,
         launch=LAUNCH,
         setup="\n".join(f"    {line}" for line in [*variables, *wishes.setup]),
-        bundle="\n".join(textwrap.wrap(packed, 76)),
+        unpack=_UNPACK.format(bundle=packed) if bundle else _TAKE.format(directory=directory),
+        leave=_LEAVE.format(directory=directory, name=shlex.quote(leaves)) if leaves else "",
         python=shlex.quote(wishes.python),
     )
 
@@ -230,6 +237,11 @@ _OUTPUT = "printf '%s ' {number}; tail -c {most} -- {file} 2>/dev/null </dev/nul
 
 def output_file(directory: str, name: str) -> str:
     return f"{directory}/{name}.out"
+
+
+def parcel_file(directory: str, name: str) -> str:
+    """Where the bundle of a job is that has its own."""
+    return f"{directory}/{name}.pyz"
 
 
 async def outputs(machine: Machine, directory: str, jobs: Sequence[Job]) -> dict[str, str]:

@@ -22,12 +22,13 @@ from msgspec import Meta
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable, PilotLaunch, Submitted
+from spinor.pilots.plugins.connections import ClosedWhenCutOff
 from spinor.pilots.plugins.options import check_name, options_of, secret_file, wrong
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
     Job,
     Names,
-    Path,
+    RemotePath,
     Wishes,
     is_passing,
     mebibytes,
@@ -66,7 +67,7 @@ class Options(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
     user: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     token_file: str  # In secrets/computing; read anew for each call.
-    ca_file: Path | None = None
+    ca_file: RemotePath | None = None
     extra: dict[str, Any] = msgspec.field(
         default_factory=dict
     )  # Further properties of the jobs, as the service calls them.
@@ -297,7 +298,7 @@ class _Talk:
 
     async def _call(self, method: str, path: str, body: object = None, *, none_is_fine: bool = False) -> Any:
         try:
-            answer = await self._client.request(method, path, json=body)
+            answer = await self._client.request(method, path, json=body, extensions={"trace": ClosedWhenCutOff()})
         except httpx.HTTPError as error:
             raise ElementUnavailable(
                 f"slurmrestd at {self._url} does not answer: {error or type(error).__name__}"

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 from msgspec import Meta
 
 from spinor.errors import SpinorError
@@ -21,30 +20,24 @@ from spinor.pilots.plugin import (
     ElementRefused,
     ElementSettings,
     ElementUnavailable,
-    NodeOptions,
     PilotLaunch,
     Submitted,
 )
 from spinor.pilots.plugins import processes
 from spinor.pilots.plugins.local import described
-from spinor.pilots.plugins.machines import Machine, said
-from spinor.pilots.plugins.options import options_of, wrong
+from spinor.pilots.plugins.machines import Machine, fetch, put, said
+from spinor.pilots.plugins.options import PilotOptions, options_of, wrong
 from spinor.pilots.plugins.ssh_machine import Access, HostName, NotReached, SSHMachine, address
 
 _NOT_THERE = (126, 127)  # What a shell says of a program that it cannot run.
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hosts: Annotated[dict[HostName, Annotated[int, Meta(ge=1, le=10_000)]], Meta(min_length=1, max_length=1000)]
     ssh: Access
     directory: Annotated[str, Meta(pattern=r"^[^\0\n]+$")] = "spinor-pilots"
     python: Annotated[str, Meta(pattern=r"^[^\0\n]+$")] = "python3"
-    environment: dict[str, str] = {}
     grace_s: Annotated[float, Meta(ge=0, le=30)] = 5.0
-    tags: list[str] = []
-    idle_s: float = 15.0
-    drain_s: float = 20.0
-    node: NodeOptions = NodeOptions()
 
 
 class SSHComputing:
@@ -67,7 +60,7 @@ class SSHComputing:
         """Each pilot goes to the first host of its own row of hosts that is up and has a slot for it."""
         if not pilots:
             return []
-        bundle = base64.b64encode(await asyncio.to_thread(pilots[0].bundle.read_bytes)).decode()
+        bundle = await _packed(pilots[0])
         rows = {launch.pilot_id: self._row(launch.pilot_id) for launch in pilots}
         left = {launch.pilot_id: launch for launch in pilots}
         done: list[Submitted] = []
@@ -80,9 +73,10 @@ class SSHComputing:
                 else:
                     del left[pilot_id]
                     done.append(Submitted(pilot_id=pilot_id, error=_no_slot(troubles)))
-            answers = await self._ask_each(
-                {host: _request(launches, bundle) for host, launches in turn.items()}, troubles
-            )
+            requests = {host: _request(launches, bundle) for host, launches in turn.items()}
+            if "parcel" in bundle:
+                await self._send(pilots[0].bundle, requests, troubles)
+            answers = await self._ask_each(requests, troubles)
             for host, launches in turn.items():
                 for each in self._told(host, launches, answers, troubles):
                     done.append(each)
@@ -112,6 +106,12 @@ class SSHComputing:
         by_host = self._by_host(external_ids)
         answers = await self._ask_all({host: {"verb": "output", "about": names} for host, names in by_host.items()})
         return {f"{host}/{name}": text for host, told in answers.items() for name, text in told.items()}
+
+    async def bring(self, external_id: str, name: str, target: Path) -> bool:
+        for host, names in self._by_host([external_id]).items():
+            left = await self._ask(host, {"verb": "left", "about": names[0], "file": name})
+            return left is not None and await fetch(self._hosts[host], left, target)
+        return False
 
     # ------------------------------------------------------------------------------------------------------- hosts
 
@@ -175,11 +175,23 @@ class SSHComputing:
                 answers[host] = answer
         return answers
 
+    async def _send(self, bundle: Path, requests: dict[str, dict[str, Any]], troubles: dict[str, SpinorError]) -> None:
+        """Bring a parcel to hosts before they are asked to start from it. Those that do not get it are not asked."""
+        for host, request in list(requests.items()):
+            try:
+                await put(self._hosts[host], f"{self._directory(host)}/{request['parcel']}", bundle)
+            except ElementUnavailable as error:
+                troubles[host] = NotReached(error.message)
+                del requests[host]
+
+    def _directory(self, host: str) -> str:
+        """Hosts may have one file system, and each answers only for its own processes."""
+        return f"{self.options.directory}/{host}"
+
     async def _ask(self, host: str, request: dict[str, Any]) -> Any:
         options, machine = self.options, self._hosts[host]
-        # Hosts may have one file system, and each answers only for its own processes.
         whole = {
-            "directory": f"{options.directory}/{host}", "environment": options.environment, "python": options.python,
+            "directory": self._directory(host), "environment": options.environment, "python": options.python,
             "slots": self._slots[host], "grace_s": options.grace_s, **request,
         }  # fmt: skip
         program = f"{_source()}\nanswer({json.dumps(whole)!r})\n"
@@ -195,8 +207,15 @@ class SSHComputing:
         return told["answer"]
 
 
-def _request(launches: Sequence[PilotLaunch], bundle: str) -> dict[str, Any]:
-    return {"verb": "submit", "about": [described(launch) for launch in launches], "bundle": bundle}
+async def _packed(launch: PilotLaunch) -> dict[str, str]:
+    """The bundle within a request; one with a parcel may be large, and is only named."""
+    if launch.leaves:
+        return {"parcel": f"{processes.PARCEL}{processes.mark_of(launch.pilot_id, launch.secret)}"}
+    return {"bundle": base64.b64encode(await asyncio.to_thread(launch.bundle.read_bytes)).decode()}
+
+
+def _request(launches: Sequence[PilotLaunch], bundle: Mapping[str, str]) -> dict[str, Any]:
+    return {"verb": "submit", "about": [described(launch) for launch in launches], **bundle}
 
 
 def _no_slot(troubles: Mapping[str, SpinorError]) -> str:

@@ -121,13 +121,22 @@ class SSHMachine:
             raise wrong(element, f"ssh.user says under which account; or write {host} as user@host")
         self.name = str(self._to)
 
-    async def run(self, words: Sequence[str], stdin: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> Ran:
+    async def run(
+        self,
+        words: Sequence[str],
+        stdin: bytes | Path = b"",
+        *,
+        stdout: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Ran:
+        given = {"stdin": stdin} if isinstance(stdin, Path) else {}
+        given |= {"stdout": stdout} if stdout else {}
         async with self._linked() as link:
             process = None
             try:
                 async with asyncio.timeout(timeout_s):
-                    process = await link.create_process(quoted(words), encoding=None)
-                    out, err = await process.communicate(stdin)
+                    process = await link.create_process(quoted(words), encoding=None, **given)
+                    out, err = await process.communicate(None if isinstance(stdin, Path) else stdin)
             except TimeoutError:
                 raise ElementUnavailable(f"{words[0]} did not end within {timeout_s:.0f} s on {self.name}.") from None
             except (OSError, asyncssh.Error) as error:
