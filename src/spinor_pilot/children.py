@@ -7,11 +7,16 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from typing import Any, NamedTuple, Optional
 
-from spinor_pilot import birth, cgroups, guardian, system
+from spinor_pilot import birth, cgroups, system
 from spinor_pilot.faults import Lost, SiteFault, told
+
+# A fork costs what it has to copy, so the guardian is an interpreter of its own with no more in it than it needs.
+GUARDIAN = "import sys; sys.path.insert(0, sys.argv[1]); from spinor_pilot.guardian import main; main(int(sys.argv[2]))"
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # Of the package: a directory, or the bundle.
 
 
 class Child:
@@ -53,13 +58,14 @@ class Start(NamedTuple):
 
 
 class Guardian:
-    """Start it before there is any thread, and before any secret is in memory."""
+    """Start it before any secret is in memory or in the environment. `program` is what its interpreter runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = GUARDIAN) -> None:
         ours, theirs = socket.socketpair()
-        if os.fork() == 0:
-            ours.close()
-            guardian.serve(theirs)
+        theirs.set_inheritable(True)
+        options = ["-I", "-S", "-B", "-c", program, _HOME, str(theirs.fileno())]
+        # The pilot's own words come last, for people who look at the processes of a node.
+        os.posix_spawn(sys.executable, [sys.executable, *options, *sys.argv], dict(os.environ))
         theirs.close()
         self._socket = ours
         self._lock = threading.Lock()

@@ -7,6 +7,7 @@ dies. When the pilot is gone (end of file on their socket, also after SIGKILL) i
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -33,9 +34,12 @@ class _Ward:
         return int(self.asked["n"])
 
 
-def serve(pilot: socket.socket) -> None:
-    """The guardian's whole life. Never returns."""
+def main(number: int) -> None:
+    """The guardian's whole life; `number` is that of its end of the line to the pilot. Never returns."""
     try:
+        pilot = socket.socket(fileno=number)
+        pilot.set_inheritable(False)
+        gc.freeze()  # A collection in a fork would only copy what is of no use there.
         os.setsid()  # Signals for the pilot's process group are the pilot's business.
         # A function that does nothing, since payloads would inherit an ignored signal.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
@@ -55,6 +59,7 @@ class _Nursery:
         self.births: dict[int, _Ward] = {}  # By the reading end of the pipe that tells of it.
         self.left: list[dict[str, Any]] = []  # Control groups that would not go at once.
         self.text = b""
+        self.pids = birth.Numbering() if birth.Numbering.works() else None
 
     def work(self) -> None:
         waker, wakeup = os.pipe()
@@ -100,18 +105,19 @@ class _Nursery:
             listening, telling = os.pipe()
             if asked["cell"] is not None:
                 ward.keeper, theirs = socket.socketpair()
-            pid = os.fork()
+            direct = self.pids is not None and asked["cell"] is not None and not asked["cell"]["users"]
+            pid = self.pids.fork() if self.pids is not None and direct else os.fork()
         except OSError as error:
             self.tell({"n": ward.number, "error": [error.errno, error.strerror, None], "stage": birth.ISOLATION})
             return
         if pid == 0:
-            birth.born(ward.asked, birth.Cradle(telling, doors, theirs))
+            birth.born(ward.asked, birth.Cradle(telling, doors, theirs, direct))
         os.close(telling)
         for door in doors:
             os.close(door)
         if theirs is not None:
             theirs.close()
-        else:
+        if direct or theirs is None:
             ward.pid = pid
             self.running[pid] = ward
         os.set_blocking(listening, False)

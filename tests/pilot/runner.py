@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from spinor_pilot import cgroups, containers, isolation, kernel, limits
-from spinor_pilot.children import Guardian
+from spinor_pilot.children import GUARDIAN, Guardian
 from spinor_pilot.payload import Payload
 from spinor_pilot.workplace import Share, Workshop
 from tests.pilot.recorder import Recorder
+
+# No system call has this number.
+OLD_KERNEL = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from spinor_pilot import kernel; kernel._MOUNT_SETATTR = 1 << 20; "
+)
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
     base = Path(sys.argv[1])
-    if asked.get("old_kernel"):
-        kernel._MOUNT_SETATTR = 1 << 20  # No system call has this number.
-    guardian = Guardian()
+    guardian = Guardian(OLD_KERNEL + GUARDIAN if asked.get("old_kernel") else GUARDIAN)
     kernel.set_dumpable(False)
     guardian.watch()
     site = isolation.Site(asked.get("isolation", "preferred"), (), tuple(asked.get("visible", ())))
