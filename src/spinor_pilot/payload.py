@@ -19,6 +19,7 @@ from spinor_pilot.children import Child
 from spinor_pilot.faults import Fault, ImageFault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
 from spinor_pilot.limits import Everybody, Excess
+from spinor_pilot.reports import ENDED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.workplace import Share, Workshop
 
@@ -31,7 +32,9 @@ _log = logging.getLogger("pilot")
 class Payload:
     """Give it a thread and call `run`; `lose` and `ask_to_stop` may be called from any other, at any moment."""
 
-    def __init__(self, assignment: dict[str, Any], share: Share, server: Server, workshop: Workshop) -> None:
+    def __init__(
+        self, assignment: dict[str, Any], share: Share, server: Server, reports: Reports, workshop: Workshop
+    ) -> None:
         self.assignment = assignment
         self.job_id: int = assignment["job_id"]
         self.attempt: int = assignment["attempt"]
@@ -44,6 +47,7 @@ class Payload:
         self.sudden = False
         self.watch = limits.Watch(share.limits, str(self.home.path), [str(self.home.work), str(self.home.tmp)])
         self._server = server
+        self._reports = reports
         self._workshop = workshop
         self._lost = threading.Event()
         self._child: Optional[Child] = None
@@ -89,6 +93,11 @@ class Payload:
             self._child.signal(signal.SIGKILL)
 
     @property
+    def elapsed_s(self) -> float:
+        """How long its process has run, or did."""
+        return self._elapsed()
+
+    @property
     def running(self) -> bool:
         return self._child is not None and not self.released
 
@@ -124,8 +133,8 @@ class Payload:
 
     def _attempt(self) -> dict[str, Any]:
         report: dict[str, Any] = {
-            "attempt": self.attempt, "exit_code": None, "error": "", "error_class": None, "missing": [], "outputs": [],
-            "output_sandbox_id": None,
+            "job_id": self.job_id, "attempt": self.attempt, "exit_code": None, "error": "", "error_class": None,
+            "missing": [], "outputs": [], "output_sandbox_id": None,
         }  # fmt: skip
         try:
             listed = self._prepare()
@@ -165,6 +174,8 @@ class Payload:
         try:
             self._began = time.monotonic()
             self._child = child = self._workshop.guardian.run(start._replace(mark=self._mark))
+            if not child.ended.wait(streams.PERIOD_S):  # Of one that has ended sooner, the last report tells all.
+                follower.begin()
             overtime = self._wait_for(child)
         except OSError as error:
             raise Fault(told(f"starting {self.assignment['executable']!r}", error)) from error
@@ -245,15 +256,14 @@ class Payload:
                 max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
             )  # fmt: skip
         try:
-            ended = self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
-            if ended.get("status") == "failed":
+            if self._reports.tell(ENDED, report, self.is_lost) == "failed":
                 self._forget_uploads()  # The catalog refused them.
         except Refused as refused:
             if refused.code == "stale-report" or not report["outputs"]:
                 raise
             # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
             report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
-            self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
+            self._reports.tell(ENDED, report, self.is_lost)
             self._forget_uploads()
         _log.info("job %s ended: exit code %s %s", self.name, report["exit_code"], report["error"])
 
@@ -272,9 +282,9 @@ class Payload:
         return time.monotonic() - self._began if self._began else 0.0
 
     def _announce(self) -> None:
-        """Tell that the payload runs. A short one has ended before, and its report tells of both."""
+        """Tell that the payload runs."""
         try:
-            self._server.json("POST", self._address("start"), {"attempt": self.attempt}, given_up=self.is_lost)
+            self._reports.tell(STARTED, {"job_id": self.job_id, "attempt": self.attempt}, self.is_lost)
         except Refused as refused:
             if refused.status in STALE:
                 self.lose(str(refused))
@@ -284,9 +294,6 @@ class Payload:
         for place in self._uploaded:
             outputs.remove(place)
         self._uploaded.clear()
-
-    def _address(self, verb: str) -> str:
-        return f"/api/pilot/jobs/{self.job_id}/{verb}"
 
     def _stream(self, name: str) -> streams.Stream:
         path = self.home.path / name

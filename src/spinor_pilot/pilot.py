@@ -10,7 +10,9 @@ from typing import Any, Callable, Optional
 
 from spinor_pilot import fitness, limits, node, peeks
 from spinor_pilot.faults import Fault
+from spinor_pilot.hand import Hand
 from spinor_pilot.payload import Payload
+from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.slot import MARGIN_S, Slot
 from spinor_pilot.workplace import Workshop
@@ -40,7 +42,9 @@ class Pilot:
         self.dismissed = ""  # Why the server wants no more of this pilot.
         self.unfit: list[dict[str, str]] = []
         self._wanted = wanted  # Of the node, beside what every payload needs.
+        self._reports = Reports(server)
         self._payloads: dict[tuple[int, int], Payload] = {}
+        self._hand = Hand(slot.cores)
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._failed = False
@@ -87,8 +91,8 @@ class Pilot:
     def _take_jobs(self) -> None:
         idle_since = time.monotonic()
         while not self.draining:
-            offer = self.slot.offer()
-            busy = bool(self.payloads())
+            offer = self._offer()
+            busy = bool(self.payloads() or self._hand)
             room = offer["cores"] >= 1 and offer["wall_s"] >= LEAST_OFFER_S
             if busy:
                 idle_since = time.monotonic()
@@ -104,6 +108,15 @@ class Pilot:
                 self._match(offer, BUSY_POLL_S if busy else min(LONG_POLL_S, self.slot.idle_s))
             else:
                 self._wait_for_change(1.0)
+
+    def _offer(self) -> dict[str, Any]:
+        """What is free; while payloads are brief, also what will be free in a moment, in portions of a whole slot."""
+        with self._changed:
+            jobs = self._hand.jobs()
+            ahead = self._hand.ahead([payload.elapsed_s for payload in self._payloads.values() if payload.running])
+        free = self.slot.offer(jobs)
+        more = self.slot.offer(jobs, ahead) if ahead else free
+        return more if more["cores"] == self.slot.cores else free
 
     def _match(self, offer: dict[str, Any], wait_s: float) -> None:
         """Ask for jobs once, and start what comes."""
@@ -129,45 +142,77 @@ class Pilot:
             return
         if self.hurried:
             return  # Too late: the good-bye gives back what this answer brought.
-        for assignment in answer["jobs"]:
-            self._start(assignment)
-
-    def _start(self, assignment: dict[str, Any]) -> None:
-        try:
-            share = self.slot.take(assignment)
-        except Fault as fault:
-            self._refuse(assignment, fault)
-            return
-        payload = Payload(assignment, share, self.server, self.workshop)
-        _log.info("job %s taken: %s", payload.name, assignment["executable"])
-        key = (payload.job_id, payload.attempt)
         with self._changed:
-            self._payloads[key] = payload
+            for assignment in answer["jobs"]:
+                self._hand.add(assignment)
+        self._begin()
 
-        def run() -> None:
-            try:
-                payload.run()
-            finally:
-                self._release()
-                self._judge(payload)
-                with self._changed:
-                    del self._payloads[key]
-                    self._changed.notify_all()
+    def _begin(self) -> None:
+        """Start the jobs in hand for which there is room."""
+        while True:
+            fault = None
+            with self._changed:
+                assignment = self._hand.next(self.slot.has_room)
+                if assignment is None:
+                    return
+                try:
+                    share = self.slot.take(assignment)
+                except Fault as refused:
+                    fault = refused
+                else:
+                    payload = Payload(assignment, share, self.server, self._reports, self.workshop)
+                    self._payloads[payload.job_id, payload.attempt] = payload
+            if fault is not None:
+                self._refuse(assignment, fault)
+                continue
+            _log.info("job %s taken: %s", payload.name, assignment["executable"])
+            threading.Thread(target=self._run, args=(payload,), name=f"job-{payload.name}", daemon=True).start()
 
-        threading.Thread(target=run, name=f"job-{payload.name}", daemon=True).start()
+    def _run(self, payload: Payload) -> None:
+        try:
+            payload.run()
+        finally:
+            self._release()
+            self._judge(payload)
+            with self._changed:
+                del self._payloads[payload.job_id, payload.attempt]
+                self._changed.notify_all()
 
     def _refuse(self, assignment: dict[str, Any], fault: Fault) -> None:
-        report = {"attempt": assignment["attempt"], "error": str(fault), "error_class": fault.error_class}
+        report = {**_named(assignment), "error": str(fault), "error_class": fault.error_class}
         try:
-            self.server.json("POST", f"/api/pilot/jobs/{assignment['job_id']}/finish", report, patience_s=LAST_WAIT_S)
-        except (Refused, Untrusted, Unreachable) as error:
+            self._reports.tell_within(ENDED, report, LAST_WAIT_S)
+        except NOT_HEARD as error:
             _log.error("job %s: %s", assignment["job_id"], error)
+
+    def _give_back(self) -> list[threading.Thread]:
+        """What is in hand goes back to the server: nobody knows when there is room for it."""
+        with self._changed:
+            assignments = self._hand.empty()
+            self._hand.forget_ends()
+        threads = [
+            threading.Thread(target=self._return, args=(assignment,), name="return", daemon=True)
+            for assignment in assignments
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _return(self, assignment: dict[str, Any]) -> None:
+        try:
+            self._reports.tell_within(RETURNED, _named(assignment), LAST_WAIT_S)
+            _log.info("job %s.%s is given back unused", assignment["job_id"], assignment["attempt"])
+        except NOT_HEARD as error:
+            _log.warning("job %s was not given back: %s", assignment["job_id"], error)
 
     def _release(self) -> None:
         """Parts of the slot become free as soon as a payload has ended, while its results are still on their way."""
         for payload in self.payloads():
-            if payload.released:
-                self.slot.give_back(payload.share)
+            if payload.released and self.slot.give_back(payload.share):
+                with self._changed:
+                    self._hand.note_end(payload.elapsed_s)
+        if not self.draining:
+            self._begin()
         with self._changed:
             self._changed.notify_all()
 
@@ -202,6 +247,8 @@ class Pilot:
     def _watch(self) -> None:
         """See that nobody uses more than its share."""
         while not self._over.wait(WATCH_S):
+            if self._hand.late:
+                self._give_back()
             running = [payload for payload in self.payloads() if payload.running]
             if not running:
                 continue
@@ -218,13 +265,16 @@ class Pilot:
         early = False
         while not self._over.is_set():
             held = self.payloads()
+            with self._changed:
+                in_hand = self._hand.jobs()
             now_held = {(payload.job_id, payload.attempt) for payload in held}
+            now_held |= {(job["job_id"], job["attempt"]) for job in in_hand}
             # The server keeps the call until there is news. It can only tell of jobs named in the call, so after any
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
             wait_s = self.heartbeat_s if now_held == known and not early else SHORT_BEAT_S
             known = now_held
             everybody = limits.Everybody()
-            usage = [payload.usage(everybody) for payload in held]
+            usage = [payload.usage(everybody) for payload in held] + [_named(job) for job in in_hand]
             asked = {"held": usage, "wait_s": wait_s, "draining": bool(self.draining)}
             began = time.monotonic()
             try:
@@ -250,6 +300,11 @@ class Pilot:
             payload = self._find(lost["job_id"], lost["attempt"])
             if payload is not None:
                 payload.lose(lost["reason"])
+                continue
+            with self._changed:
+                dropped = self._hand.drop(lost["job_id"], lost["attempt"])
+            if dropped:
+                _log.info("job %s.%s is taken away: %s", lost["job_id"], lost["attempt"], lost["reason"])
         for asked in answer.get("peeks") or []:
             if asked["peek_id"] not in self._peeking:
                 self._peeking.add(asked["peek_id"])
@@ -277,6 +332,8 @@ class Pilot:
         self.dismissed = str(error)
         _log.error("this pilot ends: %s", error)
         self.draining = self.draining or "the server does not accept this pilot"
+        with self._changed:
+            self._hand.empty()
         for payload in self.payloads():
             payload.lose(self.dismissed)
 
@@ -286,7 +343,9 @@ class Pilot:
         """Let payloads end; those that take too long are asked to, then killed, and given back with the good-bye."""
         end = time.monotonic() + patience_s
         hurrying = False
-        while self.payloads():
+        returning: list[threading.Thread] = []
+        while self.payloads() or self._hand:
+            returning += self._give_back()
             if self.hurried and not hurrying:
                 hurrying = True
                 end = min(end, time.monotonic() + self.slot.grace_s)
@@ -302,6 +361,8 @@ class Pilot:
         end = time.monotonic() + LAST_WAIT_S
         while self.payloads() and time.monotonic() < end:
             self._wait_for_change(0.2)
+        for thread in returning:  # The good-bye would end what has not gone back yet as an attempt that failed.
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _say_goodbye(self, reason: str) -> None:
         _log.info("good-bye: %s", reason)
@@ -309,3 +370,7 @@ class Pilot:
             self.server.json("POST", "/api/pilot/goodbye", {"reason": reason}, patience_s=LAST_WAIT_S)
         except (Refused, Untrusted, Unreachable) as error:
             _log.warning("the good-bye was not heard: %s", error)
+
+
+def _named(assignment: dict[str, Any]) -> dict[str, Any]:
+    return {"job_id": assignment["job_id"], "attempt": assignment["attempt"]}

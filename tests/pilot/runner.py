@@ -14,6 +14,7 @@ from typing import Any
 from spinor_pilot import cgroups, containers, isolation, kernel, limits
 from spinor_pilot.children import GUARDIAN, Guardian
 from spinor_pilot.payload import Payload
+from spinor_pilot.reports import Reports
 from spinor_pilot.workplace import Share, Workshop
 from tests.pilot.recorder import Recorder
 
@@ -74,7 +75,7 @@ def main() -> None:
 
 def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Payload:
     share = Share(limits.of(one["memory_bytes"], one["disk_bytes"], one["cores"]), (), [])
-    return Payload(one, share, server, workshop)  # type: ignore[arg-type]
+    return Payload(one, share, server, Reports(server), workshop)  # type: ignore[arg-type]
 
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:

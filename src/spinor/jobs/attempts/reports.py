@@ -55,7 +55,7 @@ async def take_reports(tx: Tx, pilot: Caller, reports: Reports) -> Reported:
     Repeating a report is harmless. What the server refuses of one report says nothing about the others. A job whose
     outputs the catalog refuses has failed, with the catalog's words as the reason.
     """
-    attempts = [(each.job_id, each.attempt) for each in (*reports.started, *reports.ended, *reports.returned)]
+    attempts = [each.key for each in [*reports.started, *reports.returned]] + [each.key for each in reports.ended]
     if len({job_id for job_id, _ in attempts}) < len(attempts):
         raise BadInput("Each job can be reported on once in a request.", field="ended")
     held = await store.lock_held_jobs(tx, pilot, attempts)

@@ -128,7 +128,7 @@ async def end_jobs(tx: Tx, vo_id: int, ends: Sequence[End], source: str) -> dict
             "lfns": [lfn for _, lfn in files],
         },
     )
-    return {job_id: array_id for job_id, array_id in rows}
+    return dict(rows)
 
 
 async def end_job(

@@ -198,7 +198,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """To one report: what the job is now (`failed` also when the catalog refused its outputs), or why it was refused."""
+    """What the job is now (`failed` also when the catalog refused its outputs), or why the report was refused."""
 
     status: JobStatus | None = None
     refused: Refusal | None = None
