@@ -26,8 +26,9 @@ ISOLATION = "isolation"  # The stage at which an error is the node's; after it, 
 class Cradle:
     """The open ends that a newborn process needs, and nothing else of the guardian's."""
 
-    def __init__(self, told: int, doors: list[int], keeper: Optional[socket.socket], direct: bool) -> None:
+    def __init__(self, told: int, gate: int, doors: list[int], keeper: Optional[socket.socket], direct: bool) -> None:
         self.told = told  # A pipe to the guardian that ends when the payload's program has begun.
+        self.gate = gate  # A pipe from the guardian, at which the payload waits behind its walls until its turn comes.
         self.doors = doors  # Of its control groups.
         self.keeper = keeper  # The keeper's own line to the guardian.
         self.direct = direct  # The newborn is the keeper.
@@ -78,7 +79,8 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
         gc.disable()
         signal.set_wakeup_fd(-1)
         streams = [os.open("/dev/null", os.O_RDONLY), _stream(asked, "stdout"), _stream(asked, "stderr")]
-        _close_others([*streams, cradle.told, *cradle.doors, *([cradle.keeper.fileno()] if cradle.keeper else [])])
+        needed = [*streams, cradle.told, cradle.gate, *cradle.doors]
+        _close_others([*needed, *([cradle.keeper.fileno()] if cradle.keeper else [])])
         if cradle.keeper is not None:
             if cradle.direct:
                 kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
@@ -91,7 +93,7 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
             cell.build(asked["cell"])
             payload = os.fork()
             if payload:
-                for number in (cradle.told, *cradle.doors, *streams):
+                for number in needed:
                     os.close(number)
                 kernel.set_dumpable(False)
                 _Keeper(cradle.keeper, payload).watch()
@@ -99,6 +101,12 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
         _confine(asked, cradle.doors)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        _tell(cradle.told, {"ready": True})
+        cpus = os.read(cradle.gate, 4096)
+        if not cpus:
+            os._exit(127)  # The guardian is gone.
+        if bound := json.loads(cpus):
+            os.sched_setaffinity(0, bound)
         stage = "start"
         os.chdir(asked["cwd"])
         _become(asked["argv"], asked["env"])
@@ -146,8 +154,7 @@ def _confine(asked: dict[str, Any], doors: list[int]) -> None:
     kernel.set_dumpable(True)
     with contextlib.suppress(OSError):  # Out of memory, the kernel shall take a payload before anything of the site's.
         _write("/proc/self/oom_score_adj", "1000")
-    if asked["cpus"]:
-        os.sched_setaffinity(0, asked["cpus"])
+    kernel.set_dumpable(False)  # Until it has become the payload, its memory is a copy of the guardian's.
     for name, (soft, hard) in (asked["limits"] or {}).items():
         _limit(getattr(resource, name), soft, hard)
     if asked["uid"] is not None:

@@ -1,7 +1,7 @@
 """Jobs that the server gave to the pilot before there was room for them, so that no core waits for the next answer.
 
-That is only right while payloads are brief: who has waited for longer than a moment is better off elsewhere, and goes
-back to the server.
+They fetch their inputs and build their walls meanwhile. That is only right while payloads are brief: who has waited
+for longer than a moment is better off elsewhere, and goes back to the server.
 """
 
 from __future__ import annotations
@@ -10,43 +10,42 @@ import time
 from collections import deque
 from typing import Any, Callable, Optional
 
+from spinor_pilot.payload import Payload
+
 BRIEF_S = 1.0  # A payload that ends sooner is a brief one.
 PATIENCE_S = 5.0  # A job that could not begin within this time goes back.
-_AHEAD = 2  # Slots full of jobs, beside the one that runs.
+_AHEAD = 3  # Slots full of jobs, beside the one that runs.
 
 
 class Hand:
     """Not safe for threads: the pilot locks it. Jobs begin in the order in which they came."""
 
     def __init__(self, cores: int) -> None:
-        self._jobs: deque[tuple[dict[str, Any], float]] = deque()
+        self._jobs: deque[tuple[Payload, float]] = deque()
         self._lasted_s: deque[float] = deque(maxlen=max(4, 2 * cores))
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def jobs(self) -> list[dict[str, Any]]:
-        return [job for job, _ in self._jobs]
+    def assignments(self) -> list[dict[str, Any]]:
+        return [job.assignment for job, _ in self._jobs]
 
-    def add(self, job: dict[str, Any]) -> None:
+    def add(self, job: Payload) -> None:
         self._jobs.append((job, time.monotonic()))
 
-    def next(self, fits: Callable[[dict[str, Any]], bool]) -> Optional[dict[str, Any]]:
+    def next(self, fits: Callable[[dict[str, Any]], bool]) -> Optional[Payload]:
         """Take the first one out, when there is room for it."""
-        if self._jobs and fits(self._jobs[0][0]):
+        self.forget(Payload.is_lost)
+        if self._jobs and fits(self._jobs[0][0].assignment):
             return self._jobs.popleft()[0]
         return None
 
-    def drop(self, job_id: int, attempt: int) -> bool:
-        for entry in self._jobs:
-            if (entry[0]["job_id"], entry[0]["attempt"]) == (job_id, attempt):
-                self._jobs.remove(entry)
-                return True
-        return False
+    def forget(self, gone: Callable[[Payload], bool]) -> None:
+        self._jobs = deque(entry for entry in self._jobs if not gone(entry[0]))
 
-    def empty(self) -> list[dict[str, Any]]:
+    def empty(self) -> list[Payload]:
         """Take all of them out."""
-        jobs = self.jobs()
+        jobs = [job for job, _ in self._jobs]
         self._jobs.clear()
         return jobs
 

@@ -12,7 +12,7 @@ from spinor_pilot import fitness, limits, node, peeks
 from spinor_pilot.faults import Fault
 from spinor_pilot.hand import Hand
 from spinor_pilot.payload import Payload
-from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, Reports
+from spinor_pilot.reports import Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.slot import MARGIN_S, Slot
 from spinor_pilot.workplace import Workshop
@@ -92,7 +92,7 @@ class Pilot:
         idle_since = time.monotonic()
         while not self.draining:
             offer = self._offer()
-            busy = bool(self.payloads() or self._hand)
+            busy = bool(self.payloads())
             room = offer["cores"] >= 1 and offer["wall_s"] >= LEAST_OFFER_S
             if busy:
                 idle_since = time.monotonic()
@@ -112,7 +112,7 @@ class Pilot:
     def _offer(self) -> dict[str, Any]:
         """What is free; while payloads are brief, also what will be free in a moment, in portions of a whole slot."""
         with self._changed:
-            jobs = self._hand.jobs()
+            jobs = self._hand.assignments()
             ahead = self._hand.ahead([payload.elapsed_s for payload in self._payloads.values() if payload.running])
         free = self.slot.offer(jobs)
         more = self.slot.offer(jobs, ahead) if ahead else free
@@ -142,31 +142,34 @@ class Pilot:
             return
         if self.hurried:
             return  # Too late: the good-bye gives back what this answer brought.
-        with self._changed:
-            for assignment in answer["jobs"]:
-                self._hand.add(assignment)
+        for assignment in answer["jobs"]:
+            self._take(assignment)
         self._begin()
 
+    def _take(self, assignment: dict[str, Any]) -> None:
+        """Let a job prepare itself; it waits in the hand for its share of the slot."""
+        payload = Payload(assignment, self.server, self._reports, self.workshop)
+        _log.info("job %s taken: %s", payload.name, assignment["executable"])
+        with self._changed:
+            self._payloads[payload.job_id, payload.attempt] = payload
+            self._hand.add(payload)
+        threading.Thread(target=self._run, args=(payload,), name=f"job-{payload.name}", daemon=True).start()
+
     def _begin(self) -> None:
-        """Start the jobs in hand for which there is room."""
-        while True:
-            fault = None
-            with self._changed:
-                assignment = self._hand.next(self.slot.has_room)
-                if assignment is None:
-                    return
+        """Admit the jobs in hand for which there is room."""
+        with self._changed:
+            while (payload := self._hand.next(self.slot.has_room)) is not None:
                 try:
-                    share = self.slot.take(assignment)
-                except Fault as refused:
-                    fault = refused
-                else:
-                    payload = Payload(assignment, share, self.server, self._reports, self.workshop)
-                    self._payloads[payload.job_id, payload.attempt] = payload
-            if fault is not None:
-                self._refuse(assignment, fault)
-                continue
-            _log.info("job %s taken: %s", payload.name, assignment["executable"])
-            threading.Thread(target=self._run, args=(payload,), name=f"job-{payload.name}", daemon=True).start()
+                    payload.admit(self.slot.take(payload.assignment))
+                except Fault as fault:
+                    payload.refuse(fault)
+
+    def _give_back(self) -> None:
+        """What is in hand goes back to the server: nobody knows when there is room for it."""
+        with self._changed:
+            self._hand.forget_ends()
+            for payload in self._hand.empty():
+                payload.withdraw()
 
     def _run(self, payload: Payload) -> None:
         try:
@@ -177,33 +180,6 @@ class Pilot:
             with self._changed:
                 del self._payloads[payload.job_id, payload.attempt]
                 self._changed.notify_all()
-
-    def _refuse(self, assignment: dict[str, Any], fault: Fault) -> None:
-        report = {**_named(assignment), "error": str(fault), "error_class": fault.error_class}
-        try:
-            self._reports.tell_within(ENDED, report, LAST_WAIT_S)
-        except NOT_HEARD as error:
-            _log.error("job %s: %s", assignment["job_id"], error)
-
-    def _give_back(self) -> list[threading.Thread]:
-        """What is in hand goes back to the server: nobody knows when there is room for it."""
-        with self._changed:
-            assignments = self._hand.empty()
-            self._hand.forget_ends()
-        threads = [
-            threading.Thread(target=self._return, args=(assignment,), name="return", daemon=True)
-            for assignment in assignments
-        ]
-        for thread in threads:
-            thread.start()
-        return threads
-
-    def _return(self, assignment: dict[str, Any]) -> None:
-        try:
-            self._reports.tell_within(RETURNED, _named(assignment), LAST_WAIT_S)
-            _log.info("job %s.%s is given back unused", assignment["job_id"], assignment["attempt"])
-        except NOT_HEARD as error:
-            _log.warning("job %s was not given back: %s", assignment["job_id"], error)
 
     def _release(self) -> None:
         """Parts of the slot become free as soon as a payload has ended, while its results are still on their way."""
@@ -247,7 +223,9 @@ class Pilot:
     def _watch(self) -> None:
         """See that nobody uses more than its share."""
         while not self._over.wait(WATCH_S):
-            if self._hand.late:
+            with self._changed:
+                late = self._hand.late
+            if late:
                 self._give_back()
             running = [payload for payload in self.payloads() if payload.running]
             if not running:
@@ -265,16 +243,13 @@ class Pilot:
         early = False
         while not self._over.is_set():
             held = self.payloads()
-            with self._changed:
-                in_hand = self._hand.jobs()
             now_held = {(payload.job_id, payload.attempt) for payload in held}
-            now_held |= {(job["job_id"], job["attempt"]) for job in in_hand}
             # The server keeps the call until there is news. It can only tell of jobs named in the call, so after any
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
             wait_s = self.heartbeat_s if now_held == known and not early else SHORT_BEAT_S
             known = now_held
             everybody = limits.Everybody()
-            usage = [payload.usage(everybody) for payload in held] + [_named(job) for job in in_hand]
+            usage = [payload.usage(everybody) for payload in held]
             asked = {"held": usage, "wait_s": wait_s, "draining": bool(self.draining)}
             began = time.monotonic()
             try:
@@ -300,11 +275,6 @@ class Pilot:
             payload = self._find(lost["job_id"], lost["attempt"])
             if payload is not None:
                 payload.lose(lost["reason"])
-                continue
-            with self._changed:
-                dropped = self._hand.drop(lost["job_id"], lost["attempt"])
-            if dropped:
-                _log.info("job %s.%s is taken away: %s", lost["job_id"], lost["attempt"], lost["reason"])
         for asked in answer.get("peeks") or []:
             if asked["peek_id"] not in self._peeking:
                 self._peeking.add(asked["peek_id"])
@@ -332,8 +302,6 @@ class Pilot:
         self.dismissed = str(error)
         _log.error("this pilot ends: %s", error)
         self.draining = self.draining or "the server does not accept this pilot"
-        with self._changed:
-            self._hand.empty()
         for payload in self.payloads():
             payload.lose(self.dismissed)
 
@@ -343,9 +311,8 @@ class Pilot:
         """Let payloads end; those that take too long are asked to, then killed, and given back with the good-bye."""
         end = time.monotonic() + patience_s
         hurrying = False
-        returning: list[threading.Thread] = []
-        while self.payloads() or self._hand:
-            returning += self._give_back()
+        while self.payloads():
+            self._give_back()
             if self.hurried and not hurrying:
                 hurrying = True
                 end = min(end, time.monotonic() + self.slot.grace_s)
@@ -361,8 +328,6 @@ class Pilot:
         end = time.monotonic() + LAST_WAIT_S
         while self.payloads() and time.monotonic() < end:
             self._wait_for_change(0.2)
-        for thread in returning:  # The good-bye would end what has not gone back yet as an attempt that failed.
-            thread.join(max(0.0, end - time.monotonic()))
 
     def _say_goodbye(self, reason: str) -> None:
         _log.info("good-bye: %s", reason)
@@ -370,7 +335,3 @@ class Pilot:
             self.server.json("POST", "/api/pilot/goodbye", {"reason": reason}, patience_s=LAST_WAIT_S)
         except (Refused, Untrusted, Unreachable) as error:
             _log.warning("the good-bye was not heard: %s", error)
-
-
-def _named(assignment: dict[str, Any]) -> dict[str, Any]:
-    return {"job_id": assignment["job_id"], "attempt": assignment["attempt"]}

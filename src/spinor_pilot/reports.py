@@ -11,6 +11,10 @@ from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 STARTED, ENDED, RETURNED = "started", "ended", "returned"
 _MOST = 500  # In one request.
 _LOOK_S = 0.5
+_BUSY_S, _GATHER_S = (
+    0.1,
+    0.015,
+)  # Reports that follow each other so soon are gathered for so long: nobody waits for them.
 
 
 class _Letter:
@@ -32,8 +36,8 @@ class Reports:
         self._sender: Optional[threading.Thread] = None
 
     def tell(self, kind: str, report: dict[str, Any], given_up: Callable[[], bool]) -> str:
-        """Report, and wait for what the job is now. Raises what `Server.json` raises; the refusal of one report does not
-        touch the others."""
+        """Report, and wait for what the job is now. Raises what `Server.json` raises; the refusal of one does not touch
+        the others."""
         letter = _Letter(kind, report)
         with self._new:
             self._letters.append(letter)
@@ -54,12 +58,17 @@ class Reports:
         return self.tell(kind, report, lambda: time.monotonic() > end)
 
     def _send(self) -> None:
+        last = 0.0
         while True:
             with self._new:
                 while not self._letters:
                     self._new.wait()
+            if time.monotonic() - last < _BUSY_S:
+                time.sleep(_GATHER_S)
+            with self._new:
                 letters, self._letters = self._letters[:_MOST], self._letters[_MOST:]
             self._deliver([letter for letter in letters if not letter.dropped])
+            last = time.monotonic()
 
     def _deliver(self, letters: list[_Letter]) -> None:
         if not letters:

@@ -66,7 +66,7 @@ class Workshop:
         start = Start(
             argv, env, inside.work, str(home.path / "stdout"), str(home.path / "stderr"), mark="", uid=uid,
             limits=limits.for_kernel(share.limits, self.controllers, self.isolation.accounts_are_private),
-            cpus=share.cpus, cgroups=self.controllers.wanted(name, share.limits),
+            cgroups=self.controllers.wanted(name, share.limits),
         )  # fmt: skip
         if outside:
             return containers.wrapped(start, runtime, assignment["container_image"], home, share)

@@ -75,7 +75,9 @@ def main() -> None:
 
 def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Payload:
     share = Share(limits.of(one["memory_bytes"], one["disk_bytes"], one["cores"]), (), [])
-    return Payload(one, share, server, Reports(server), workshop)  # type: ignore[arg-type]
+    payload = Payload(one, server, Reports(server), workshop)  # type: ignore[arg-type]
+    payload.admit(share)
+    return payload
 
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:
