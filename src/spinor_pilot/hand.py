@@ -35,13 +35,10 @@ class Hand:
 
     def next(self, fits: Callable[[dict[str, Any]], bool]) -> Optional[Payload]:
         """Take the first one out, when there is room for it."""
-        self.forget(Payload.is_lost)
+        self._jobs = deque(entry for entry in self._jobs if not entry[0].is_lost())
         if self._jobs and fits(self._jobs[0][0].assignment):
             return self._jobs.popleft()[0]
         return None
-
-    def forget(self, gone: Callable[[Payload], bool]) -> None:
-        self._jobs = deque(entry for entry in self._jobs if not gone(entry[0]))
 
     def empty(self) -> list[Payload]:
         """Take all of them out."""
