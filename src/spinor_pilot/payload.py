@@ -48,6 +48,7 @@ class Payload:
         self.released = False  # Its process has ended, so its share of the slot is free.
         self.site_error = ""  # How its attempt failed of the node itself.
         self.sudden = False
+        self.ended_well = False
         self.watch = limits.Watch(wanted, str(self.home.path), [str(self.home.work), str(self.home.tmp)])
         self._server = server
         self._reports = reports
@@ -298,6 +299,7 @@ class Payload:
         if report["error"]:
             report["outputs"] = []
             self._forget_uploads()
+        self.ended_well = report["exit_code"] == 0 and not report["error"]
         if report["error_class"] == "site" and self._blames_node:
             self.site_error, self.sudden = report["error"], time.monotonic() - self._taken_at < SUDDEN_S
         if child is not None:

@@ -178,15 +178,18 @@ class Pilot:
             self._release()
             self._judge(payload)
             with self._changed:
+                if payload.ended_well:
+                    self._hand.note_end(payload.elapsed_s)
+                else:  # Nobody should take jobs in advance to a node where they fail.
+                    self._hand.forget_ends()
                 del self._payloads[payload.job_id, payload.attempt]
                 self._changed.notify_all()
 
     def _release(self) -> None:
         """Parts of the slot become free as soon as a payload has ended, while its results are still on their way."""
         for payload in self.payloads():
-            if payload.released and self.slot.give_back(payload.share):
-                with self._changed:
-                    self._hand.note_end(payload.elapsed_s)
+            if payload.released:
+                self.slot.give_back(payload.share)
         if not self.draining:
             self._begin()
         with self._changed:

@@ -99,16 +99,15 @@ class Slot:
             self._shares.append(share)
             return share
 
-    def give_back(self, share: Share) -> bool:
-        """Harmless the second time, which False tells of."""
+    def give_back(self, share: Share) -> None:
+        """Harmless the second time."""
         with self._lock:
             for place, other in enumerate(self._shares):
                 if other is share:
                     del self._shares[place]
                     self._free_gpus += share.gpus
                     self._free_cpus += share.cpus
-                    return True
-        return False
+                    return
 
 
 def _left(whole: int, ahead: int, taken: int) -> int:

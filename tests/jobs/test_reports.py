@@ -104,10 +104,10 @@ async def test_a_payload_that_runs_is_not_given_back(bench: Workbench) -> None:
 
 
 async def test_outputs_that_are_refused_harm_no_other_report(bench: Workbench) -> None:
-    data = [OutputData(path="a.root", lfn="/astro/a.root", se="LOCAL-disk")]
+    data = [OutputData(path="a.root", lfn="/astro/a.root", se="local-se")]
     await bench.submit(echo(output_data=data), echo())
     first, second = await bench.match(max_jobs=2)
-    wrong = OutputFile(lfn="/astro/other.root", se="LOCAL-disk", pfn="other", size_bytes=1, adler32="00000001")
+    wrong = OutputFile(lfn="/astro/other.root", se="local-se", pfn="other", size_bytes=1, adler32="00000001")
     told = await tell(bench, ended=[end(first, outputs=[wrong]), end(second)])
     assert told.ended[0].refused is not None
     assert told.ended[0].refused.code == "unwanted-output"
