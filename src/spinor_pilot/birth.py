@@ -77,6 +77,7 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
     stage = ISOLATION
     try:
         gc.disable()
+        os.umask(0o022)
         signal.set_wakeup_fd(-1)
         streams = [os.open("/dev/null", os.O_RDONLY), _stream(asked, "stdout"), _stream(asked, "stderr")]
         needed = [*streams, cradle.told, cradle.gate, *cradle.doors]
@@ -166,7 +167,6 @@ def _confine(asked: dict[str, Any], doors: list[int]) -> None:
         system.die_with_parent()  # After the change of account, which would forget it.
         if os.getppid() != guardian:
             os._exit(127)
-    os.umask(0o022)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that.
         signal.signal(number, signal.SIG_DFL)
 

@@ -128,7 +128,7 @@ class Payload:
     def usage(self, everybody: Everybody) -> dict[str, Any]:
         """What the payload has used so far, for a heartbeat."""
         child, watch = self._child, self.watch
-        if child is not None and not child.ended.is_set():
+        if child is not None and self._began and not child.ended.is_set():
             watch.measure(child, everybody)
         return {
             "job_id": self.job_id, "attempt": self.attempt, "cpu_s": max(watch.cpu_s, child.cpu_s if child else 0.0),
