@@ -21,7 +21,14 @@ Attempts = Sequence[tuple[int, int]]  # Jobs, and their attempts.
 
 def held_by(pilot: Caller, job_id: int, attempt: int) -> dict[str, Any]:
     """The parameters of a statement about an attempt that a pilot holds."""
-    return {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, "job_id": job_id, "attempt": attempt}
+    assert pilot.pilot_id is not None
+    return {
+        "vo_id": pilot.vo_id,
+        "pilot_id": pilot.pilot_id,
+        "job_id": job_id,
+        "attempt": attempt,
+        "source": source_of(pilot.pilot_id),
+    }
 
 
 def _all_held_by(pilot: Caller, attempts: Attempts) -> dict[str, Any]:
