@@ -20,7 +20,7 @@ from bench.drive import Driven
 from bench.figures import Report, percentile
 from bench.match_farm import Pilot
 from bench.service import Service
-from spinor.app import CONSTRAINT_ERRORS
+from spinor.app import CONSTRAINT_ERRORS, settle_memory
 from spinor.db import Database
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Slot
@@ -91,9 +91,10 @@ async def _match_groups(
     turns = itertools.cycle(pilots)
     size = min(GROUP, len(pilots) // AT_ONCE)
 
-    async with Database.open(service.database_url, size=AT_ONCE, errors=CONSTRAINT_ERRORS) as db:
-        async with db.transaction() as tx:
-            await matcher.view.look(tx)  # The first look is not what a match costs.
+    async with Database.open(service.database_url, size=AT_ONCE + 1, errors=CONSTRAINT_ERRORS) as db:
+        watch = jobs.Watch(db, matcher.view)
+        await watch.news()  # The first look is not what a match costs.
+        settle_memory()  # As a server does when it has started.
         begun = time.perf_counter()
 
         async def serve() -> None:
@@ -102,6 +103,7 @@ async def _match_groups(
                 group = [next(turns) for _ in range(size)]
                 asks = [jobs.Ask(pilot.vo_id, _slot(pilot), chance.randint(1, 8)) for pilot in group]
                 started = time.perf_counter()
+                watch.asked()
                 async with db.transaction() as tx:
                     given = await jobs.match_asks(tx, matcher, asks)
                 latencies.append(time.perf_counter() - started)
@@ -109,6 +111,7 @@ async def _match_groups(
                 served += sum(1 for each in given if each)
 
         await asyncio.gather(*(serve() for _ in range(AT_ONCE)))
+        watch.stop()
         return matched, time.perf_counter() - begun, latencies, served
 
 

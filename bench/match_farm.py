@@ -8,7 +8,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import psycopg
@@ -22,6 +22,7 @@ GB = 1_000_000_000
 VOS = ("astro", "bio", "geo", "life")
 SITES = tuple(f"SITE-{n:02}" for n in range(20))
 TAGS = tuple(f"tag{n}" for n in range(6))
+_TIDE_S = 0.25
 SPEC = {"executable": "/bin/sh", "arguments": ["-c", "simulate.py --seed {index}"], "name": "bench"}
 
 _QUEUES = """
@@ -45,6 +46,20 @@ WITH sized AS (
 INSERT INTO jobs.job_array (vo_id, owner_id, group_id, first_job_id, size, name, spec, retries)
 SELECT vo_id, owner_id, group_id, taken.first + before, size, task_queue_id::text, %(spec)s, '{3,2,0,1,0}'
   FROM placed, taken ORDER BY task_queue_id
+RETURNING array_id
+"""
+# More work: one array in each of these queues.
+_MORE_ARRAYS = """
+WITH chosen AS (
+    SELECT q.*, row_number() OVER (ORDER BY task_queue_id) - 1 AS n
+      FROM jobs.task_queue q WHERE task_queue_id = ANY (%(queues)s::integer[])
+), taken AS MATERIALIZED (
+    SELECT jobs.take_ids(%(size)s::bigint * (SELECT count(*) FROM chosen)) AS first
+)
+INSERT INTO jobs.job_array (vo_id, owner_id, group_id, first_job_id, size, name, spec, retries)
+SELECT vo_id, owner_id, group_id, taken.first + n * %(size)s::bigint, %(size)s::integer, task_queue_id::text, %(spec)s,
+       '{3,2,0,1,0}'
+  FROM chosen, taken
 RETURNING array_id
 """
 _JOBS = """
@@ -154,13 +169,24 @@ def fill(service: Service, jobs: int, queues: int) -> None:
 
 
 def add(conn: "psycopg.Connection[tuple[object, ...]]", jobs: int) -> None:
-    """More jobs in all queues."""
-    arrays = conn.execute(_ARRAYS, {"jobs": jobs, "spec": msgspec.json.encode(SPEC).decode()}).fetchall()
+    """Jobs in all queues."""
+    arrays = conn.execute(_ARRAYS, {"jobs": jobs, "spec": _spec()}).fetchall()
     ids = sorted(int(str(row[0])) for row in arrays)
     step = max(1, len(ids) // max(1, jobs // 500_000))
     for n in range(0, len(ids), step):
         part = ids[n : n + step]
         conn.execute(_JOBS, {"first": part[0], "last": part[-1]})
+
+
+def add_to(conn: "psycopg.Connection[tuple[object, ...]]", queues: Sequence[int], size: int) -> None:
+    """An array of this size in each of these queues."""
+    arrays = conn.execute(_MORE_ARRAYS, {"queues": list(queues), "size": size, "spec": _spec()}).fetchall()
+    ids = [int(str(row[0])) for row in arrays]
+    conn.execute(_JOBS, {"first": min(ids), "last": max(ids)})
+
+
+def _spec() -> str:
+    return msgspec.json.encode(SPEC).decode()
 
 
 def enrolled(service: Service, count: int) -> list[Pilot]:
@@ -192,13 +218,16 @@ def enrolled(service: Service, count: int) -> list[Pilot]:
 
 @contextlib.contextmanager
 def tide(service: Service, level: int) -> Iterator[None]:
-    """While the block runs, jobs end some seconds after they were given away, and new ones come in their place."""
-    stop = threading.Event()
+    """While the block runs, jobs end some seconds after they were given away, and new arrays come in their place."""
+    stop, chance = threading.Event(), random.Random(5)
     errors: list[BaseException] = []
 
     def flow() -> None:
         try:
             with service.connect() as conn:
+                found = conn.execute("SELECT task_queue_id FROM jobs.task_queue").fetchall()
+                queues = [int(str(row[0])) for row in found]
+                size = max(1, min(1000, level // len(queues)))
                 while not stop.is_set():
                     started = time.monotonic()
                     conn.execute(_END)
@@ -206,9 +235,9 @@ def tide(service: Service, level: int) -> Iterator[None]:
                         "SELECT coalesce(sum(jobs), 0) FROM jobs.tally_now WHERE status = 'waiting'"
                     ).fetchone()
                     missing = level - int(str(row[0] if row else 0))
-                    if missing > level // 100 + 200:
-                        add(conn, missing)
-                    stop.wait(max(0.0, 1.0 - (time.monotonic() - started)))
+                    if missing >= size:
+                        add_to(conn, chance.sample(queues, min(len(queues), missing // size)), size)
+                    stop.wait(max(0.0, _TIDE_S - (time.monotonic() - started)))
         except Exception as error:  # noqa: BLE001  Raised again by the thread that waits for this one.
             errors.append(error)
 

@@ -11,11 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from spinor import __version__, logs, openapi
 from spinor.access import Caller
@@ -119,7 +117,7 @@ def create_app(settings: Settings) -> Starlette:
         keys = KeyRing.load(settings.keys_dir)
         async with (
             Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db,
-            Database.open(settings.database_url, size=2, errors=CONSTRAINT_ERRORS) as intake_db,
+            Database.open(settings.database_url, size=2, errors=CONSTRAINT_ERRORS, generic_plans=True) as intake_db,
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
@@ -134,16 +132,35 @@ def create_app(settings: Settings) -> Starlette:
             marking = asyncio.create_task(jobs.keep_marking(db), name="keep-marking")
             app.state.signals = signals
             service.open(all_routes(), db, state, verifier.caller_of)
-            # What start-up made stays for ever: collecting it again and again doubles the cost of large answers.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(20_000, 20, 50)
+            settle_memory()
             yield
             forgetting.cancel()
             looking.cancel()
             marking.cancel()
+            desk.stop()
 
-    return Starlette(routes=[Mount("/", app=service)], middleware=[Middleware(RequestLog)], lifespan=lifespan)
+    return Application(RequestLog(service), lifespan)
+
+
+class Application(Starlette):
+    """Starlette's life and state. A request goes straight to the service, which routes it and answers every error."""
+
+    def __init__(self, requests: ASGIApp, lifespan: Lifespan[Starlette]) -> None:
+        super().__init__(lifespan=lifespan)
+        self._requests = requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._requests(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def settle_memory() -> None:
+    """What start-up made stays for ever: collecting it again and again doubles the cost of large answers."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def forget_what_ended(signals: Signals, verifier: Verifier) -> None:

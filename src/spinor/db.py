@@ -88,12 +88,15 @@ class Database:
         size: int = 10,
         errors: Mapping[str, type[SpinorError]] | None = None,
         niceness: int = 0,
+        generic_plans: bool = False,
     ) -> AsyncIterator["Database"]:
         """Open `size` connections at most, on demand. Does not wait for the database to answer.
 
         Sessions of a database on this machine get this niceness: those of background work stand back behind others.
+        With `generic_plans`, a statement is planned once for all its values.
         """
         memory: dict[Hashable, Any] = {}
+        plans = " -c plan_cache_mode=force_generic_plan" if generic_plans else ""
 
         async def configure(conn: Tx) -> None:
             set_json_dumps(msgspec.json.encode, conn)
@@ -116,7 +119,7 @@ class Database:
                 "autocommit": True,
                 "prepare_threshold": 2,
                 "application_name": "spinor",
-                "options": f"-c statement_timeout=120s -c timezone=UTC {_NO_MERGE_JOINS}",
+                "options": f"-c statement_timeout=120s -c timezone=UTC {_NO_MERGE_JOINS}{plans}",
             },
         )
         await pool.open(wait=False)

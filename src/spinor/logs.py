@@ -50,6 +50,9 @@ class JsonLines(logging.Formatter):
 
 def configure(level: str = "INFO") -> None:
     """Send everything to stderr as JSON lines. Called once, by a process's entry point."""
+    # What no line tells need not be found out for each: the caller's frame, the thread and the process.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     stderr = logging.StreamHandler(sys.stderr)
     stderr.setFormatter(JsonLines())
     root = logging.getLogger()

@@ -416,7 +416,8 @@ CREATE TABLE resources.computing_element (
     retired_at  timestamptz,
     max_waiting integer CHECK (max_waiting >= 0),               -- Not yet enrolled, all VOs; NULL: no limit.
     max_pilots_of_vos jsonb NOT NULL DEFAULT '{}',              -- VO -> the limit of all its pilots there.
-    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0)
+    max_submissions_per_minute integer CHECK (max_submissions_per_minute > 0),
+    added_at    timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE resources.computing_access (
@@ -443,18 +444,19 @@ CREATE TABLE resources.storage_access (
 );
 
 -- An element without a row is active. Names, and not ids: what comes back into the operations data keeps its status.
-CREATE TYPE resources.element_kind AS ENUM ('site', 'ce');
+CREATE TYPE resources.element_kind AS ENUM ('site', 'ce', 'se');
 CREATE TYPE resources.status AS ENUM (          -- From the best to the worst: the order is used.
     'active',       -- degraded|draining -> active; probing -> active: by a successful probe
     'degraded',     -- active|draining -> degraded: in use, but after the others
     'probing',      -- any other -> probing: nothing but a probe goes there
     'draining',     -- active|degraded -> draining: no new pilots, and those that are there leave
     'banned'        -- active|degraded|probing|draining -> banned: the same, and back by a successful probe only
-);
+);                                              -- A storage element drains never, and people bring it back without a probe.
 
 CREATE TABLE resources.element_status (
     kind        resources.element_kind NOT NULL,
     name        text COLLATE "C" NOT NULL,
+    access      text NOT NULL DEFAULT '',                       -- To a storage element; empty for the others.
     status      resources.status NOT NULL DEFAULT 'active',
     reason      text NOT NULL DEFAULT '',
     actor       text NOT NULL DEFAULT '',
@@ -462,7 +464,8 @@ CREATE TABLE resources.element_status (
     until       timestamptz,                                    -- Then it ends by itself.
     failed_probes integer NOT NULL DEFAULT 0,                   -- In a row.
     probe_at    timestamptz,                                    -- When the next probe is due.
-    PRIMARY KEY (kind, name)
+    PRIMARY KEY (kind, name, access),
+    CHECK (CASE WHEN kind = 'se' THEN access IN ('read', 'write', 'check', 'remove') ELSE access = '' END)
 );
 CREATE INDEX element_status_until ON resources.element_status (until) WHERE until IS NOT NULL;
 
@@ -476,6 +479,7 @@ CREATE TABLE resources.status_change (
     at          timestamptz NOT NULL DEFAULT now(),
     kind        resources.element_kind NOT NULL,
     name        text COLLATE "C" NOT NULL,
+    access      text NOT NULL DEFAULT '',
     old         resources.status NOT NULL,
     status      resources.status NOT NULL,
     reason      text NOT NULL,
@@ -483,6 +487,27 @@ CREATE TABLE resources.status_change (
     until       timestamptz
 );
 CREATE INDEX status_change_of ON resources.status_change (kind, name, change_id);
+
+-- What can have a status: sites, computing elements, and each kind of access to a storage element.
+CREATE VIEW resources.place AS
+SELECT 'site'::resources.element_kind AS kind, s.name, '' AS access, s.name AS site, s.administrators
+  FROM resources.site s WHERE s.retired_at IS NULL
+UNION ALL
+SELECT 'ce', c.name, '', s.name, s.administrators
+  FROM resources.computing_element c JOIN resources.site s USING (site_id) WHERE c.retired_at IS NULL
+UNION ALL
+SELECT 'se', e.name, a.access, coalesce(s.name, ''), coalesce(s.administrators, '{}')
+  FROM resources.storage_element e LEFT JOIN resources.site s USING (site_id)
+ CROSS JOIN unnest(ARRAY['read', 'write', 'check', 'remove']) AS a (access) WHERE e.retired_at IS NULL;
+
+-- Storage elements with what holds for each kind of access that is not active.
+CREATE VIEW resources.storage AS
+SELECT e.se_id, e.name, s.name AS site, e.plugin, e.root, e.read_only, e.options, e.retired_at,
+       coalesce((SELECT jsonb_object_agg(st.access, jsonb_build_object('status', st.status, 'reason', st.reason,
+                                                                       'actor', st.actor, 'until', st.until))
+                   FROM resources.element_status st
+                  WHERE st.kind = 'se' AND st.name = e.name AND st.status <> 'active'), '{}') AS held
+  FROM resources.storage_element e LEFT JOIN resources.site s USING (site_id);
 
 ---------------------------------------------------------------------------------------------------- configuration
 
@@ -948,6 +973,17 @@ CREATE TABLE jobs.job (
 CREATE INDEX job_of_vo ON jobs.job (vo_id, job_id);
 CREATE INDEX job_of_owner ON jobs.job (owner_id, job_id);
 
+-- A job with the names around it, as lists and counts show it.
+CREATE VIEW jobs.shown_job AS
+SELECT j.*, a.name, a.job_group, a.job_type, u.name AS owner, g.name AS "group", s.name AS site,
+       c.name AS computing_element
+  FROM jobs.job j
+  JOIN jobs.job_array a USING (array_id)
+  JOIN identity.user_account u ON u.user_id = j.owner_id
+  JOIN identity.vo_group g ON g.group_id = j.group_id
+  LEFT JOIN resources.site s ON s.site_id = j.site_id
+  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id;
+
 -- Queues are never deleted, and a foreign key would make every submission lock its queue's row.
 CREATE TABLE jobs.waiting (
     task_queue_id integer NOT NULL,
@@ -1369,6 +1405,9 @@ CREATE TABLE pilots.probe (                     -- One pilot and one job that sh
     version     integer NOT NULL DEFAULT 0
 );
 CREATE INDEX probe_open ON pilots.probe (probe_id) WHERE ended_at IS NULL;
+-- The service itself probes an element only once at a time.
+CREATE UNIQUE INDEX probe_automatic ON pilots.probe (ce_id) WHERE ended_at IS NULL AND decides_kind IS NOT NULL;
+CREATE INDEX probe_of_element ON pilots.probe (ce_id, created_at);
 CREATE INDEX probe_of_pilot ON pilots.probe (pilot_id) WHERE pilot_id IS NOT NULL;
 
 CREATE TABLE pilots.node_mask (                 -- Nodes whose pilots get no jobs, while their element is in use.

@@ -164,6 +164,36 @@ def test_pilots_and_sites(service: Service, job: str) -> None:
     assert run(service, "dirac-admin-debug-ce", "othervo").code == 1
 
 
+def test_storage_elements(service: Service) -> None:
+    service.ok("login", "--group", "demo_admins")
+    listed = ok(service, "dirac-rss-list-status", "--element=Resource", "--elementType=StorageElement").lines
+    assert listed[0].split() == ["Name", "StatusType", "Status", "ElementType", "TokenOwner"]
+    name = listed[1].split()[0]
+    assert {line.split()[1] for line in listed[1:]} >= {"ReadAccess", "WriteAccess", "CheckAccess", "RemoveAccess"}
+    done = ok(service, "dirac-admin-ban-se", "--BanWrite", name)
+    assert done.lines == [f"WriteAccess of {name} is Banned"]
+    (service.work / "any.txt").write_text("x")
+    assert "Writing to" in service.run("file", "put", "any.txt", "/demo/any.txt", "--se", name).err
+    assert ok(service, "dirac-admin-allow-se", name).lines[-1] == f"WriteAccess of {name} is Active"
+    words = ("--element=Resource", f"--name={name}", "--statusType=ReadAccess", "--status=Degraded", "--reason=slow")
+    assert ok(service, "dirac-rss-set-status", *words).lines == [f"{name} (ReadAccess): Active -> Degraded"]
+    assert "slow" in service.ok("se", "history", name).out
+    service.ok("se", "resume", name)
+    assert run(service, "dirac-admin-ban-se", "nowhere").code == 2
+    assert run(service, "dirac-rss-list-status").code == 1
+    service.ok("login", "--group", "demo_users")
+
+
+def test_task_queues_are_shown(service: Service) -> None:
+    held = service.ok("job", "submit", "-q", "--", "sleep", "1").lines[0]
+    assert "Owner" in ok(service, "dirac-admin-show-task-queues").lines[0]
+    assert ok(service, "dirac-admin-show-task-queues", "-v").code == 0
+    (queue,) = service.ok("job", "queues", "--job", held, "-q").lines
+    assert ok(service, "dirac-admin-show-task-queues", "-t", "999999").lines[1:] == []
+    assert queue.isdecimal()
+    service.ok("job", "wait", held)
+
+
 def test_every_name_has_help_and_refuses_what_it_does_not_know(service: Service) -> None:
     from spinor.compat.jobs.programs import PROGRAMS
 

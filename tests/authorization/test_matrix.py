@@ -138,7 +138,9 @@ async def _machines(world: World, keys: KeyRing) -> dict[str, str]:
             b" VALUES (%s, %s, 1, %s, 1, 1, now() + interval '1 hour')",
             [job_id, world.ada.vo_id, pilot_id],
         )
-    token, _ = identity.mint_payload_token(keys, URL, world.ada, (job_id, 1), [Scope.FILES_READ.value], 600)
+    ada = world.ada
+    grant = identity.PayloadGrant(job_id, 1, ada.vo, (ada.vo_id, ada.user_id), [Scope.FILES_READ.value], 600)
+    [token], _ = identity.mint_payload_tokens(keys, URL, [grant])
     return {"pilot": identity.mint_pilot_token(keys, URL, "astro", pilot_id, 600), "payload": token}
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jws
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from spinor.identity import service
 from spinor.identity.keys import KeyRefused, KeyRing, NoKeys
@@ -165,10 +165,32 @@ def test_no_other_algorithm_passes_for_the_key(keys: KeyRing, name: Any) -> None
 def test_a_public_key_is_no_shared_secret(keys: KeyRing) -> None:
     """The oldest confusion: HS256 over the published key."""
     for key in keys.by_kid.values():
+        assert not isinstance(key.key, OctKey)
         for secret in (key.key.as_pem(private=False), json.dumps(key.key.as_dict(private=False)).encode()):
             signing_input = f"{b64({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key.kid})}.{b64(full_claims())}"
             forged = f"{signing_input}.{b64(hmac.digest(secret, signing_input.encode(), 'sha256'))}"
             assert refusal(keys, forged).code == "token-wrong-algorithm"
+
+
+PAYLOAD = "payload:17.1"
+
+
+def test_only_a_payload_s_token_is_signed_with_the_secret_key(keys: KeyRing) -> None:
+    """Whoever else came by such a signature, it opens nothing else; and no other key speaks for a payload."""
+    token = mint(keys, ISSUER, {"sub": PAYLOAD, "vo": "v", "client_id": "c"}, now=NOW)
+    assert read_token(keys, ISSUER, token, NOW).sub == PAYLOAD
+    secret = keys.payload_signer
+    header = {"alg": "HS256", "kid": secret.kid}
+    assert read_token(keys, ISSUER, signed(keys, header, secret.key, sub=PAYLOAD), NOW).sub == PAYLOAD
+    assert refusal(keys, signed(keys, header, secret.key)).code == "token-wrong-algorithm"
+    assert refusal(keys, signed(keys, sub=PAYLOAD)).code == "token-wrong-algorithm"
+    assert refusal(keys, signed(keys, header, OctKey.generate_key(256), sub=PAYLOAD)).code == "token-bad-signature"
+
+
+def test_the_secret_key_of_payloads_is_not_published(keys: KeyRing) -> None:
+    published = json.dumps(keys.jwks())
+    assert keys.payload_signer.kid not in published
+    assert '"oct"' not in published
 
 
 def test_a_key_of_somebody_else_under_our_name(keys: KeyRing) -> None:

@@ -1,5 +1,6 @@
 """The ARC computing element under the contract, with a real A-REX: with a proxy, and with a token."""
 
+import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,8 @@ def element(
     )  # fmt: skip
 
 
+# What is cut off in the middle of a TLS handshake httpcore leaves to the collector of garbage to close.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.peer("arc")
 class TestARC(ComputingContract):
     patience_s = 120.0
@@ -49,6 +52,11 @@ class TestARC(ComputingContract):
     @pytest.fixture
     def make(self, arc_server: ARCServer, authority: Authority, tmp_path: Path) -> Maker:
         return lambda **options: element(arc_server, authority, tmp_path, **options)
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_left_for_other_tests(self) -> Iterator[None]:
+        yield
+        gc.collect()
 
     async def test_the_element_gets_a_proxy_of_its_own(
         self, arc_server: ARCServer, plugin: ARCComputing, launch: Launcher

@@ -87,7 +87,8 @@ async def test_a_token_of_another_attempt_or_vo_is_worth_nothing(pilots: Site) -
     await site.until_job(ada, job_id, JobStatus.RUNNING)
     for attempt, vo, status in ((1, "astro", 200), (2, "astro", 401), (1, "bio", 401)):
         owner = ada if vo == "astro" else site.world.bea
-        token, _ = identity.mint_payload_token(site.keys, site.url, owner, (job_id, attempt), [], 60)
+        grant = identity.PayloadGrant(job_id, attempt, owner.vo, (owner.vo_id, owner.user_id), [], 60)
+        [token], _ = identity.mint_payload_tokens(site.keys, site.url, [grant])
         with Client(site.url, credentials.Server(ca_file=str(site.ca_file)), token) as client:
             if status == 200:
                 assert (await asyncio.to_thread(client.get, "/api/payload/job", Job)).job_id == job_id

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spinor import cli
-from spinor.access import Caller
+from spinor.access import Caller, Scope
 from spinor.configuration import service as configuration
 from spinor.db import fetch_value
 from spinor.errors import Denied
@@ -20,6 +20,7 @@ from spinor.pilots.probes import chores as probing
 from spinor.pilots.probes import rules, service
 from spinor.pilots.probes.models import Probe, StartProbes, Step, StepState
 from spinor.resources import service as resources
+from spinor.resources.models import FitnessPolicy
 from spinor.resources.status import service as statuses
 from spinor.resources.status.models import ChangeStatus, ElementKind, Status
 from tests.conftest import WORLD, World
@@ -105,8 +106,10 @@ async def test_what_is_banned_is_probed_by_itself_and_comes_back(pilots: Site) -
     await until(back, 90)
     async with site.context.db.transaction() as tx:
         history = await statuses.status_history(tx, operator, ElementKind.SITE, "LOCAL", 10)
+        ran = await fetch_value(tx, "SELECT j.status::text FROM pilots.probe p JOIN jobs.job j USING (job_id)")
     assert [change.status.value for change in reversed(history)] == ["banned", "probing", "active"]
     assert "succeeded" in history[0].reason
+    assert ran == "deleted", "a job of the service's own has run, and is gone"
 
 
 async def test_wrong_options_are_the_step_that_failed(pilots: Site) -> None:
@@ -142,6 +145,91 @@ async def test_an_automatic_probe_that_fails_is_repeated_later(pilots: Site) -> 
         assert await fetch_value(tx, "SELECT count(*) FROM pilots.probe") == 1
     assert (row.status, row.failed_probes) == (Status.PROBING, 1)
     assert "plugin options" in row.reason
+
+
+async def routine(site: Site) -> list[str]:
+    async with site.context.db.transaction() as tx:
+        return await service.start_routine_probes(tx)
+
+
+async def aged(site: Site, what: str) -> None:
+    async with site.context.db.transaction() as tx:
+        await tx.execute(what)
+
+
+OLD = "UPDATE resources.computing_element SET added_at = now() - interval '7 hours'"
+
+
+async def test_an_idle_element_is_sent_a_job_and_only_one(pilots: Site) -> None:
+    site, operator = pilots, await people(pilots.world)
+    assert await routine(site) == [], "it has not been there for long"
+    await aged(site, OLD)
+    assert await routine(site) == ["local-ce"]
+    assert await routine(site) == [], "one at a time"
+    async with site.context.db.transaction() as tx:
+        (row,) = await service.open_probes(tx)
+    probe = await ended(site, operator, row.probe_id)
+    assert probe.succeeded
+    assert states(probe) == dict.fromkeys(rules.NAMES, "ok") | {"output": "skipped"}
+    async with site.context.db.transaction() as tx:
+        assert await resources.status_of(tx) == {}
+        owner = await fetch_value(
+            tx, "SELECT u.name FROM jobs.job j JOIN identity.user_account u ON u.user_id = j.owner_id"
+        )
+    assert owner == "spinor:probe"
+    assert await routine(site) == [], "that shows that it works"
+    await aged(site, "UPDATE pilots.probe SET created_at = now() - interval '7 hours'")
+    assert await routine(site) == [], "a job has ended well there"
+    await aged(site, "UPDATE jobs.ended_attempt SET ended_at = now() - interval '7 hours'")
+    assert await routine(site) == ["local-ce"]
+
+
+async def test_an_element_whose_probes_fail_is_degraded_and_comes_back(pilots: Site) -> None:
+    site, operator = pilots, await people(pilots.world, "colour: blue, ")
+    await aged(site, OLD)
+    for failures, status in ((1, "active"), (2, "degraded")):
+        assert await routine(site) == ["local-ce"]
+        assert await routine(site) == []
+        for _ in range(2):
+            await probing.advance_probes(site.context, {})
+        async with site.context.db.transaction() as tx:
+            (row,) = await statuses.statuses(tx, operator, ElementKind.CE, "local-ce")
+        assert (row.failed_probes, row.status.value) == (failures, status)
+        await aged(site, "UPDATE resources.element_status SET probe_at = now() - interval '1 second'")
+    assert "plugin options" in row.reason
+    # What a person says holds, and ends the probes.
+    async with site.context.db.transaction() as tx:
+        asked = ChangeStatus(kind=ElementKind.CE, names=["local-ce"], status=Status.DEGRADED, reason="leave it so")
+        await statuses.change_status(tx, operator, asked)
+    assert await routine(site) == []
+    async with site.context.db.transaction() as tx:
+        asked = ChangeStatus(kind=ElementKind.CE, names=["local-ce"], status=Status.ACTIVE)
+        await statuses.change_status(tx, operator, asked)
+    operator = await people(site.world)  # Mended.
+    await aged(site, "UPDATE resources.element_status SET actor = 'spinor', status = 'degraded', probe_at = now()")
+    assert await routine(site) == ["local-ce"]
+    async with site.context.db.transaction() as tx:
+        (open_row,) = await service.open_probes(tx)
+    assert (await ended(site, operator, open_row.probe_id)).succeeded
+    async with site.context.db.transaction() as tx:
+        assert await resources.status_of(tx) == {}
+
+
+async def test_routine_probes_can_be_forbidden(site: Site) -> None:
+    await aged(site, OLD)
+    async with site.context.db.transaction() as tx:
+        await resources.set_fitness_policy(tx, FitnessPolicy(probe_every_s=0))
+    assert await routine(site) == []
+
+
+async def test_the_account_of_probes_outlives_new_operations_data(site: Site) -> None:
+    async with site.context.db.transaction() as tx:
+        user_id, group_id = await identity.probe_member(tx, site.world.ada.vo_id)
+    await people(site.world)
+    async with site.context.db.transaction() as tx:
+        assert (user_id, group_id) == await identity.probe_member(tx, site.world.ada.vo_id)
+        caller = await identity.caller_of_member(tx, site.world.ada.vo_id, user_id, group_id)
+    assert not caller.may(Scope.JOBS_SUBMIT)
 
 
 async def test_probing_is_for_who_looks_after_the_site(site: Site) -> None:

@@ -1,16 +1,24 @@
 """Which status may follow which: what is banned comes back by a probe alone."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spinor.resources.models import FitnessPolicy
 from spinor.resources.status import rules
-from spinor.resources.status.models import Present, Status
+from spinor.resources.status.models import Decided, Present, Status
 
 
 def present(status: Status, *, with_elements: bool = True, failed: int = 0) -> Present:
     return Present(
-        name="x", site="X", status=status, administrators=[], failed_probes=failed, with_elements=with_elements
+        name="x",
+        site="X",
+        status=status,
+        administrators=[],
+        failed_probes=failed,
+        actor="ada",
+        with_elements=with_elements,
     )
 
 
@@ -84,3 +92,29 @@ def test_the_schema_names_the_same_states_in_the_same_order() -> None:
     schema = files("spinor").joinpath("schema.sql").read_text()
     listed = schema.split("CREATE TYPE resources.status AS ENUM (")[1].split(");")[0]
     assert [line.split("'")[1] for line in listed.splitlines() if "'" in line.partition("--")[0]] == list(Status)
+
+
+def routine(before: Present, *, succeeded: bool) -> Decided | None:
+    return rules.after_routine_probe(before, FitnessPolicy(), succeeded=succeeded, reason="a reason")
+
+
+def test_repeated_failure_degrades_and_success_brings_back() -> None:
+    first = routine(present(Status.ACTIVE), succeeded=False)
+    assert first is not None
+    assert (first.status, first.failed_probes, first.probe_in_s) == (Status.ACTIVE, 1, 60)
+    second = routine(present(Status.ACTIVE, failed=1), succeeded=False)
+    assert second is not None
+    assert (second.status, second.failed_probes, second.actor) == (Status.DEGRADED, 2, rules.SERVICE)
+    degraded = msgspec.structs.replace(present(Status.DEGRADED, failed=2), actor=rules.SERVICE)
+    again = routine(degraded, succeeded=False)
+    assert again is not None
+    assert (again.status, again.failed_probes, again.probe_in_s) == (Status.DEGRADED, 3, 240)
+    back = routine(degraded, succeeded=True)
+    assert back is not None
+    assert (back.status, back.failed_probes) == (Status.ACTIVE, 0)
+    assert routine(present(Status.ACTIVE), succeeded=True) is None
+
+
+@given(st.sampled_from([Status.DEGRADED, Status.DRAINING, Status.BANNED]), st.booleans())
+def test_what_a_person_set_is_left_alone(status: Status, succeeded: bool) -> None:
+    assert routine(present(status), succeeded=succeeded) is None

@@ -397,11 +397,13 @@ WITH gone AS (
 DELETE FROM catalog.directory_usage WHERE directory_id IN (SELECT directory_id FROM gone);
 
 -- name: take_due_removals
--- every VO: one chore deletes the bytes of all. What is taken comes back by itself, later each time.
+-- every VO: one chore deletes the bytes of all. What is taken comes back by itself, later each time. Where removing is
+-- banned, it waits.
 UPDATE catalog.removal AS r
 SET attempts = r.attempts + 1, not_before = now() + least(30 * 2 ^ least(r.attempts, 20), 86400) * interval '1 second'
 FROM (
     SELECT removal_id FROM catalog.removal WHERE not_before <= now()
+       AND se_id NOT IN (SELECT e.se_id FROM resources.storage AS e WHERE e.held -> 'remove' ->> 'status' IN ('banned', 'probing'))
     ORDER BY se_id, not_before LIMIT %(limit)s::integer FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE r.removal_id = due.removal_id

@@ -41,6 +41,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from spinor.app import create_app
+    from spinor.commands.protocol import Protocol
 
     tls = tls_context(settings)
     app = create_app(settings)
@@ -55,7 +56,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -220,7 +220,7 @@ def _check_computing(source: Source, found: dict[str, Any], path: Path) -> None:
 
 
 def _check_fitness(source: Source, found: dict[str, Any], path: Path) -> None:
-    for name in ("window", "mask", "black_hole_job", "black_hole_window"):
+    for name in ("window", "mask", "black_hole_job", "black_hole_window", "probe_every"):
         _check_quantity(source, rules.duration_s, found, (*path, name))
 
 

@@ -259,7 +259,9 @@ class FitnessSection(Section, frozen=True):
     """When nodes and computing elements are taken out of use by themselves. Within `window`, as many pilots as
     `pilots_of_node` that find their node unfit let it be masked for `mask`, and as many `nodes` as that, unfit or
     masked, let their element be probed. A node is masked as well when `black_hole_jobs` jobs failed there for reasons
-    of the site, each within `black_hole_job`, all within `black_hole_window`."""
+    of the site, each within `black_hole_job`, all within `black_hole_window`. Where no job ended well for
+    `probe_every` (0: never), a job of the service's own is sent; after so many of them as `probe_failures` that failed
+    in a row, the element is degraded until one succeeds."""
 
     window: DurationText | Positive = "30m"
     pilots_of_node: Positive = 2
@@ -268,6 +270,8 @@ class FitnessSection(Section, frozen=True):
     black_hole_jobs: Positive = 5
     black_hole_job: DurationText | Positive = "30s"
     black_hole_window: DurationText | Positive = "5m"
+    probe_every: DurationText | Annotated[int, Meta(ge=0, le=2**31 - 1)] = "6h"
+    probe_failures: Positive = 2
 
 
 class Document(Section, frozen=True):

@@ -106,6 +106,8 @@ def fitness_policy(document: Document) -> FitnessPolicy:
         black_hole_jobs=section.black_hole_jobs,
         black_hole_job_s=duration_s(section.black_hole_job),
         black_hole_window_s=duration_s(section.black_hole_window),
+        probe_every_s=duration_s(section.probe_every),
+        probe_failures=section.probe_failures,
     )
 
 

@@ -31,6 +31,7 @@ from spinor.identity.sealing import Seal
 __all__ = ["SIGNING_ALGORITHMS", "KeyRefused", "KeyRing", "NoKeys", "SigningKey", "write_private"]
 
 LOOK_S = 20  # So often is the directory looked at, when keys are used.
+PAYLOAD_ALGORITHM = "HS256"
 _LOOK_AT_ONCE_S = 1  # So often at most because of a key that nobody here knows.
 _PUBLIC_PARTS = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use")
 _log = logging.getLogger("spinor.keys")
@@ -45,7 +46,7 @@ class NoKeys(SpinorError):
 class SigningKey(NamedTuple):
     kid: str
     algorithm: str
-    key: ECKey | RSAKey
+    key: ECKey | RSAKey | OctKey
 
 
 class _View(NamedTuple):
@@ -54,8 +55,13 @@ class _View(NamedTuple):
     by_kid: Mapping[str, SigningKey]
     signer: SigningKey
     signers: Mapping[str, SigningKey]
+    payload_keys: Mapping[str, SigningKey]
+    payload_signer: SigningKey
     refresh_secret: bytes
     seal: Seal
+
+    def find(self, kid: str) -> SigningKey | None:
+        return self.by_kid.get(kid) or self.payload_keys.get(kid)
 
 
 class KeyRing:
@@ -100,15 +106,20 @@ class KeyRing:
         return view.signers.get(algorithm, view.signer)
 
     @property
+    def payload_signer(self) -> SigningKey:
+        """The key for tokens of payloads, which only this service reads: a secret one, and so a tenth as dear."""
+        return self._fresh().payload_signer
+
+    @property
     def seal(self) -> Seal:
         return self._fresh().seal
 
     def find(self, kid: str) -> SigningKey | None:
         """The key of that name. One that nobody here knows may be so new that the directory must be looked at."""
-        found = self._fresh().by_kid.get(kid)
+        found = self._fresh().find(kid)
         if found is None and self._clock() >= self._looked_at + _LOOK_AT_ONCE_S:
             self._look()
-            found = self._view.by_kid.get(kid)
+            found = self._view.find(kid)
         return found
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
@@ -163,6 +174,7 @@ class KeyRing:
             if not isinstance(each.key, OctKey) and not each.is_over(now)
         }
         shared = {each.kid: each.key for each in files if isinstance(each.key, OctKey)}
+        payload_keys = [_payload_key(shared[each.kid]) for each in files if each.algorithm == SUCCESSOR_ALGORITHM]
         seals = [each.kid for each in files if each.algorithm == SEALING_ALGORITHM and each.kid != sealer.kid]
         return _View(
             by_kid=signing,
@@ -172,6 +184,8 @@ class KeyRing:
                 for algorithm in SIGNING_ALGORITHMS
                 if (found := _newest_of(files, algorithm, now)) is not None
             },
+            payload_keys={each.kid: each for each in payload_keys},
+            payload_signer=_payload_key(shared[successor.kid]),
             refresh_secret=shared[successor.kid].raw_value,
             seal=Seal({seal_name(shared[kid]): shared[kid].raw_value for kid in [*seals, sealer.kid]}),
         )
@@ -214,6 +228,12 @@ def _stamps(directory: Path) -> dict[Path, tuple[int, ...]]:
             continue  # It was removed between the two looks.
         stamps[path] = (found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode)
     return stamps
+
+
+def _payload_key(secret: OctKey) -> SigningKey:
+    """A key that follows from another secret of ours: neither tells of the other."""
+    derived = hmac.digest(secret.raw_value, b"spinor payload tokens", hashlib.sha256)
+    return SigningKey(f"payload-{secret.kid}", PAYLOAD_ALGORITHM, OctKey.import_key(derived))
 
 
 def _public(key: SigningKey) -> dict[str, Any]:

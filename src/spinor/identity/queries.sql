@@ -31,6 +31,24 @@ SELECT v.vo_id, v.name AS vo, u.user_id, u.name AS "user", u.subject, u.full_nam
  WHERE v.vo_id = %(vo_id)s::integer AND v.retired_at IS NULL
    AND g.group_id = %(group_id)s::integer AND u.user_id = %(user_id)s::integer;
 
+-- name: insert_probe_member
+-- The account of a VO in whose name the service tests its elements. Operations data can have no such names, and nobody
+-- can sign in as it.
+WITH account AS (
+    INSERT INTO identity.user_account (name, full_name, origin) VALUES ('spinor:probe', 'probes of this service', 'registration')
+    ON CONFLICT (name) DO UPDATE SET retired_at = NULL
+    RETURNING user_id
+), grp AS (
+    INSERT INTO identity.vo_group (vo_id, name) VALUES (%(vo_id)s::integer, 'spinor:probe')
+    ON CONFLICT (vo_id, name) DO UPDATE SET retired_at = NULL
+    RETURNING group_id
+), membership AS (
+    INSERT INTO identity.membership (user_id, group_id, sources)
+    SELECT user_id, group_id, '{service}' FROM account CROSS JOIN grp
+    ON CONFLICT DO NOTHING
+)
+SELECT user_id, group_id FROM account CROSS JOIN grp;
+
 -- name: list_members_of_user
 -- every VO: a user may see all roles that are their own.
 SELECT v.vo_id, v.name AS vo, u.user_id, u.name AS "user", u.subject, u.full_name, u.email,
@@ -195,9 +213,9 @@ WHEN MATCHED AND (g.retired_at IS NOT NULL OR g.properties <> w.properties)
 WHEN NOT MATCHED THEN INSERT (vo_id, name, properties) VALUES (w.vo_id, w.name, w.properties);
 
 -- name: retire_groups
--- every VO: the operations data describe all of them.
+-- every VO: the operations data describe all of them. A name with a colon is the service's own.
 UPDATE identity.vo_group g SET retired_at = now()
- WHERE g.retired_at IS NULL
+ WHERE g.retired_at IS NULL AND position(':' IN g.name) = 0
    AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(groups)s::jsonb) AS w (vo text, name text)
                      JOIN identity.vo v ON v.name = w.vo
                     WHERE v.vo_id = g.vo_id AND w.name = g.name);

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_value
+from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.errors import Conflict, SpinorError
 from spinor.identity.models import (
     Issued,
@@ -56,6 +56,12 @@ async def find_member_by_subject(tx: Tx, subject: UUID, vo: str, group: str, ses
 async def find_member_by_ids(tx: Tx, vo_id: int, user_id: int, group_id: int) -> Member | None:
     parameters = {"vo_id": vo_id, "user_id": user_id, "group_id": group_id}
     return await fetch_one(tx, Member, Q.find_member_by_ids, parameters)
+
+
+async def insert_probe_member(tx: Tx, vo_id: int) -> tuple[int, int]:
+    """(user_id, group_id); made when it is not there yet."""
+    ((user_id, group_id),) = await fetch_rows(tx, Q.insert_probe_member, {"vo_id": vo_id})
+    return user_id, group_id
 
 
 async def list_members_of_user(tx: Tx, user: str) -> list[Member]:

@@ -22,7 +22,7 @@ from spinor.access import Caller
 from spinor.db import Database, Tx
 from spinor.errors import NotSignedIn
 from spinor.identity import rules, store
-from spinor.identity.keys import SIGNING_ALGORITHMS, KeyRing, SigningKey
+from spinor.identity.keys import PAYLOAD_ALGORITHM, SIGNING_ALGORITHMS, KeyRing, SigningKey
 from spinor.identity.models import ACCESS_TOKEN_LIFETIME_S
 
 __all__ = ["Claims", "KeyRing", "TokenRefused", "Verifier", "mint", "read_token"]
@@ -34,7 +34,9 @@ CHANGED = "identity"  # The topic that is signalled when somebody was suspended 
 CACHED_TOKENS = 20_000
 WLCG_VERSION = "1.0"
 _TYPES = ("at+jwt", "application/at+jwt")
+_ALGORITHMS = (*SIGNING_ALGORITHMS, PAYLOAD_ALGORITHM)
 _OWN_KEYS = frozenset({"jku", "jwk", "x5u", "x5c"})
+PAYLOAD = "payload"  # What the subject of a payload's token begins with.
 _PILOT = re.compile(r"pilot:([1-9][0-9]{0,17})")
 _MISSING = re.compile(r"missing required field `([\w.]+)`")
 
@@ -152,7 +154,10 @@ def mint(
     lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
     now: float | None = None,
 ) -> str:
-    """Sign an access token for this service that says `claims` beside what every token says."""
+    """Sign an access token for this service that says `claims` beside what every token says.
+
+    A payload's is signed with a secret key: nobody else reads it, and there is one for each attempt of a job.
+    """
     issued_at = int(time.time() if now is None else now)
     every = {
         "iss": issuer,
@@ -162,14 +167,17 @@ def mint(
         "jti": secrets.token_urlsafe(16),
         "wlcg.ver": WLCG_VERSION,
     }
-    key = keys.signer
+    key = keys.payload_signer if _is_of_payload(claims.get("sub", "")) else keys.signer
     header = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid}
     return jws.serialize_compact(header, msgspec.json.encode({**every, **claims}), key.key, algorithms=[key.algorithm])
 
 
 def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
     """The claims of a token that holds in every respect; otherwise the TokenRefused that says in which it does not."""
-    claims = _claims_in(verified_payload(keys, token))
+    key, payload = _verified(keys, token)
+    claims = _claims_in(payload)
+    if (key.algorithm == PAYLOAD_ALGORITHM) is not _is_of_payload(claims.sub):
+        raise TokenWrongAlgorithm
     if claims.iss != issuer:
         raise TokenWrongIssuer
     if issuer not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
@@ -188,13 +196,21 @@ def read_token(keys: KeyRing, issuer: str, token: str, now: float) -> Claims:
 
 def verified_payload(keys: KeyRing, token: str) -> bytes:
     """What one of our keys has signed as an access token; what it says is not looked at."""
+    return _verified(keys, token)[1]
+
+
+def _verified(keys: KeyRing, token: str) -> tuple[SigningKey, bytes]:
     if len(token) > LONGEST_TOKEN:
         raise TokenTooLarge
     key = _key_for(keys, token)
     try:
-        return jws.deserialize_compact(token, key.key, algorithms=[key.algorithm]).payload
+        return key, jws.deserialize_compact(token, key.key, algorithms=[key.algorithm]).payload
     except (JoseError, ValueError):
         raise TokenBadSignature from None
+
+
+def _is_of_payload(subject: str) -> bool:
+    return subject.partition(":")[0] == PAYLOAD
 
 
 def _key_for(keys: KeyRing, token: str) -> SigningKey:
@@ -210,7 +226,7 @@ def _key_for(keys: KeyRing, token: str) -> SigningKey:
         raise TokenMalformed("The access token asks for extensions (`crit`) that this service does not have.")
     if not _OWN_KEYS.isdisjoint(header):
         raise TokenMalformed("The access token brings or names a key of its own, which this service never uses.")
-    if header.get("alg") not in SIGNING_ALGORITHMS:
+    if header.get("alg") not in _ALGORITHMS:
         raise TokenWrongAlgorithm
     if str(header.get("typ", "")).lower() not in _TYPES:
         raise TokenWrongType

@@ -1,6 +1,6 @@
 """Background work of jobs."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from spinor.blobs import Blobs
@@ -14,58 +14,41 @@ from spinor.jobs.matching import store as matching
 _FULL = 1000
 
 
-async def _expire_leases(context: ChoreContext, _: dict[str, Any]) -> None:
-    while True:
+Run = Callable[[ChoreContext, dict[str, Any]], Awaitable[None]]
+
+
+def _once(verb: Callable[[Tx], Awaitable[Any]]) -> Run:
+    async def run(context: ChoreContext, _: dict[str, Any]) -> None:
         async with context.db.transaction() as tx:
-            if not await service.service_answers(tx):
-                context.log.warning("no server answers pilots, so no lease ends")
-                return
-            released = await service.expire_leases(tx)
-        if released:
-            context.log.warning("leases expired", extra={"jobs": len(released), "first_job_ids": released[:10]})
-        if len(released) < _FULL:
-            return
+            await verb(tx)
+
+    return run
 
 
-async def _interrupt_suspended(context: ChoreContext, _: dict[str, Any]) -> None:
-    while True:
-        async with context.db.transaction() as tx:
-            interrupted = await service.interrupt_suspended(tx)
-        if interrupted:
-            context.log.warning("jobs of suspended users stopped", extra={"jobs": len(interrupted)})
-        if len(interrupted) < _FULL:
-            return
+def _until_empty(verb: Callable[[Tx], Awaitable[Sequence[int] | int]], warning: str = "") -> Run:
+    """Batch after batch. With a warning, the log tells of jobs that it happened to."""
 
-
-def _until_empty(verb: Callable[[Tx], Awaitable[int]]) -> Callable[[ChoreContext, dict[str, Any]], Awaitable[None]]:
     async def run(context: ChoreContext, _: dict[str, Any]) -> None:
         while True:
             async with context.db.transaction() as tx:
                 changed = await verb(tx)
-            if changed < _FULL:
+            count, ids = (changed, []) if isinstance(changed, int) else (len(changed), changed[:10])
+            if count and warning:
+                context.log.warning(warning, extra={"jobs": count, "first_job_ids": ids})
+            if count < _FULL:
                 return
 
     return run
 
 
-async def _open_gates(context: ChoreContext, _: dict[str, Any]) -> None:
-    async with context.db.transaction() as tx:
-        await gates.open_gates(tx)
+async def _expire_leases(context: ChoreContext, payload: dict[str, Any]) -> None:
+    async def expire(tx: Tx) -> Sequence[int]:
+        if await service.service_answers(tx):
+            return await service.expire_leases(tx)
+        context.log.warning("no server answers pilots, so no lease ends")
+        return []
 
-
-async def _fold_tally(context: ChoreContext, _: dict[str, Any]) -> None:
-    async with context.db.transaction() as tx:
-        await matching.fold_tally(tx)
-
-
-async def _charge_shares(context: ChoreContext, _: dict[str, Any]) -> None:
-    async with context.db.transaction() as tx:
-        await service.charge_shares(tx)
-
-
-async def _drop_empty_tallies(context: ChoreContext, _: dict[str, Any]) -> None:
-    async with context.db.transaction() as tx:
-        await matching.drop_empty_tallies(tx)
+    await _until_empty(expire, "leases expired")(context, payload)
 
 
 async def _notify(context: ChoreContext, _: dict[str, Any]) -> None:
@@ -88,14 +71,23 @@ async def _forget_usage(context: ChoreContext, _: dict[str, Any]) -> None:
     await service.forget_usage(context.db)
 
 
+_interrupt_suspended = _until_empty(service.interrupt_suspended, "jobs of suspended users stopped")
+
 CHORES: list[Chore] = [
     chore("jobs.expire-leases", _expire_leases, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.interrupt-suspended", _interrupt_suspended, every_s=5, timeout_s=60, retries=0, concurrency=1),
-    chore("jobs.fold-tally", _fold_tally, every_s=1, timeout_s=60, retries=0, concurrency=1),
-    chore("jobs.charge-shares", _charge_shares, every_s=10, timeout_s=60, retries=0, concurrency=1),
-    chore("jobs.drop-empty-tallies", _drop_empty_tallies, every_s=3600, timeout_s=60, retries=0, concurrency=1),
+    chore("jobs.fold-tally", _once(matching.fold_tally), every_s=1, timeout_s=60, retries=0, concurrency=1),
+    chore("jobs.charge-shares", _once(service.charge_shares), every_s=10, timeout_s=60, retries=0, concurrency=1),
+    chore(
+        "jobs.drop-empty-tallies",
+        _once(matching.drop_empty_tallies),
+        every_s=3600,
+        timeout_s=60,
+        retries=0,
+        concurrency=1,
+    ),
     chore("jobs.end-pauses", _until_empty(gates.end_pauses), every_s=1, timeout_s=60, retries=0, concurrency=1),
-    chore("jobs.open-gates", _open_gates, every_s=1, timeout_s=120, retries=0, concurrency=1),
+    chore("jobs.open-gates", _once(gates.open_gates), every_s=1, timeout_s=120, retries=0, concurrency=1),
     chore("jobs.fail-late", _until_empty(gates.fail_late), every_s=10, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.notify", _notify, every_s=5, timeout_s=300, retries=0, concurrency=1),
     chore("jobs.sweep-sandboxes", _sweep_sandboxes, every_s=21_600, timeout_s=3600, retries=1, concurrency=1),

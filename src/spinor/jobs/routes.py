@@ -20,13 +20,17 @@ from spinor.jobs.models import (
     HistoryEntry,
     Job,
     JobPage,
+    JobStatistics,
     JobSummary,
     Outcome,
     PrioritiseJobs,
     Progress,
+    StatisticsQuery,
     SubmitJobs,
     Submitted,
     SummariseJobs,
+    TaskQueuePage,
+    TaskQueueQuery,
     Waited,
     WaitForJobs,
 )
@@ -64,16 +68,23 @@ async def submit_jobs(db: Database, caller: Caller, body: SubmitJobs, request: R
         raise BadInput(
             f"Idempotency-Key has {len(key)} characters; 1 to {_MAX_KEY} are allowed.", field="Idempotency-Key"
         )
+    matcher, intake = state[Matcher], state[Intake]
+    wake = f"waiting:{caller.vo_id}"
+    if key is None and service.stands_alone(body.specs):
+        submitted = await service.submit_alone(db, intake, caller, matcher.elements, body.specs[0])
+        if matcher.may_wake(caller.vo_id):
+            async with db.statements() as tx:
+                await notify(tx, wake)
+        return submitted
     # One description is stored by one statement, which is a transaction by itself; several are stored together.
-    elements = state[Matcher].elements
     linked = service.linked(body.specs)
     async with db.transaction() if linked else db.statements() as tx:
         if linked:
-            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key)
+            submitted = await service.submit_jobs(tx, caller, matcher.elements, body.specs, key)
         else:
-            submitted = await service.submit_jobs(tx, caller, elements, body.specs, key, state[Intake].insert)
-        if state[Matcher].may_wake(caller.vo_id):
-            await notify(tx, f"waiting:{caller.vo_id}")
+            submitted = await service.submit_jobs(tx, caller, matcher.elements, body.specs, key, intake.insert)
+        if matcher.may_wake(caller.vo_id):
+            await notify(tx, wake)
     return submitted
 
 
@@ -99,6 +110,18 @@ async def search_jobs(tx: Tx, caller: Caller, body: Search) -> JobPage:
 async def summarise_jobs(tx: Tx, caller: Caller, body: SummariseJobs) -> JobSummary:
     """Count jobs of the VO by some fields."""
     return await service.summarise_jobs(tx, caller, body)
+
+
+@routes.get("/api/task-queues", scope=Scope.JOBS_READ)
+async def list_task_queues(reads: Tx, caller: Caller, query: TaskQueueQuery) -> TaskQueuePage:
+    """List the VO's task queues with waiting jobs: what these want, how many wait, and how their owner stands."""
+    return await service.task_queues(reads, caller, query)
+
+
+@routes.get("/api/jobs/statistics", scope=Scope.JOBS_READ)
+async def job_statistics(reads: Tx, caller: Caller, query: StatisticsQuery) -> JobStatistics:
+    """Say what waits and runs now, how what ended of late went and what it used, and how attempts failed."""
+    return await service.job_statistics(reads, caller, query)
 
 
 @routes.get("/api/jobs/{job_id}", scope=Scope.JOBS_READ)

@@ -23,7 +23,7 @@ class NewArray(msgspec.Struct, frozen=True, kw_only=True):
     status: JobStatus = JobStatus.WAITING
     minor_status: str = ""
     deadline: datetime | None = None
-    retries: list[int] = []  # By class.
+    retries: tuple[int, ...] = ()  # By class.
 
 
 class Ids(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Pure decisions: the state machine, who fits where, and what a pilot's report means."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import msgspec
 from msgspec import Struct
@@ -106,8 +107,7 @@ def requirements(spec: JobSpec, caller: Caller) -> Requirements:
 ERROR_CLASSES = tuple(ErrorClass)  # The order of `job.retried` and `job_array.retries`.
 
 
-def allowed_retries(retries: Retries) -> list[int]:
-    return [getattr(retries, each.value) for each in ERROR_CLASSES]
+allowed_retries: Callable[[Retries], tuple[int, ...]] = attrgetter(*(each.value for each in ERROR_CLASSES))
 
 
 def error_class(report: FinishReport) -> ErrorClass:

@@ -26,7 +26,9 @@ from spinor.jobs.control.service import (
 )
 from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs.service import append_log, read_log
+from spinor.jobs.looking.queues import task_queues
 from spinor.jobs.looking.service import arrays_of, count_jobs, job_history, search_jobs, show_job, summarise_jobs
+from spinor.jobs.looking.statistics import job_statistics
 from spinor.jobs.matching.claims import Ask
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.explanation import explain_job
@@ -40,6 +42,7 @@ from spinor.jobs.matching.service import (
     may_match,
     shares_of_vos,
 )
+from spinor.jobs.matching.watch import Watch
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -50,7 +53,7 @@ from spinor.jobs.sandboxes.service import (
 )
 from spinor.jobs.submission.checking import check_jobs
 from spinor.jobs.submission.intake import Intake
-from spinor.jobs.submission.service import linked, submit_jobs
+from spinor.jobs.submission.service import linked, stands_alone, submit_alone, submit_jobs
 from spinor.jobs.usage.peeking import take_peeks, take_peeks_of
 from spinor.jobs.usage.service import attempts, forget_usage, usage
 
@@ -62,6 +65,7 @@ __all__ = [
     "Matcher",
     "StaleReport",
     "UnknownJob",
+    "Watch",
     "append_log",
     "arrays_of",
     "attempts",
@@ -82,6 +86,7 @@ __all__ = [
     "hold_jobs",
     "interrupt_suspended",
     "job_history",
+    "job_statistics",
     "keep_marking",
     "kill_jobs",
     "linked",
@@ -104,12 +109,15 @@ __all__ = [
     "service_answers",
     "shares_of_vos",
     "show_job",
+    "stands_alone",
     "start_job",
+    "submit_alone",
     "submit_jobs",
     "summarise_jobs",
     "sweep_sandboxes",
     "take_peeks",
     "take_peeks_of",
     "take_reports",
+    "task_queues",
     "usage",
 ]

@@ -52,9 +52,11 @@ def plan(now: Situation, largest: int = LARGEST_ROUND) -> list[Wanted]:
     by_id = {element.ce_id: element for element in usable}
     promises = {element.ce_id: promise(element, now.seen.get(element.ce_id)) for element in usable}
     fitting = Fitting()
+    rooms = _Rooms(usable, now, promises, fitting)
+    if rooms.are_full():
+        return []  # What is usual on a busy day need not be thought over.
     supply = supply_of(now.census, now.idle, by_id, promises, fitting)
     pools = served(turned(pools_of(now.demand, fitting), now.turn), supply, fitting)
-    rooms = _Rooms(usable, now, promises, fitting)
     used = _cores_in_use(now.census, by_id)
     fresh: dict[int, list[Group]] = defaultdict(list)
     wanted: dict[tuple[int, int], int] = defaultdict(int)
@@ -112,6 +114,9 @@ class _Rooms:
             self._less(self.rate, each.ce_id, each.submitted_lately)
             self._less(self.of_site, sites.get(each.ce_id, -1), each.alive)
             self._less(self.of_vo, (each.ce_id, each.vo_id), each.alive)
+
+    def are_full(self) -> bool:
+        return all(left <= 0 for left in self.of_element.values())
 
     def best(self, pool: Pool, vo_id: int) -> ComputingElement | None:
         """The element for another pilot: an active one before a degraded one, near the data, with the most room."""

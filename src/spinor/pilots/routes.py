@@ -222,7 +222,7 @@ async def _match_probe(db: Database, state: State, caller: Caller, body: MatchRe
     async with state[Signals].subscribed(f"pilot:{caller.pilot_id}") as event:
         async with db.transaction() as tx:
             given = await probes.match_probe(tx, state[Matcher], caller, body.offer)
-            given = await service.with_tokens(tx, state[KeyRing], state[Settings].url, caller, given)
+            [given] = await service.with_tokens(tx, state[KeyRing], state[Settings].url, [(caller, given)])
             await service.note_match(tx, caller, body.offer, given)
         if not given:
             await state[Signals].wait(event, body.wait_s)

@@ -260,7 +260,7 @@ async def note_offers(tx: Tx, offers: Sequence[tuple[int, Offer, int]]) -> None:
     """`offers` are (pilot, what it has left, jobs that it has just taken)."""
     parameters = {
         "pilot_ids": array_text([pilot_id for pilot_id, _, _ in offers]),
-        "offers": [_json(offer) for _, offer, _ in offers],
+        "offers": array_text([_json(offer) for _, offer, _ in offers]),
         "taken": array_text([taken for _, _, taken in offers]),
     }
     await execute(tx, Q.note_offers, parameters)

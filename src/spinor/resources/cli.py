@@ -49,12 +49,13 @@ def list_storage_elements(as_json: bool, quiet: bool) -> None:
     """List the storage elements that your VO may use."""
     from spinor.resources.models import PublicStorageElement
 
-    columns = ("name", "site", "plugin", "root", "read_only")
+    columns = ("name", "site", "plugin", "root", "read_only", "out_of_use")
     _list("/api/storage-elements", PublicStorageElement, columns, as_json, quiet)
 
 
 add_commands(site, "site", "site")
 add_commands(ce, "ce", "computing element")
+add_commands(se, "se", "storage element")
 
 
 def _list(path: str, model: Any, columns: Sequence[str], as_json: bool, quiet: bool) -> None:

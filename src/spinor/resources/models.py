@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from spinor.resources.status.models import Access, HeldAccess
+
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """A place, with the elements of it that the asking VO may use."""
@@ -47,6 +49,7 @@ class StorageElement(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     read_only: bool
     options: dict[str, Any]
+    held: dict[Access, HeldAccess] = {}  # What is not active.
 
 
 class PublicComputingElement(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,12 @@ class PublicStorageElement(msgspec.Struct, frozen=True, kw_only=True):
     plugin: str
     root: str
     read_only: bool
+    held: dict[Access, HeldAccess] = {}  # What is not active.
+
+    @property
+    def out_of_use(self) -> str:
+        """The kinds of access that are not active, each with its status."""
+        return ", ".join(f"{access.value} {held.status.value}" for access, held in sorted(self.held.items()))
 
 
 class WantedSite(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,3 +127,5 @@ class FitnessPolicy(msgspec.Struct, frozen=True, kw_only=True):
     black_hole_jobs: int = 5  # So many jobs that failed at once, for reasons of the site, on one node: it is masked.
     black_hole_job_s: int = 30  # What counts as at once.
     black_hole_window_s: int = 300
+    probe_every_s: int = 6 * 3600  # An element where no job ended well for so long is probed; 0: never.
+    probe_failures: int = 2  # So many such probes that failed in a row: the element is degraded.

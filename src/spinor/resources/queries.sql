@@ -32,26 +32,21 @@ SELECT c.name, s.name AS site, c.plugin, c.cores, c.memory_bytes, c.wall_s, c.ma
  ORDER BY c.name;
 
 -- name: list_storage_elements
-SELECT e.se_id, e.name, s.name AS site, e.plugin, e.root, e.read_only, e.options
-  FROM resources.storage_element e
+SELECT e.se_id, e.name, e.site, e.plugin, e.root, e.read_only, e.options, e.held
+  FROM resources.storage e
   JOIN resources.storage_access a ON a.se_id = e.se_id AND a.vo_id = %(vo_id)s::integer
-  LEFT JOIN resources.site s ON s.site_id = e.site_id
  WHERE e.retired_at IS NULL
  ORDER BY e.name;
 
 -- name: find_storage_element
-SELECT e.se_id, e.name, s.name AS site, e.plugin, e.root, e.read_only, e.options
-  FROM resources.storage_element e
+SELECT e.se_id, e.name, e.site, e.plugin, e.root, e.read_only, e.options, e.held
+  FROM resources.storage e
   JOIN resources.storage_access a ON a.se_id = e.se_id AND a.vo_id = %(vo_id)s::integer
-  LEFT JOIN resources.site s ON s.site_id = e.site_id
  WHERE e.retired_at IS NULL AND e.name = %(name)s::text;
 
 -- name: list_all_storage_elements
 -- every VO: for the chores that delete what was removed, also from elements that are retired.
-SELECT e.se_id, e.name, s.name AS site, e.plugin, e.root, e.read_only, e.options
-  FROM resources.storage_element e
-  LEFT JOIN resources.site s ON s.site_id = e.site_id
- ORDER BY e.name;
+SELECT se_id, name, site, plugin, root, read_only, options, held FROM resources.storage ORDER BY name;
 
 -- name: merge_sites
 -- every VO: sites belong to none; the operations data describe all of them.

@@ -102,7 +102,7 @@ def replicas(lfns: tuple[str, ...], all_statuses: bool, as_json: bool, quiet: bo
     """Show the addresses of the bytes of LFNS (- reads them from stdin); -q prints the addresses alone."""
     from spinor.client import Client
     from spinor.storage.models import FileReplicas
-    from spinor.terminal import cell, printable, read_words, show, table
+    from spinor.terminal import cell, printable, read_words, say, show, table
 
     with Client.from_environment() as client:
         body = {"lfns": read_words(lfns), "all_statuses": all_statuses}
@@ -121,3 +121,5 @@ def replicas(lfns: tuple[str, ...], all_statuses: bool, as_json: bool, quiet: bo
         ]
         for line in table(["lfn", "size", "storage element", "status", "address"], rows):
             click.echo(line)
+        for why in sorted({why for file in found for why in file.out_of_use}):
+            say(f"Not everything can be read now: {printable(why)}.")

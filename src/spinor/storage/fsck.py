@@ -153,8 +153,13 @@ def _check(asking: Asking, path: str | None, options: Mapping[str, Any], as_json
 
 
 def _walk(element: PublicStorageElement) -> Iterable[StoredFile]:
+    from spinor.resources.status.access import why_not
+    from spinor.resources.status.models import Access
+    from spinor.storage.plugin import StorageOutOfUse
     from spinor.storage.registry import open_element
 
+    if why := why_not(element, Access.CHECK):
+        raise StorageOutOfUse(f"{why[0].upper()}{why[1:]}; compare with a dump (--dump) meanwhile.", se=element.name)
     return open_element(element.plugin, element.root, {}).walk("")
 
 

@@ -15,13 +15,15 @@ class ReplicaAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_d
 
 
 class FileReplicas(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A file with the addresses of its readable replicas, or of all when that was asked."""
+    """A file with the addresses of its readable replicas, or of all when that was asked. `out_of_use` says why others
+    may not be read now."""
 
     lfn: LFN
     size_bytes: int
     adler32: str | None
     sha256: str | None
     replicas: list[ReplicaAddress]
+    out_of_use: list[str] = []
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,12 @@ class StorageReadOnly(Denied):
     code = "storage-read-only"
 
 
+class StorageOutOfUse(Conflict):
+    """The storage element may not be used for this now; `spinor se status` says why."""
+
+    code = "storage-out-of-use"
+
+
 class ChecksumWrong(Conflict):
     """The bytes are not those that were registered; they were not kept."""
 

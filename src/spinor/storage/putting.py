@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from spinor.catalog.models import Registered, RegisterOutcome
 from spinor.errors import BadInput
 from spinor.resources.models import PublicStorageElement
+from spinor.resources.status.access import why_not
+from spinor.resources.status.models import Access
 from spinor.storage.models import Place
-from spinor.storage.plugin import Progress
+from spinor.storage.plugin import Progress, StorageOutOfUse
 from spinor.storage.transfer import discard, store
 
 if TYPE_CHECKING:
@@ -39,10 +41,14 @@ def put_files(
 
 def _only_element(client: Client) -> str:
     found = client.get("/api/storage-elements", list[PublicStorageElement])
-    names = [element.name for element in found if not element.read_only]
-    if len(names) != 1:
-        raise ElementUnclear(f"Say which storage element with --se: {', '.join(names) or 'your VO has none yet'}.")
-    return names[0]
+    writable = [element for element in found if not element.read_only]
+    names = [element.name for element in writable if not why_not(element, Access.WRITE)]
+    if len(names) == 1:
+        return names[0]
+    refusals = "; ".join(why for element in writable if (why := why_not(element, Access.WRITE)))
+    if refusals and not names:
+        raise StorageOutOfUse(f"No storage element takes files now: {refusals}.")
+    raise ElementUnclear(f"Say which storage element with --se: {', '.join(names) or 'your VO has none yet'}.")
 
 
 def _put(client: Client, local: Path, place: Place, guid: str | None, progress: Progress | None) -> Registered:

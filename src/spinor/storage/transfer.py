@@ -31,7 +31,8 @@ def fetch(
 
 def fetch_any(file: FileReplicas, local: Path, progress: Progress | None = None) -> Checksums:
     """Copy out from the first replica that can be read whole and right. Raises the last replica's error."""
-    problem: SpinorError = FileMissing(f"{file.lfn} has no replica that can be read.", lfn=file.lfn)
+    why = f": {'; '.join(file.out_of_use)}" if file.out_of_use else ""
+    problem: SpinorError = FileMissing(f"{file.lfn} has no replica that can be read{why}.", lfn=file.lfn)
     for replica in file.replicas:
         try:
             return fetch(

@@ -1,17 +1,18 @@
 """The verbs of identity."""
 
+from spinor.identity.service.machine_tokens import PILOT_CLIENT, PayloadGrant, mint_payload_tokens, mint_pilot_token
 from spinor.identity.service.members import (
     UnknownMember,
     caller_for,
     caller_of_member,
     member_of,
+    probe_member,
     proven_by_identity,
     sync_members,
     who_am_i,
 )
 from spinor.identity.service.narrowing import narrowed_token, sign_in_once, sign_in_service
 from spinor.identity.service.sessions import (
-    PILOT_CLIENT,
     REFRESH_PREFIX,
     GrantRefused,
     ScopeRefused,
@@ -20,8 +21,6 @@ from spinor.identity.service.sessions import (
     end_session,
     holds,
     mint_access_token,
-    mint_payload_token,
-    mint_pilot_token,
     note_issued,
     open_session,
     refresh,
@@ -35,6 +34,7 @@ __all__ = [
     "PILOT_CLIENT",
     "REFRESH_PREFIX",
     "GrantRefused",
+    "PayloadGrant",
     "ScopeRefused",
     "UnknownMember",
     "access_token_for",
@@ -45,11 +45,12 @@ __all__ = [
     "holds",
     "member_of",
     "mint_access_token",
-    "mint_payload_token",
+    "mint_payload_tokens",
     "mint_pilot_token",
     "narrowed_token",
     "note_issued",
     "open_session",
+    "probe_member",
     "proven_by_identity",
     "refresh",
     "revoke",

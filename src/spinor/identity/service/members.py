@@ -36,6 +36,12 @@ async def member_of(tx: Tx, vo_id: int, user_id: int, group_id: int) -> Member:
     return member
 
 
+async def probe_member(tx: Tx, vo_id: int) -> tuple[int, int]:
+    """(user_id, group_id) of the account in whose name the service sends jobs of its own to a VO's elements. It has no
+    scopes, and nobody can sign in as it."""
+    return await store.insert_probe_member(tx, vo_id)
+
+
 async def proven_by_identity(tx: Tx, issuer: str, subject: str, signed_in_by: str) -> Proven | None:
     """The user who is known elsewhere by this name, when one is; that this was used is noted."""
     user = await store.find_user_by_identity(tx, issuer, subject)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from spinor.access import Caller, Scope, scopes_of
+from spinor.access import Caller, scopes_of
 from spinor.db import Tx
 from spinor.errors import SpinorError
 from spinor.identity import rules, store, tokens
@@ -33,7 +33,6 @@ from spinor.signals import notify
 
 REFRESH_PREFIX = "spinor_rt_"
 CLI_CLIENT = "spinor-cli"
-PILOT_CLIENT = "spinor-pilot"
 
 
 class GrantRefused(SpinorError):
@@ -236,34 +235,6 @@ async def access_token_for(tx: Tx, keys: KeyRing, issuer: str, caller: Caller) -
     )
     answer = await tokens_for(tx, keys, issuer, member, caller.scopes, session_id=session_id, client_id=CLI_CLIENT)
     return answer.access_token
-
-
-def mint_pilot_token(keys: KeyRing, issuer: str, vo: str, pilot_id: int, lifetime_s: float) -> str:
-    """An access token that can do nothing but what a pilot does, as one pilot of one VO."""
-    claims = {"sub": f"pilot:{pilot_id}", "client_id": PILOT_CLIENT, "vo": vo, "scope": Scope.PILOT_ACT.value}
-    return tokens.mint(keys, issuer, claims, lifetime_s=lifetime_s)
-
-
-def mint_payload_token(
-    keys: KeyRing, issuer: str, owner: Caller, attempt: tuple[int, int], scopes: list[str], lifetime_s: float
-) -> tuple[str, Issued]:
-    """An access token for the payload of one attempt (job, number), good while that is held; and its audit line."""
-    jti = secrets.token_urlsafe(16)
-    said = sorted({Scope.PAYLOAD_ACT.value, *scopes})
-    claims = {"sub": "payload:{}.{}".format(*attempt), "jti": jti, "client_id": PILOT_CLIENT, "vo": owner.vo}
-    token = tokens.mint(keys, issuer, {**claims, "scope": " ".join(said)}, lifetime_s=lifetime_s)
-    line = Issued(
-        kind=IssuedKind.PAYLOAD_TOKEN,
-        vo_id=owner.vo_id,
-        user_id=owner.user_id,
-        client_id=PILOT_CLIENT,
-        name=jti,
-        audience=[issuer],
-        scopes=said,
-        expires_at=datetime.now(UTC) + timedelta(seconds=lifetime_s),
-        facts={"job_id": attempt[0], "attempt": attempt[1]},
-    )
-    return token, line
 
 
 def mint_access_token(

@@ -17,6 +17,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "summary": ("looking", "summary"),
     "stats": ("statistics", "stats"),
     "top": ("top", "top"),
+    "queues": ("queues", "queues"),
     "explain": ("looking", "explain"),
     "log": ("output", "log"),
     "peek": ("peek", "peek"),

@@ -26,19 +26,20 @@ def follow(client: "Client", job_id: int) -> int | None:
         threading.Thread(target=_copy, args=(client, job_id, stream, is_unread), name=stream, daemon=True)
         for stream in ("stdout", "stderr")
     ]
-    for thread in copying:
-        thread.start()
     while True:
         try:
+            for thread in copying:
+                if thread.ident is None:
+                    thread.start()
             _until_ended(client, job_id)
             for thread in copying:
                 while thread.is_alive():  # A join without a timeout would not be interrupted.
                     thread.join(0.5)
             return _told(client, job_id)
         except KeyboardInterrupt:
-            client.close()  # In the middle of an answer: the connection is of no use any more.
             if is_unread.is_set():
                 # As a command that runs here: it ends when nobody reads what it writes (`| head`).
+                client.close()
                 _kill(client, job_id, "nobody reads its output any more")
                 return 128 + signal.SIGPIPE
             if _is_left(client, job_id):
@@ -106,17 +107,17 @@ def _reason(job: "Job") -> str:
 
 def _is_left(client: "Client", job_id: int) -> bool:
     """After Ctrl-C: whether the job goes on without us. Killed and followed to its end, it is not left."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        click.echo(err=True)
-        try:
+    answer = "k"  # Where nobody can answer it ends, as a command that runs here would.
+    try:
+        client.close()  # In the middle of an answer: the connection is of no use any more.
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            click.echo(err=True)
             answer = click.prompt(
                 f"Job {job_id}: [k]ill it, [d]etach (it goes on), or [c]ontinue to follow it",
                 type=click.Choice(["k", "d", "c"]), default="c", show_choices=False, err=True,
             )  # fmt: skip
-        except click.Abort:  # Ctrl-C again.
-            answer = "k"
-    else:
-        answer = "k"  # Nobody can answer: it ends, as a command that runs here would.
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C again, before the question or at it.
+        client.close()
     if answer == "d":
         say(f"It goes on: spinor job log -f {job_id}")
         return True

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spinor.jobs.cli.ids import choosing, chosen
+from spinor.jobs.cli.values import SECONDS
 from spinor.terminal import table
 
 if TYPE_CHECKING:
     from spinor.client import Client
     from spinor.jobs.models import JobRow, JobSpec
 
+BY = ("site", "computing_element", "owner", "group")
 _MEMORY_STEP = 100_000_000
 _MARGIN = 1.25  # What the largest of the jobs used, and a quarter more.
 
@@ -49,14 +51,25 @@ class Group:
 
 @click.command()
 @choosing
-@click.option("--json", "as_json", is_flag=True, help="Print models as JSON, one array a line.")
-def stats(as_json: bool, **names: Any) -> None:
-    """Sum jobs up by array: how they ended, CPU efficiency, memory and time asked and used, and what to ask for."""
+@click.option("--by", type=click.Choice(BY), default="site", show_default=True, help="Without jobs: a line for each.")
+@click.option("--last", type=SECONDS, default=7 * 86_400.0, help="Without jobs: what ended since then, as 12h (7d).")
+@click.option("--everybody", is_flag=True, help="Without jobs: those of your whole VO, not yours alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print models as JSON: one array a line, or one summary.")
+def stats(by: str, last: float, everybody: bool, as_json: bool, **names: Any) -> None:
+    """Sum jobs up: without any named, yours of the last week by site, with what waits and runs now.
+
+    For jobs that are named, by array: how they ended, CPU efficiency, memory and time asked and used, what to ask for.
+    """
     import msgspec
 
     from spinor.client import Client
     from spinor.terminal import say
 
+    if not any(names.values()):
+        from spinor.jobs.cli.overview import show_overview
+
+        show_overview(by, last, everybody=everybody, as_json=as_json)
+        return
     with Client.from_environment() as client:
         groups = _groups(client, chosen(**names))
     if not groups:

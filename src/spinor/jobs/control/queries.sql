@@ -114,11 +114,14 @@ SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
 
 -- name: lock_late_jobs
 -- every VO: time passes for everybody alike.
--- Jobs that have not started, and whose deadline is over.
+-- Jobs that have not started, and whose deadline is over. The arrays come first: few have one, and jobs are many.
+WITH due AS MATERIALIZED (
+    SELECT first_job_id, size FROM jobs.job_array WHERE deadline_at IS NOT NULL AND deadline_at <= now()
+)
 SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
-  FROM jobs.job_array a
-  JOIN jobs.job j ON j.job_id BETWEEN a.first_job_id AND a.first_job_id + a.size - 1
- WHERE a.deadline_at <= now() AND j.status IN ('waiting', 'checking', 'matched')
+  FROM due
+  JOIN jobs.job j ON j.job_id BETWEEN due.first_job_id AND due.first_job_id + due.size - 1
+ WHERE j.status IN ('waiting', 'checking', 'matched')
  ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
 
 -- name: forget_deadlines

@@ -5,6 +5,7 @@ sandboxes, other jobs) is checked in `jobs/submission/validation.py`.
 """
 
 from spinor.jobs.description.amounts import duration_s, size_bytes, text_of
+from spinor.jobs.description.checks import is_plain, is_plain_name
 from spinor.jobs.description.faults import BadDescription, fault, nearest, shown
 from spinor.jobs.description.normal import MAX_NAME, normalised
 from spinor.jobs.description.placeholders import (
@@ -38,6 +39,8 @@ __all__ = [
     "fill_list",
     "has_placeholder",
     "is_pattern",
+    "is_plain",
+    "is_plain_name",
     "nearest",
     "normalised",
     "placeholders_in",

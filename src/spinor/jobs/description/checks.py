@@ -57,6 +57,15 @@ def texts(spec: JobSpec) -> None:
     _check_paths(spec)
 
 
+def is_plain(text: str) -> bool:
+    """Whether nothing can be wrong with this text, wherever it may stand for itself, and nothing in it is replaced."""
+    return text.isascii() and "\x00" not in text and "{" not in text
+
+
+def is_plain_name(text: str) -> bool:
+    return len(text) <= MAX_NAME and text.isascii() and text.isprintable()
+
+
 def _check_characters(spec: JobSpec) -> None:
     whole = joined(spec)
     if whole.isascii() and "\x00" not in whole:

@@ -3,12 +3,7 @@
 -- name: search_jobs
 -- One page of a list.
 SELECT {select}
-  FROM jobs.job j
-  JOIN jobs.job_array a USING (array_id)
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
-  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id
+  FROM jobs.shown_job j
  WHERE j.vo_id = %(vo_id)s::integer AND {where}
  ORDER BY {order}
  LIMIT {limit};
@@ -16,12 +11,7 @@ SELECT {select}
 -- name: summarise_jobs
 -- Counts of a list by some of its fields.
 SELECT {select}
-  FROM jobs.job j
-  JOIN jobs.job_array a USING (array_id)
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
-  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id
+  FROM jobs.shown_job j
  WHERE j.vo_id = %(vo_id)s::integer AND {where}
  GROUP BY {group}
  ORDER BY {order};
@@ -42,12 +32,7 @@ SELECT {select}
 -- name: list_chosen
 -- Ids of the jobs that a query finds, the next ones in order.
 SELECT j.job_id
-  FROM jobs.job j
-  JOIN jobs.job_array a USING (array_id)
-  JOIN identity.user_account u ON u.user_id = j.owner_id
-  JOIN identity.vo_group g ON g.group_id = j.group_id
-  LEFT JOIN resources.site s ON s.site_id = j.site_id
-  LEFT JOIN resources.computing_element c ON c.ce_id = j.ce_id
+  FROM jobs.shown_job j
  WHERE j.vo_id = %(vo_id)s::integer AND j.job_id > %(after)s::bigint AND {where}
  ORDER BY j.job_id
  LIMIT %(limit)s::integer;

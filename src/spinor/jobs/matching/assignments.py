@@ -16,6 +16,7 @@ from spinor.errors import Conflict, SpinorError
 from spinor.identity import service as identity
 from spinor.jobs.attempts import store as attempts
 from spinor.jobs.description import expanded
+from spinor.jobs.looking import store as looking
 from spinor.jobs.matching import store
 from spinor.jobs.matching.rows import ClaimedJob
 from spinor.jobs.models import (
@@ -34,7 +35,9 @@ from spinor.jobs.rows import HeldJob
 from spinor.jobs.rules import Verdict, named
 from spinor.jobs.sandboxes import store as sandboxes_store
 from spinor.jobs.specs import decoded, names_many, places_of, spec_of, suffix_of
+from spinor.jobs.storages import pause_of
 from spinor.storage import service as storage
+from spinor.storage.plugin import StorageOutOfUse
 from spinor.types import LFN, SEName
 
 _SPECS_KEPT = 8192
@@ -102,7 +105,10 @@ class Assigner:
             report = FinishReport(attempt=held.attempt, error_class=ErrorClass.DATA)
             minor_status = "inputs or outputs not available"
             verdict = Verdict(status=JobStatus.FAILED, minor_status=minor_status, reason=error.message)
-            await attempts.end_job(tx, claimed[0].vo_id, held, report, verdict, "matcher", None)
+            retry = None
+            if isinstance(error, StorageOutOfUse):
+                retry = pause_of(held, await looking.find_retried(tx, claimed[0].vo_id, held.job_id))
+            await attempts.end_job(tx, claimed[0].vo_id, held, report, verdict, "matcher", retry)
             return []
 
     async def _job(self, tx: Tx, job: ClaimedJob) -> _Job:
@@ -125,9 +131,12 @@ class Assigner:
         )
 
     async def _read_specs(self, tx: Tx, array_ids: set[int]) -> None:
-        for array_id in array_ids & self._arrays.keys():
-            self._arrays.move_to_end(array_id)
-        unknown = sorted(array_ids - self._arrays.keys())
+        unknown = []
+        for array_id in sorted(array_ids):
+            if array_id in self._arrays:
+                self._arrays.move_to_end(array_id)
+            else:
+                unknown.append(array_id)
         if not unknown:
             return
         for array_id, text in (await store.list_specs(tx, unknown)).items():
@@ -176,6 +185,7 @@ async def _files(tx: Tx, jobs: Sequence[_Job]) -> dict[LFN, InputFile]:
     lfns = list(dict.fromkeys(LFN(lfn) for job in jobs for lfn in job.spec.input_data))
     if not lfns:
         return {}
+    located = await storage.replicas(tx, jobs[0].owner, lfns)
     files = {
         LFN(file.lfn): InputFile(
             lfn=file.lfn,
@@ -184,11 +194,15 @@ async def _files(tx: Tx, jobs: Sequence[_Job]) -> dict[LFN, InputFile]:
             sha256=file.sha256,
             replicas=[InputReplica(se=replica.se, url=replica.url) for replica in file.replicas],
         )
-        for file in await storage.replicas(tx, jobs[0].owner, lfns)
+        for file in located
     }
     unreadable = [file.lfn for file in files.values() if not file.replicas]
     if unreadable:
-        raise NoReplica(f"No replica that can be read: {named(unreadable)}.")
+        problem = f"No replica that can be read: {named(unreadable)}"
+        why = sorted({why for file in located if not file.replicas for why in file.out_of_use})
+        if why:
+            raise StorageOutOfUse(f"{problem}; {'; '.join(why)}.")
+        raise NoReplica(f"{problem}.")
     return files
 
 
@@ -198,11 +212,17 @@ def _lfns(spec: JobSpec) -> list[str]:
 
 
 async def _places(tx: Tx, jobs: Sequence[_Job]) -> dict[tuple[str, str], OutputPlace]:
-    """By storage element and LFN, with marks in them."""
+    """By storage element and LFN, with marks in them. What may not be written to now is left out."""
+    outputs = [pair for job in jobs for pair in zip(job.spec.output_data, _lfns(job.spec), strict=True)]
+    named_by = {se for output, _ in outputs for se in (*places_of(output), *output.failover)}
+    refused = await storage.refusals_to_write(tx, jobs[0].owner, named_by) if named_by else {}
     by_se: dict[str, dict[str, None]] = defaultdict(dict)
-    for job in jobs:
-        for output, lfn in zip(job.spec.output_data, _lfns(job.spec), strict=True):
-            for se in (*places_of(output), *output.failover):
+    for output, lfn in outputs:
+        ses = [*places_of(output), *output.failover]
+        if refused.keys() >= set(ses):
+            raise StorageOutOfUse(f"Nothing takes {output.path!r} as {lfn}: {'; '.join(refused[se] for se in ses)}.")
+        for se in ses:
+            if se not in refused:
                 by_se[se][lfn] = None
     return {
         (str(place.se), str(place.lfn)): OutputPlace(se=place.se, pfn=place.pfn, url=place.url)
@@ -221,16 +241,22 @@ def _outputs(job: _Job, places: Places) -> list[Output]:
             pfn, url = pfn.replace(mark, text), url.replace(mark, text)
         return OutputPlace(se=place.se, pfn=pfn, url=url)
 
-    return [
-        Output(
-            path=output.path,
-            lfn=lfn.replace(_FILE, "{file}"),
-            places=[placed(se, lfn) for se in places_of(output)],
-            failover=[placed(se, lfn) for se in output.failover],
-            required=output.required,
+    found = []
+    for output, lfn in zip(job.spec.output_data, _lfns(job.spec), strict=True):
+        wanted = [placed(se, lfn) for se in places_of(output) if (se, lfn) in places]
+        spare = [placed(se, lfn) for se in output.failover if (se, lfn) in places]
+        if not wanted:  # None of them may be written to now: the first other one stands in.
+            wanted, spare = spare[:1], spare[1:]
+        found.append(
+            Output(
+                path=output.path,
+                lfn=lfn.replace(_FILE, "{file}"),
+                places=wanted,
+                failover=spare,
+                required=output.required,
+            )
         )
-        for output, lfn in zip(job.spec.output_data, _lfns(job.spec), strict=True)
-    ]
+    return found
 
 
 def _in_order(refs: Sequence[SandboxRef], sandbox_ids: Sequence[int]) -> list[SandboxRef]:

@@ -1,8 +1,9 @@
 """What waits in one VO, as it is known in memory: how many jobs of each queue, and which of them is first."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +18,10 @@ DIRTY_S, MOVED_S = 2.0, 5.0  # So old may the place of a first job be, after job
 _PRIORITY_BITS = 56  # Above the job id: a job id has fewer bits, and the lower number goes first.
 
 
-def head_of(priority: int, job_id: int) -> int:
+N = TypeVar("N", int, Ints)
+
+
+def head_of(priority: N, job_id: N) -> N:
     """The place of a job in its queue, as one number; `priority` is stored as 9 minus the job's."""
     return (priority << _PRIORITY_BITS) | job_id
 
@@ -98,12 +102,14 @@ class Board:
         due = (self.head_read_at == _NEVER) | (self.dirty & (age > DIRTY_S)) | (self.moved & (age > MOVED_S))
         return np.flatnonzero(due & (self.waiting > 0))[:most]
 
-    def read(self, places: Ints, heads: Mapping[int, tuple[int, float]], now: float) -> None:
-        """The first jobs of these queues: where they stand (see `head_of`) and since when they wait, by place."""
+    def read(self, places: Ints, now: float) -> None:
+        """The first jobs of these queues are being looked up."""
         self.dirty[places] = self.moved[places] = False
         self.head_read_at[places] = now
-        for place, (head, since) in heads.items():
-            self.head[place], self.head_at[place] = head, since
+
+    def learn_heads(self, places: Ints, heads: Ints, since: Floats) -> None:
+        """The first jobs of these queues: where they stand (see `head_of`) and since when they wait."""
+        self.head[places], self.head_at[places] = heads, since
 
     def suspend(self, user_ids: AbstractSet[int]) -> None:
         """Jobs of these users may not start; those of others may."""
@@ -116,12 +122,19 @@ class Board:
 
     def ready(self, places: Ints) -> Ints:
         """How many jobs of these queues may be given now."""
-        found: Ints = self.waiting[places] - self.in_flight[places]
-        found[self.suspended[places]] = 0
+        found: Ints = (self.waiting - self.in_flight)[places]
+        if self.suspended.any():
+            found[self.suspended[places]] = 0
         return found
+
+    def ready_at(self, place: int) -> int:
+        """How many jobs of this queue may be given now."""
+        return 0 if self.suspended[place] else int(self.waiting[place] - self.in_flight[place])
 
     def far(self, places: Ints, site: str) -> Bools:
         """Which of these queues would rather run at another site, where their input data are."""
+        if not self._near_wait.any():
+            return np.zeros(len(places), np.bool_)
         if site not in self._near_at:
             near = [not wants.near_sites or site in wants.near_sites for wants in self.columns.wants]
             self._near_at[site] = np.array(near, np.bool_)

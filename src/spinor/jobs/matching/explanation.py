@@ -13,6 +13,8 @@ from spinor.jobs.looking.service import stored_job
 from spinor.jobs.matching.waiting import why_it_waits
 from spinor.jobs.models import ElementVerdict, Explanation, HistoryEntry, JobStatus, LogStream
 from spinor.jobs.rows import StoredJob
+from spinor.jobs.specs import spec_of
+from spinor.jobs.storages import what_hinders
 
 _TAIL_LINES = 10
 
@@ -27,8 +29,11 @@ async def explain_job(tx: Tx, caller: Caller, job_id: int) -> Explanation:
     elements: list[ElementVerdict] = []
     if job.status in (JobStatus.WAITING, JobStatus.CHECKING):
         why = await why_it_waits(tx, caller, job)
-        sentences += why.sentences
+        hindrance = await what_hinders(tx, caller, spec_of(job))
+        sentences += [*hindrance.sentences, *why.sentences]
         facts |= why.facts
+        if hindrance.facts:
+            facts["storage"] = hindrance.facts
         elements = why.elements
     elif job.status is JobStatus.FAILED:
         await _explain_failed(tx, caller, job, sentences, facts)

@@ -81,16 +81,12 @@ def fill(board: Board, slot: Slot, most: int, rooms: Rooms | None = None) -> lis
     places = candidates(board, slot, rooms)
     left = _Left(slot)
     chosen: list[Choice] = []
-    while len(chosen) < most:
-        if rooms is not None and chosen and len(places):
-            places = places[rooms.least(places) > 0]
-        if not len(places):
-            break
+    while len(chosen) < most and len(places):
         place = board.best(places)
         wants = board.columns.wants[place]
         cores = slot.offer.cores if wants.whole_node else int(board.columns.needed_cores(place, slot))
         one = np.array([place])
-        count = min(most - len(chosen), _TURN, left.holds(wants, cores), int(board.ready(one)[0]))
+        count = min(most - len(chosen), _TURN, left.holds(wants, cores), board.ready_at(place))
         if rooms is not None:
             count = min(count, int(rooms.least(one)[0]))
         if count <= 0:
@@ -102,7 +98,11 @@ def fill(board: Board, slot: Slot, most: int, rooms: Rooms | None = None) -> lis
             rooms.take(place, count)
         far_away = bool(board.far(one, slot.site)[0])
         chosen += [Choice(place, cores, far_away) for _ in range(count)]
+        if left.cores <= 0 or len(chosen) == most:
+            break
         places = _still(board, places, left)
+        if rooms is not None:
+            places = places[rooms.least(places) > 0]
     _widen(board, chosen, left)
     return chosen
 

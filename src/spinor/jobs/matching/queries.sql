@@ -35,9 +35,10 @@ SELECT q.task_queue_id, v.name AS vo, g.name AS "group", u.name AS "user", q.wan
  WHERE q.task_queue_id = ANY (%(task_queue_ids)s::integer[])
  ORDER BY q.task_queue_id;
 
--- name: list_heads
+-- name: read_heads
 -- every VO: the view is one.
-SELECT q.task_queue_id, head.priority, head.job_id, extract(epoch FROM j.updated_at)::double precision AS since
+SELECT coalesce(string_agg(int4send(q.task_queue_id) || int2send(head.priority) || int8send(head.job_id)
+                           || float8send(extract(epoch FROM j.updated_at)::double precision), ''), '') AS heads
   FROM unnest(%(task_queue_ids)s::integer[]) AS q (task_queue_id)
  CROSS JOIN LATERAL (
     SELECT w.priority, w.job_id FROM jobs.waiting w
@@ -146,13 +147,9 @@ UPDATE jobs.limit_state l
 
 ---------------------------------------------------------------------------------------------------- counters and use
 
--- name: count_demand
+-- name: list_wants
 -- every VO: the pilot factory serves all of them, and asks per VO what its elements may run.
-SELECT q.task_queue_id, q.wants, t.waiting
-  FROM (SELECT task_queue_id, sum(jobs)::bigint AS waiting FROM jobs.tally_now WHERE status = 'waiting' GROUP BY 1) t
-  JOIN jobs.task_queue q USING (task_queue_id)
- WHERE t.waiting > 0 AND NOT identity.is_suspended(q.owner_id, q.vo_id)
- ORDER BY q.task_queue_id;
+SELECT task_queue_id, wants FROM jobs.task_queue WHERE task_queue_id = ANY (%(task_queue_ids)s::integer[]);
 
 -- name: fold_tally
 -- every VO: one journal serves all of them.

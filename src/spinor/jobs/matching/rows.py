@@ -17,15 +17,6 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     wants: Requirements
 
 
-class HeadRow(msgspec.Struct, frozen=True):
-    """The first job of a queue; `priority` is stored as 9 minus the job's. `since` in seconds of the epoch."""
-
-    task_queue_id: int
-    priority: int
-    job_id: int
-    since: float
-
-
 class UseRow(msgspec.Struct, frozen=True, kw_only=True):
     """Core-seconds of a user in a group, as they stood `age_s` ago."""
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from spinor.access import Caller
 from spinor.configuration import service as configuration
@@ -14,8 +15,8 @@ from spinor.jobs.matching.assignments import Assigner
 from spinor.jobs.matching.claims import Ask, claim
 from spinor.jobs.matching.elements import Elements
 from spinor.jobs.matching.filling import candidates
-from spinor.jobs.matching.view import View
-from spinor.jobs.models import Assignment, Demand, ShareOfVO, Slot
+from spinor.jobs.matching.view import COUNT, View
+from spinor.jobs.models import Assignment, Demand, Requirements, ShareOfVO, Slot
 
 _WAKE_S = 0.2
 
@@ -83,8 +84,20 @@ def may_match(matcher: Matcher, ask: Ask) -> bool:
 
 
 async def demand(tx: Tx) -> list[Demand]:
-    """The task queues of every VO in which jobs wait."""
-    return await store.count_demand(tx)
+    """The task queues of every VO in which jobs wait that may start. What a queue wants is asked once: it never
+    changes."""
+    found = await store.read_waiting(tx)
+    waiting = {int(queue_id): int(jobs) for queue_id, jobs in np.frombuffer(found.counts, COUNT)}
+    known: dict[int, Requirements] = tx.memory.get("wants", {})
+    known = {queue_id: known[queue_id] for queue_id in waiting.keys() & known.keys()}
+    known.update(await store.list_wants(tx, sorted(waiting.keys() - known.keys())))
+    tx.memory["wants"] = known
+    suspended = set(found.suspended)
+    return [
+        Demand(task_queue_id=queue_id, wants=wants, waiting=waiting[queue_id])
+        for queue_id, wants in sorted(known.items())
+        if suspended.isdisjoint({(wants.owner_id, None), (wants.owner_id, wants.vo_id)})
+    ]
 
 
 async def charge_shares(tx: Tx) -> float:

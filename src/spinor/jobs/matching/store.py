@@ -12,7 +12,6 @@ from spinor.jobs.matching.limits import DIMENSIONS, Bucket, Key
 from spinor.jobs.matching.rows import (
     ClaimedJob,
     Deal,
-    HeadRow,
     KeyState,
     Occupied,
     OpenDependency,
@@ -24,7 +23,7 @@ from spinor.jobs.matching.rows import (
     Waiting,
     Wish,
 )
-from spinor.jobs.models import Demand, Requirements, ShareOfVO
+from spinor.jobs.models import Requirements, ShareOfVO
 from spinor.jobs.rows import FactoryPause, PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
@@ -49,9 +48,9 @@ async def list_queues(tx: Tx, task_queue_ids: Sequence[int]) -> list[QueueRow]:
     return await fetch(tx, QueueRow, Q.list_queues, {"task_queue_ids": _numbers(task_queue_ids)})
 
 
-async def list_heads(tx: Tx, task_queue_ids: Sequence[int]) -> list[HeadRow]:
-    rows = await fetch_rows(tx, Q.list_heads, {"task_queue_ids": _numbers(task_queue_ids)})
-    return [HeadRow(*row) for row in rows]
+async def read_heads(tx: Tx, task_queue_ids: Sequence[int]) -> bytes:
+    """The first jobs of these queues, packed as `view.HEAD`."""
+    return bytes(await fetch_value(tx, Q.read_heads, {"task_queue_ids": _numbers(task_queue_ids)}))
 
 
 async def list_use(tx: Tx) -> list[UseRow]:
@@ -111,8 +110,11 @@ async def count_starts(tx: Tx, started: Sequence[tuple[Key, int, Bucket | None, 
     )
 
 
-async def count_demand(tx: Tx) -> list[Demand]:
-    return await fetch(tx, Demand, Q.count_demand)
+async def list_wants(tx: Tx, task_queue_ids: Sequence[int]) -> dict[int, Requirements]:
+    if not task_queue_ids:
+        return {}
+    rows = await fetch_rows(tx, Q.list_wants, {"task_queue_ids": _numbers(task_queue_ids)})
+    return {queue_id: msgspec.convert(wants, Requirements) for queue_id, wants in rows}
 
 
 async def fold_tally(tx: Tx) -> int:

@@ -29,6 +29,7 @@ from spinor.resources.status.rules import USABLE
 from spinor.resources.status.service import status_of
 
 COUNT = np.dtype([("queue", ">i4"), ("jobs", ">i8")])
+HEAD = np.dtype([("queue", ">i4"), ("priority", ">i2"), ("job", ">i8"), ("since", ">f8")])
 OCCUPANCY = np.dtype([("queue", ">i4"), ("ce", ">i4"), ("jobs", ">i8"), ("cores", ">i8")])
 
 _HEADS_AT_ONCE = 2000
@@ -43,6 +44,9 @@ class _Pace:
 
     def due(self) -> bool:
         return self._clock() >= self._next_at
+
+    def due_in_s(self) -> float:
+        return self._next_at - self._clock()
 
     def forget(self) -> None:
         self._next_at = float("-inf")
@@ -66,10 +70,17 @@ class View:
         self._use: list[UseRow] = []
         self._use_read_at = 0.0
         self._looking, self._ready = asyncio.Lock(), False
+        self.watched_until = float("-inf")  # By the monotonic clock: until then somebody else looks.
         self._waiting = _Pace(0.2, time.monotonic)
         self._running = _Pace(0.5, time.monotonic)
         self._open = _Pace(1.0, time.monotonic)
         self._decided = _Pace(5.0, time.monotonic)
+        self._looks = (
+            (self._decided, self._look_at_decisions),
+            (self._open, self._look_at_statuses),
+            (self._waiting, self._look_at_waiting),
+            (self._running, self._look_at_running),
+        )
 
     def forget(self) -> None:
         """Look at what waits at the next request."""
@@ -77,27 +88,30 @@ class View:
 
     def forget_all(self) -> None:
         """Look at everything at the next request."""
-        for pace in (self._waiting, self._running, self._open, self._decided):
+        for pace, _ in self._looks:
             pace.forget()
         for board in self.boards.values():
             board.forget_heads()
 
     async def look(self, tx: Tx) -> None:
-        """Read again what is due. Whoever asks while another reads goes on with what is there already."""
-        if self._looking.locked() and self._ready:
+        """Read again what is due, unless another does or watches. Whoever asks then goes on with what is there."""
+        if self._ready and (self._looking.locked() or time.monotonic() < self.watched_until):
             return
+        await self.read(tx)
+
+    async def read(self, tx: Tx) -> None:
+        """Read again what is due."""
         async with self._looking:
-            for pace, look in (
-                (self._decided, self._look_at_decisions),
-                (self._open, self._look_at_statuses),
-                (self._waiting, self._look_at_waiting),
-                (self._running, self._look_at_running),
-            ):
+            for pace, look in self._looks:
                 if pace.due():
                     started = time.monotonic()
                     await look(tx)
                     pace.read(started)
             self._ready = True
+
+    def due_in_s(self) -> float:
+        """How long nothing is to be read again."""
+        return min(pace.due_in_s() for pace, _ in self._looks)
 
     async def _look_at_decisions(self, tx: Tx) -> None:
         elements = await resources.computing_elements(tx, with_retired=True)
@@ -133,12 +147,14 @@ class View:
         for board in self.boards.values():
             places = board.unread(now, _HEADS_AT_ONCE)
             if len(places):
-                rows = await store.list_heads(tx, board.columns.queue_ids[places].tolist())
-                heads = {
-                    int(self._place_of[row.task_queue_id]): (head_of(row.priority, row.job_id), row.since)
-                    for row in rows
-                }
-                board.read(places, heads, now)
+                found_heads = await store.read_heads(tx, board.columns.queue_ids[places].tolist())
+                heads = np.frombuffer(found_heads, HEAD)
+                board.read(places, now)
+                board.learn_heads(
+                    self._place_of[heads["queue"]],
+                    head_of(heads["priority"].astype(np.int64), heads["job"].astype(np.int64)),
+                    heads["since"].astype(np.float64),
+                )
 
     async def _look_at_running(self, tx: Tx) -> None:
         found = await store.read_occupied(tx)

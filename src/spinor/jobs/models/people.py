@@ -1,6 +1,7 @@
 """What people ask of jobs, and what they are told."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -8,7 +9,7 @@ from msgspec import Meta, Struct
 
 from spinor.jobs.models.description import IdRange, JobSpec
 from spinor.jobs.models.states import JobStatus, LogStream
-from spinor.jobs.models.work import NonNegative
+from spinor.jobs.models.work import NonNegative, Requirements
 
 
 class JobIds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,3 +177,95 @@ class Explanation(Struct, frozen=True, kw_only=True):
     sentences: list[str]
     facts: dict[str, Any]
     elements: list[ElementVerdict] = []
+
+
+class TaskQueueQuery(Struct, frozen=True, kw_only=True):
+    """Task queues with waiting jobs: an owner's, a group's, those that may run at a site, or the one of a job."""
+
+    owner: str = ""
+    group: str = ""
+    site: str = ""
+    job_id: int = 0
+    after: NonNegative = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class TaskQueue(Struct, frozen=True, kw_only=True):
+    """Jobs of equal requirements that wait together, and how their owner stands in the fair share.
+
+    `core_s` is what the owner has used in the group, forgotten with the VO's half-life, and `cores` what runs now.
+    """
+
+    task_queue_id: int
+    owner: str
+    group: str
+    waiting: int
+    running: int  # Matched and completing ones too.
+    priority: int | None  # Of the job that goes first; None: none waits.
+    next_job_id: int | None
+    oldest_job_id: int | None
+    oldest_at: datetime | None
+    wants: Requirements
+    group_share: float = 1.0
+    user_share: float = 1.0
+    core_s: float = 0.0
+    cores: int = 0
+
+
+class TaskQueuePage(Struct, frozen=True, kw_only=True):
+    rows: list[TaskQueue]
+    next: int | None = None
+
+
+class CountedBy(StrEnum):
+    SITE = "site"
+    COMPUTING_ELEMENT = "computing_element"
+    OWNER = "owner"
+    GROUP = "group"
+
+
+class StatisticsQuery(Struct, frozen=True, kw_only=True):
+    """What waits and runs now, and what ended in the last `last_s`: of one owner, or of the whole VO."""
+
+    by: CountedBy = CountedBy.SITE
+    owner: str = ""
+    last_s: Annotated[int, Meta(ge=60, le=366 * 86_400)] = 7 * 86_400
+
+
+class StatisticsRow(Struct, frozen=True, kw_only=True):
+    """`value` is of the field that is counted by; None: no site has them. What ended are attempts: a job's last
+    one, or one that was followed by another.
+
+    `core_s` is their wall time on all their cores, `efficiency` the share of it in which a processor worked.
+    """
+
+    value: str | None
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    killed: int = 0
+    retried: int = 0  # They failed or were lost, and their jobs went on.
+    cpu_s: float = 0.0
+    core_s: float = 0.0
+    success: float | None = None  # Of those that ended well or failed.
+    efficiency: float | None = None
+    waited_s: float | None = None  # The median from submission to start, of first attempts.
+    wall_s: float | None = None  # The median of those that ended well.
+    max_rss_bytes: int | None = None
+
+
+class FailureCount(Struct, frozen=True, kw_only=True):
+    """Attempts that failed in the same way."""
+
+    error_class: str
+    exit_code: int | None
+    attempts: int
+    last_job_id: int
+
+
+class JobStatistics(Struct, frozen=True, kw_only=True):
+    since: datetime
+    rows: list[StatisticsRow]
+    total: StatisticsRow
+    failures: list[FailureCount]  # The commonest first.

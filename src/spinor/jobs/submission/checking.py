@@ -23,9 +23,10 @@ _IDENTITY = frozenset({"vo_id", "owner_id", "group_id"})
 async def check_jobs(tx: Tx, caller: Caller, elements: Elements, specs: Sequence[JobSpec]) -> Checked:
     """What `submit_jobs` would store for these. Raises what it would raise."""
     plain = normalised_all(specs)
-    check_set(plain)
-    ready = prepared(caller, plain, await check_references(tx, caller, plain))
-    await _check_upstream(tx, caller, plain)
+    given = [each.spec for each in plain]
+    check_set(given)
+    ready = prepared(caller, plain, await check_references(tx, caller, given))
+    await _check_upstream(tx, caller, given)
     there = await elements.of(tx, caller)
     return Checked(
         arrays=[_array(each, there) for each in ready],

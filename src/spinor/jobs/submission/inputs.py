@@ -13,6 +13,8 @@ from spinor.jobs.description import MAX_DESCRIPTION_BYTES, fault, shown
 from spinor.jobs.models import JobSpec, Placement
 from spinor.jobs.rules import named
 from spinor.resources import service as resources
+from spinor.resources.status.access import why_not
+from spinor.resources.status.models import Access
 from spinor.search import Search
 from spinor.types import LFN
 
@@ -32,6 +34,9 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     spec: JobSpec
     near_sites: list[str] = []
     required_sites: list[str] | None = None  # None: any of the description's own.
+
+    def brings_as(self, other: "Placed") -> bool:
+        return self.near_sites == other.near_sites and self.required_sites == other.required_sites
 
 
 async def with_query(tx: Tx, caller: Caller, spec: JobSpec, place: str) -> JobSpec:
@@ -79,8 +84,9 @@ def in_field(error: SpinorError, field: str) -> SpinorError:
 
 
 async def sites_of_elements(tx: Tx, caller: Caller) -> dict[str, str]:
-    """The site of each storage element that has one."""
-    return {each.name: each.site for each in await resources.storage_elements(tx, caller) if each.site}
+    """The site of each storage element that has one and may be read from now."""
+    known = await resources.storage_elements(tx, caller)
+    return {each.name: each.site for each in known if each.site and not why_not(each, Access.READ, caller)}
 
 
 def placed(spec: JobSpec, lfns: Sequence[str], files: dict[str, FileStat], sites: dict[str, str], place: str) -> Placed:
@@ -104,5 +110,6 @@ def placed(spec: JobSpec, lfns: Sequence[str], files: dict[str, FileStat], sites
     if not allowed:
         where = f"only {named(complete)} does, which sites and banned_sites exclude" if complete else "none does"
         problem = f"is require, so that a site must hold all {len(lfns):,} input files, and {where}"
-        raise fault(f"{place}placement", f"{problem}; replicate them, or take prefer")
+        hint = "replicate them, or take prefer (what `spinor se list` names as out of use for reading does not count)"
+        raise fault(f"{place}placement", f"{problem}; {hint}")
     return Placed(spec=spec, required_sites=allowed)

@@ -5,6 +5,7 @@ next one gathers, so that nobody waits for company: a client that is alone is se
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -17,30 +18,47 @@ from spinor.jobs.rows import Ids, NewArray
 from spinor.jobs.submission import store
 
 MOST = 64  # In one statement.
+_BELIEVED_S = 5.0
+_MOST_BELIEVED = 10_000
 
 
 class _Asked(msgspec.Struct):
     caller: Caller
     array: NewArray
-    answer: "asyncio.Future[list[Ids]]"
+    answer: "asyncio.Future[Ids | None]"
 
 
 class Intake:
-    """A part of the server's state, with a database of its own: whoever waits here holds a connection of the other."""
+    """A part of the server's state, with a database of its own: whoever waits here may hold one of the other's."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._waiting: list[_Asked] = []
         self._storing: asyncio.Task[None] | None = None
+        self._suited: dict[bytes, float] = {}
 
     async def insert(self, _: Tx, caller: Caller, arrays: Sequence[NewArray]) -> list[Ids]:
         """What `store.insert_arrays` does, for one array; it is committed when this returns."""
         (array,) = arrays
+        ids = await self.store(caller, array)
+        return [] if ids is None else [ids]
+
+    async def store(self, caller: Caller, array: NewArray) -> Ids | None:
+        """None says that its task queue is missing or its key is taken; otherwise it is committed when this returns."""
         asked = _Asked(caller, array, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._storing is None:
             self._storing = asyncio.create_task(self._store(), name="intake")
         return await asked.answer
+
+    def is_suited(self, digest: bytes) -> bool:
+        """Whether an element could run jobs of this task queue a moment ago, which is fresh enough for a warning."""
+        return self._suited.get(digest, 0.0) > time.monotonic()
+
+    def note_suited(self, digest: bytes) -> None:
+        if len(self._suited) >= _MOST_BELIEVED:
+            self._suited.clear()
+        self._suited[digest] = time.monotonic() + _BELIEVED_S
 
     async def _store(self) -> None:
         try:
@@ -68,5 +86,5 @@ class Intake:
         found = {row.ordinal: row for row in rows}
         for n, asked in enumerate(group, 1):
             if not asked.answer.done():  # A client that went away has cancelled it.
-                asked.answer.set_result([found[n]] if n in found else [])
+                asked.answer.set_result(found.get(n))
         return True

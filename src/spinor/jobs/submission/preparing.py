@@ -1,16 +1,29 @@
 """From checked descriptions to what is stored of them, and what is worth a warning."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from spinor.access import Caller
 from spinor.db import Tx
 from spinor.jobs import rules
-from spinor.jobs.description import BadDescription, is_pattern, normalised, placeholders_in, shown, size_of
+from spinor.jobs.description import (
+    BadDescription,
+    is_pattern,
+    is_plain,
+    is_plain_name,
+    normalised,
+    placeholders_in,
+    shown,
+    size_of,
+    text_of,
+)
 from spinor.jobs.matching.elements import Elements, capacity_of
 from spinor.jobs.models import JobSpec, Requirements
 from spinor.jobs.submission.inputs import Placed
+
+_replace = msgspec.structs.replace
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -23,9 +36,47 @@ class Prepared(msgspec.Struct, frozen=True):
         return Prepared(spec, wants, rules.digest(wants))
 
 
-def normalised_all(specs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Raises BadDescription, which says which description when there are several."""
-    return [_normalised(spec, n, len(specs)) for n, spec in enumerate(specs)]
+class Plain(NamedTuple):
+    """A normalised description."""
+
+    spec: JobSpec
+    like: int  # Of those of one call the first that is as this one in everything but its name and arguments.
+
+
+def normalised_all(specs: Sequence[JobSpec]) -> list[Plain]:
+    """Raises BadDescription, which says which description when there are several.
+
+    Most of a thousand descriptions differ from the one before by little, and only that is looked at again.
+    """
+    plain: list[Plain] = []
+    before = b""
+    for n, spec in enumerate(specs):
+        rest = _rest(spec)
+        similar = _as_before(spec, specs[n - 1], plain[-1].spec) if rest and rest == before else None
+        plain.append(Plain(similar, plain[-1].like) if similar else Plain(_normalised(spec, n, len(specs)), n))
+        before = rest
+    return plain
+
+
+def _rest(spec: JobSpec) -> bytes:
+    """All but the name and the arguments, so that 1 and true differ; nothing of what is not looked at in this way."""
+    if spec.parameters:
+        return b""
+    try:
+        return msgspec.json.encode(_replace(spec, name="", arguments=[]))
+    except UnicodeEncodeError:
+        return b""
+
+
+def _as_before(spec: JobSpec, before: JobSpec, plain: JobSpec) -> JobSpec | None:
+    """The description normalised by way of the one before; None when its name or arguments need a closer look."""
+    arguments = list(map(text_of, spec.arguments))
+    if not is_plain("".join(arguments)):
+        return None
+    if spec.name == before.name:
+        return _replace(plain, arguments=arguments)
+    name = spec.name.strip()
+    return _replace(plain, name=name, arguments=arguments) if name and is_plain_name(name) else None
 
 
 def _normalised(spec: JobSpec, n: int, total: int) -> JobSpec:
@@ -38,20 +89,24 @@ def _normalised(spec: JobSpec, n: int, total: int) -> JobSpec:
         raise BadDescription(f"specs[{n}].{error.message}", **{**error.facts, "field": field, "spec": n}) from None
 
 
-def prepared(caller: Caller, plain: Sequence[JobSpec], found: Sequence[Placed]) -> list[Prepared]:
+def prepared(caller: Caller, plain: Sequence[Plain], found: Sequence[Placed]) -> list[Prepared]:
     """The descriptions with what their references were found to be."""
-    return [
-        Prepared.of(each.spec, _wants(each.spec, rules.requirements(each.spec, caller), each))
-        for _, each in zip(plain, found, strict=True)
-    ]
+    ready: list[Prepared] = []
+    for n, (each, placed) in enumerate(zip(plain, found, strict=True)):
+        if each.like < n and found[each.like].brings_as(placed):
+            like = ready[each.like]
+            ready.append(Prepared(placed.spec, like.wants, like.digest))
+        else:
+            ready.append(Prepared.of(placed.spec, _wants(placed.spec, rules.requirements(placed.spec, caller), placed)))
+    return ready
 
 
 def _wants(spec: JobSpec, wants: Requirements, found: Placed) -> Requirements:
     if found.required_sites is not None:
-        return msgspec.structs.replace(wants, sites=found.required_sites)
+        return _replace(wants, sites=found.required_sites)
     if not found.near_sites or not spec.placement_wait_s:
         return wants
-    return msgspec.structs.replace(wants, near_sites=found.near_sites, near_wait_s=int(spec.placement_wait_s))
+    return _replace(wants, near_sites=found.near_sites, near_wait_s=int(spec.placement_wait_s))
 
 
 async def warnings_of(tx: Tx, caller: Caller, elements: Elements, ready: Sequence[Prepared]) -> list[str]:

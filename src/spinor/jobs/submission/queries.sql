@@ -2,33 +2,36 @@
 
 -- name: insert_arrays
 -- every VO: each row carries the VO of its own verified caller, and so does the digest of its queue.
--- One statement for everything that submissions write. What has no task queue yet, or an idempotency key that is taken,
--- is not written and has no row in the answer; with `together`, nothing is written then. The caller does what is needed
--- and asks again. The jobs' first history line is the array's own row.
+-- All that submissions write; what arrays have in common is sent once, as their kind. What has no task queue yet, or a
+-- key that is taken, is not written and has no row in the answer; with `together`, nothing is written then. The caller
+-- does what is needed and asks again. The jobs' first history line is the array's own row.
 WITH queue AS (
     SELECT task_queue_id, digest FROM jobs.task_queue WHERE digest = ANY (%(distinct_digests)s::bytea[])
 ), ids AS MATERIALIZED (
     SELECT jobs.take_ids(%(jobs)s::bigint) AS first
-), new AS MATERIALIZED (
-    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.vo_id, a.owner_id, a.group_id, a.name,
-           a.job_group, a.job_type, a.size, a.spec, a.key, a.priority, a.status, a.minor_status, a.deadline_at,
-           a.retries::smallint[] AS retries, queue.task_queue_id, ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
-      FROM unnest(%(vo_ids)s::integer[], %(owner_ids)s::integer[], %(group_ids)s::integer[], %(names)s::text[],
-                  %(job_groups)s::text[], %(job_types)s::text[], %(sizes)s::integer[],
-                  %(specs)s::text[], %(keys)s::text[], %(digests)s::bytea[], %(priorities)s::smallint[],
+), kind AS (
+    SELECT k.*, queue.task_queue_id
+      FROM unnest(%(vo_ids)s::integer[], %(owner_ids)s::integer[], %(group_ids)s::integer[], %(job_groups)s::text[],
+                  %(job_types)s::text[], %(digests)s::bytea[], %(priorities)s::smallint[],
                   %(statuses)s::jobs.job_status[], %(minor_statuses)s::text[], %(deadlines)s::timestamptz[],
                   %(retries)s::text[]) WITH ORDINALITY
-           AS a (vo_id, owner_id, group_id, name, job_group, job_type, size, spec, key, digest, priority, status,
-                 minor_status, deadline_at, retries, ordinal)
+           AS k (vo_id, owner_id, group_id, job_group, job_type, digest, priority, status, minor_status, deadline_at,
+                 retries, kind)
       JOIN queue USING (digest)
-     CROSS JOIN ids
      WHERE NOT %(together)s::boolean OR (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
+), new AS MATERIALIZED (
+    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.name, a.size, a.spec, a.key, kind.*,
+           ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
+      FROM unnest(%(kinds)s::integer[], %(names)s::text[], %(sizes)s::integer[], %(specs)s::text[], %(keys)s::text[])
+           WITH ORDINALITY AS a (kind, name, size, spec, key, ordinal)
+      JOIN kind USING (kind)
+     CROSS JOIN ids
 ), made AS (
     INSERT INTO jobs.job_array (array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec,
                                 deadline_at, retries, idempotency_key)
     OVERRIDING SYSTEM VALUE
     SELECT array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type,
-           spec, deadline_at, retries, key
+           spec, deadline_at, retries::smallint[], key
       FROM new ORDER BY ordinal
     ON CONFLICT (owner_id, vo_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING array_id
@@ -48,17 +51,13 @@ WITH queue AS (
 ), job AS (
     INSERT INTO jobs.job (job_id, array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, minor_status,
                           priority)
-    SELECT new.first_job_id + index, new.array_id, new.vo_id, new.owner_id, new.group_id, index, new.task_queue_id,
-           new.status, new.minor_status, new.priority
-      FROM new
-      JOIN made USING (array_id)
-     CROSS JOIN generate_series(0, new.size - 1) AS index
+    SELECT first_job_id + index, array_id, vo_id, owner_id, group_id, index, task_queue_id, status, minor_status, priority
+      FROM (SELECT new.*, generate_series(0, new.size - 1) AS index FROM new JOIN made USING (array_id)) each
 ), queued AS (
     INSERT INTO jobs.waiting (task_queue_id, priority, job_id)
-    SELECT new.task_queue_id, 9 - new.priority, new.first_job_id + index
-      FROM new
-      JOIN made USING (array_id)
-     CROSS JOIN generate_series(0, new.size - 1) AS index
+    SELECT new.task_queue_id, 9 - new.priority,
+           generate_series(new.first_job_id, new.first_job_id + new.size - 1)
+      FROM new JOIN made USING (array_id)
      WHERE new.status = 'waiting'
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)

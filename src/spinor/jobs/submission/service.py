@@ -1,11 +1,12 @@
 """Submission: one description becomes one array and its jobs, waiting in a task queue."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
 
 import msgspec
 
 from spinor.access import Caller
-from spinor.db import Tx
+from spinor.db import Database, Tx
 from spinor.errors import Conflict
 from spinor.jobs import rules
 from spinor.jobs.description import MAX_DESCRIPTION_BYTES, fault, size_of
@@ -15,6 +16,8 @@ from spinor.jobs.matching.elements import Elements
 from spinor.jobs.models import IdRange, JobSpec, JobStatus, Submitted, SubmittedArray
 from spinor.jobs.rows import Ids, NewArray, UpstreamOf
 from spinor.jobs.submission import store
+from spinor.jobs.submission.inputs import Placed
+from spinor.jobs.submission.intake import Intake
 from spinor.jobs.submission.preparing import Prepared, normalised_all, prepared, warnings_of
 from spinor.jobs.submission.validation import check_references
 
@@ -43,14 +46,15 @@ async def submit_jobs(
 
     The same `key` of the same owner gives the answer of the first call again, and submits nothing.
     """
-    plain = normalised_all(specs)
+    described = normalised_all(specs)
+    plain = [each.spec for each in described]
     check_set(plain)
     if key is not None:
         asked = [Prepared.of(spec, rules.requirements(spec, caller)) for spec in plain]
         earlier = await _earlier(tx, caller, [_new_array(caller, each, n, key) for n, each in enumerate(asked)])
         if earlier:
             return earlier
-    ready = prepared(caller, plain, await check_references(tx, caller, plain))
+    ready = prepared(caller, described, await check_references(tx, caller, plain))
     arrays = [_new_array(caller, each, n, key) for n, each in enumerate(ready)]
     small = sum(array.size for array in arrays) <= _SMALL
     ids = await (insert if small else store.insert_arrays)(tx, caller, arrays)
@@ -67,6 +71,36 @@ async def submit_jobs(
         ],
         warnings=await warnings_of(tx, caller, elements, ready),
     )
+
+
+async def submit_alone(db: Database, intake: Intake, caller: Caller, elements: Elements, spec: JobSpec) -> Submitted:
+    """What `submit_jobs` does, for a description that `stands_alone`: no connection is held while it is stored."""
+    plain = normalised_all([spec])
+    (ready,) = prepared(caller, plain, [Placed(spec=plain[0].spec)])
+    array = _new_array(caller, ready, 0, None)
+    ids = await intake.store(caller, array)
+    if ids is None:
+        async with db.statements() as tx:
+            await store.insert_task_queues(tx, caller.vo_id, [ready.wants])
+            (ids,) = await store.insert_arrays(tx, caller, [array])
+    warnings: list[str] = []
+    if not intake.is_suited(ready.digest):
+        async with db.statements() as tx:
+            warnings = await warnings_of(tx, caller, elements, [ready])
+        if not warnings:
+            intake.note_suited(ready.digest)
+    return Submitted(arrays=[_answer(ids.array_id, array.name, ids.first, 1)], warnings=warnings)
+
+
+_REFERRING = attrgetter(
+    "parameters", "input_data", "input_query", "input_sandboxes", "output_data", "site", "sites", "banned_sites",
+    "computing_elements", "after", "notify", "deadline",
+)  # fmt: skip
+
+
+def stands_alone(specs: Sequence[JobSpec]) -> bool:
+    """Whether this is one job that names nothing which the clock or the database would have to be asked about."""
+    return len(specs) == 1 and not any(_REFERRING(specs[0]))
 
 
 def _answer(array_id: int, name: str, first: int, size: int) -> SubmittedArray:
@@ -118,7 +152,7 @@ def linked(specs: Sequence[JobSpec]) -> bool:
 
 def _new_array(caller: Caller, ready: Prepared, n: int, key: str | None) -> NewArray:
     spec = ready.spec
-    encoded = _encode(msgspec.structs.replace(spec, parameters={}))
+    encoded = _encode(msgspec.structs.replace(spec, parameters={}) if spec.parameters else spec)
     if len(encoded) > MAX_DESCRIPTION_BYTES:
         raise fault(
             "arguments",
@@ -149,6 +183,8 @@ def _new_array(caller: Caller, ready: Prepared, n: int, key: str | None) -> NewA
 
 
 def _elements(spec: JobSpec) -> list[bytes]:
+    if not spec.parameters:
+        return []
     names = list(spec.parameters)
     rows = [dict(zip(names, values, strict=True)) for values in zip(*spec.parameters.values(), strict=True)]
     return [_encode(rows[start : start + rules.BLOCK]) for start in range(0, len(rows), rules.BLOCK)]

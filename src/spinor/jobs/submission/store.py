@@ -1,12 +1,13 @@
 """The rows of submission."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from spinor.access import Caller
-from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_value
+from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_rows, fetch_value
 from spinor.jobs import rules
 from spinor.jobs.models import Notify, Requirements
 from spinor.jobs.rows import Ids, NewArray, StoredArray, Upstream, UpstreamOf
@@ -23,36 +24,66 @@ async def insert_arrays_of(
     tx: Tx, callers: Sequence[Caller], arrays: Sequence[NewArray], *, together: bool
 ) -> list[Ids]:
     """Store arrays of several callers; those that could not be stored are not in the answer."""
-    return await fetch(
+    kinds: dict[tuple[Any, ...], int] = {}
+    kind_of = [kinds.setdefault(_kind(*each), len(kinds) + 1) for each in zip(callers, arrays, strict=True)]
+    rows = await fetch_rows(
         tx,
-        Ids,
         Q.insert_arrays,
         {
             "together": together,
-            "vo_ids": array_text(caller.vo_id for caller in callers),
-            "owner_ids": array_text(caller.user_id for caller in callers),
-            "group_ids": array_text(caller.group_id for caller in callers),
             "jobs": sum(array.size for array in arrays),
             "distinct_digests": array_text({array.digest for array in arrays}),
+            **_columns(kinds),
+            "kinds": _numbers(kind_of),
             "names": array_text(array.name for array in arrays),
-            "job_groups": array_text(array.job_group for array in arrays),
-            "job_types": array_text(array.job_type for array in arrays),
-            "sizes": array_text(array.size for array in arrays),
+            "sizes": _numbers(array.size for array in arrays),
             "specs": array_text(array.spec.decode() for array in arrays),
             "keys": array_text(array.key for array in arrays),
-            "digests": array_text(array.digest for array in arrays),
-            "priorities": array_text(array.priority for array in arrays),
-            "statuses": array_text(array.status.value for array in arrays),
-            "minor_statuses": array_text(array.minor_status for array in arrays),
-            "deadlines": array_text(array.deadline.isoformat() if array.deadline else None for array in arrays),
-            "retries": array_text(f"{{{','.join(map(str, array.retries))}}}" for array in arrays),
-            "block_ordinals": array_text(n for n, array in enumerate(arrays, 1) for _ in array.elements),
-            "blocks": array_text(block for array in arrays for block in range(len(array.elements))),
+            "block_ordinals": _numbers(n for n, array in enumerate(arrays, 1) for _ in array.elements),
+            "blocks": _numbers(block for array in arrays for block in range(len(array.elements))),
             "elements": array_text(block.decode() for array in arrays for block in array.elements),
-            "sandbox_ordinals": array_text(n for n, array in enumerate(arrays, 1) for _ in array.sandbox_ids),
-            "sandbox_ids": array_text(sandbox_id for array in arrays for sandbox_id in array.sandbox_ids),
+            "sandbox_ordinals": _numbers(n for n, array in enumerate(arrays, 1) for _ in array.sandbox_ids),
+            "sandbox_ids": _numbers(sandbox_id for array in arrays for sandbox_id in array.sandbox_ids),
         },
     )
+    return [Ids(*row) for row in rows]
+
+
+# What arrays may have in common, in the order of `_kind`.
+_KIND = (
+    "vo_ids", "owner_ids", "group_ids", "job_groups", "job_types", "digests", "priorities", "statuses",
+    "minor_statuses", "deadlines", "retries",
+)  # fmt: skip
+
+
+def _kind(caller: Caller, array: NewArray) -> tuple[Any, ...]:
+    return (
+        caller.vo_id,
+        caller.user_id,
+        caller.group_id,
+        array.job_group,
+        array.job_type,
+        array.digest,
+        array.priority,
+        array.status,
+        array.minor_status,
+        array.deadline,
+        array.retries,
+    )
+
+
+def _columns(kinds: Iterable[tuple[Any, ...]]) -> dict[str, str]:
+    return {name: array_text(map(_plain, values)) for name, values in zip(_KIND, zip(*kinds, strict=True), strict=True)}
+
+
+def _plain(value: Any) -> str | int | bytes | None:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"{{{','.join(map(str, value))}}}" if isinstance(value, tuple) else value
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, values))}}}"
 
 
 async def insert_task_queues(tx: Tx, vo_id: int, queues: Sequence[Requirements]) -> None:

@@ -122,15 +122,19 @@ class ARCComputing:
             await self._sweep(rest)
             there = _firsts(await self._ours(rest))
             missing = {name: pilot for name, pilot in named.items() if name not in there}
-            made, errors = await self._create(rest, missing)
-            if made:
-                # Another worker may have done the same: the older job counts, and gets its files only now.
+            errors = await self._create(rest, missing)
+            if missing:
+                # Another worker may have done the same, or we ourselves when an answer was lost: the oldest job counts,
+                # and gets its files only now. The others have none, so they never begin.
                 await asyncio.sleep(_TIE_S)
-                there |= _firsts(await self._ours(rest))
-                await rest.ask("clean", [each for name, each in made.items() if there.get(name) != each])
+                jobs = await self._ours(rest)
+                there |= _firsts(jobs)
+                await rest.ask("clean", [e for e, job in jobs.items() if job.name in missing and there[job.name] != e])
             await self._give_files(rest, {there[name]: pilot for name, pilot in named.items() if name in there})
         return [
-            Submitted(pilot_id=pilot.pilot_id, external_id=there.get(name), error=errors.get(name, ""))
+            Submitted(pilot_id=pilot.pilot_id, external_id=there[name])
+            if name in there
+            else Submitted(pilot_id=pilot.pilot_id, error=errors.get(name, "the job is gone again"))
             for name, pilot in named.items()
         ]
 
@@ -166,17 +170,15 @@ class ARCComputing:
 
     # ------------------------------------------------------------------------------------------------------ details
 
-    async def _create(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> tuple[dict[str, str], dict[str, str]]:
-        """New jobs, which wait for their files: their ids, and why others are refused, by name."""
+    async def _create(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> dict[str, str]:
+        """New jobs, which wait for their files; of those that are refused, why, by name."""
         if not pilots:
-            return {}, {}
+            return {}
         delegation = await self._delegation(rest)
         told = await together(
             *(rest.create(self._description(name, pilot, delegation)) for name, pilot in pilots.items())
         )
-        answers = dict(zip(pilots, told, strict=True))
-        made = {name: job_id for name, (job_id, _) in answers.items() if job_id}
-        return made, {name: error for name, (_, error) in answers.items() if error}
+        return {name: error for name, (_, error) in zip(pilots, told, strict=True) if error}
 
     async def _give_files(self, rest: Rest, pilots: Mapping[str, PilotLaunch]) -> None:
         """To those that still wait for theirs; whoever made the job may have been killed before that."""

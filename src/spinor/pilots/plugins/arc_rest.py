@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from asn1crypto import csr, pem
@@ -19,7 +19,15 @@ from spinor.x509 import proxy as proxies
 from spinor.x509.chain import key_weakness
 from spinor.x509.tls import client_context
 
+T = TypeVar("T")
+
 _AT_ONCE = 8
+# Of many TLS handshakes at once A-REX 6 fails about one in a hundred: its OpenSSL says "unable to get local issuer
+# certificate" of a chain that it takes a moment later. With TLS 1.3 a server judges our certificate when we take the
+# handshake for done, so we see the end of it anywhere in the request: as TLS's own alert, or as a connection that is
+# closed while we write or read. Each pause is followed by one more try; all together are short beside a round.
+_BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError, ssl.SSLError)
+_PAUSES_S = (0.1, 0.3, 0.9)
 _DELEGATED = timedelta(hours=24)
 _DIGESTS: Mapping[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()
@@ -48,7 +56,10 @@ class Access:
 
 
 class Rest:
-    """Calls to one A-REX. ElementUnavailable when it does not answer, ElementRefused when it says no."""
+    """Calls to one A-REX. ElementUnavailable when it does not answer, ElementRefused when it says no.
+
+    What breaks off is asked again, so everything here may be carried out twice.
+    """
 
     def __init__(self, access: Access, client: httpx.AsyncClient) -> None:
         self.access = access
@@ -68,7 +79,10 @@ class Rest:
         return {each: found[each] for each in ids if each in found}
 
     async def create(self, description: str) -> tuple[str, str]:
-        """A new job that waits for its files: its id, and otherwise why it is refused."""
+        """A new job that waits for its files: its id, and otherwise why it is refused.
+
+        Where the answer was lost, there is one more job of that description.
+        """
         headers = {"Content-Type": "application/xml"}
         answer = await self._send("POST", "/jobs?action=new", content=description.encode(), headers=headers)
         (job,) = _jobs(_decoded(answer))
@@ -88,16 +102,17 @@ class Rest:
 
     async def download(self, job_id: str, path: str, target: Path) -> bool:
         """A whole file of the job; False when there is none."""
-        try:
-            async with self._turns, self.client.stream("GET", f"{self.base}/jobs/{job_id}/{path}") as answer:
+
+        async def fetch() -> bool:
+            async with self.client.stream("GET", f"{self.base}/jobs/{job_id}/{path}") as answer:
                 if answer.status_code != 200:
                     return False
                 with await asyncio.to_thread(target.open, "wb") as file:
                     async for part in answer.aiter_bytes():
                         file.write(part)
-        except (httpx.HTTPError, ssl.SSLError) as error:
-            raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
-        return True
+            return True
+
+        return await self._tried(fetch)
 
     async def delegate(self) -> str:
         """A delegation of our proxy: the service makes the key, and we sign for it."""
@@ -118,22 +133,26 @@ class Rest:
         return _decoded(await self._send(method, path, **content))
 
     async def _send(self, method: str, path: str, ok: Iterable[int] = (), **content: Any) -> httpx.Response:
-        try:
-            async with self._turns:
-                try:
-                    answer = await self.client.request(method, self.base + path, **content)
-                except ssl.SSLError:
-                    # With TLS 1.3 an element judges our certificate after the handshake, and now and then A-REX
-                    # refuses one that it takes a moment later. It has not looked at the request then.
-                    answer = await self.client.request(method, self.base + path, **content)
-        except (httpx.HTTPError, ssl.SSLError) as error:
-            raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
+        answer = await self._tried(lambda: self.client.request(method, self.base + path, **content))
         if answer.status_code >= 500:
             raise ElementUnavailable(f"{self.base}{path} answers {answer.status_code}: {answer.text[:200]}")
         if answer.status_code >= 300 and answer.status_code not in ok:
             words = answer.reason_phrase if not answer.text else answer.text[:200]
             raise ElementRefused(f"{self.base}{path} refuses: {answer.status_code} {words}")
         return answer
+
+    async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What the call gives, when need be at a later try, for which httpx takes another connection."""
+        pauses = iter(_PAUSES_S)
+        while True:
+            try:
+                async with self._turns:
+                    return await call()
+            except (httpx.HTTPError, ssl.SSLError) as error:
+                pause_s = next(pauses, None) if isinstance(error, _BROKEN) else None
+                if pause_s is None:
+                    raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
+            await asyncio.sleep(pause_s)
 
 
 @asynccontextmanager

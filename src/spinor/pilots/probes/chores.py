@@ -26,6 +26,14 @@ async def advance_probes(context: ChoreContext, _: dict[str, Any]) -> None:
     await asyncio.gather(*(_advance(context, row, elements[row.ce_id]) for row in rows))
 
 
+async def start_routine_probes(context: ChoreContext, _: dict[str, Any]) -> None:
+    """Send jobs of this service's own to elements that nothing shows to work."""
+    async with context.db.transaction() as tx:
+        started = await service.start_routine_probes(tx)
+    if started:
+        context.log.info("probes-begun", extra={"computing_elements": started})
+
+
 async def _advance(context: ChoreContext, row: ProbeRow, element: ComputingElement) -> None:
     try:
         if row.phase == "new":
@@ -133,4 +141,5 @@ def _since(began: float) -> float:
 
 CHORES: list[Chore] = [
     chore(service.CHORE, advance_probes, every_s=2, timeout_s=180, retries=0, concurrency=2),
+    chore("pilots.start_routine_probes", start_routine_probes, every_s=60, timeout_s=60, retries=0, concurrency=1),
 ]

@@ -5,7 +5,33 @@ INSERT INTO pilots.probe (vo_id, ce_id, actor, owner_id, group_id, decides_kind,
 SELECT %(vo_id)s::integer, ce_id, %(actor)s::text, %(owner_id)s::integer, %(group_id)s::integer,
        %(decides_kind)s::text, %(decides_name)s::text, %(se)s::text, %(timeout_s)s::integer
   FROM unnest(%(ce_ids)s::integer[]) AS ce_id
+ON CONFLICT (ce_id) WHERE ended_at IS NULL AND decides_kind IS NOT NULL DO NOTHING
 RETURNING probe_id;
+
+-- name: list_idle_elements
+-- every VO: a probe runs for one VO that may use the element; any will do.
+-- Elements in use where no probe was begun and no job ended well of late. What a person has degraded is the person's; what
+-- failed its last probe has a time of its own for the next one, and one that is degraded needs it whatever ends well there.
+SELECT c.ce_id, c.name, a.vo_id
+  FROM resources.computing_element c
+  JOIN resources.site s USING (site_id)
+ CROSS JOIN LATERAL (SELECT vo_id FROM resources.computing_access JOIN identity.vo v USING (vo_id)
+                      WHERE ce_id = c.ce_id AND v.retired_at IS NULL ORDER BY vo_id LIMIT 1) a
+  LEFT JOIN resources.element_status own ON own.kind = 'ce' AND own.name = c.name
+  LEFT JOIN resources.element_status whole ON whole.kind = 'site' AND whole.name = s.name
+ WHERE c.retired_at IS NULL AND coalesce(whole.status, 'active') IN ('active', 'degraded')
+   AND (coalesce(own.status, 'active') = 'active' OR (own.status = 'degraded' AND own.actor = %(service)s::text))
+   AND CASE WHEN own.probe_at IS NOT NULL THEN own.probe_at <= now()
+            ELSE greatest(c.added_at, own.since,
+                          (SELECT max(p.created_at) FROM pilots.probe p WHERE p.ce_id = c.ce_id))
+                 <= now() - make_interval(secs => %(every_s)s::double precision) END
+   AND NOT EXISTS (SELECT FROM pilots.probe p WHERE p.ce_id = c.ce_id AND p.ended_at IS NULL)
+   AND (own.status = 'degraded'
+        OR NOT EXISTS (SELECT FROM jobs.ended_attempt e
+                        WHERE e.vo_id IN (SELECT vo_id FROM resources.computing_access WHERE ce_id = c.ce_id)
+                          AND e.ended_at > now() - make_interval(secs => %(every_s)s::double precision)
+                          AND e.ce_id = c.ce_id AND e.status = 'done'))
+ ORDER BY c.ce_id;
 
 -- name: list_open
 -- every VO: the chore works on all of them.

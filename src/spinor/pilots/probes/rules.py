@@ -82,7 +82,7 @@ def _later_steps(look: Look) -> Iterator[Step]:
     yield _start(look, pilot)
     yield _node(pilot)
     if look.row.job_id is None:
-        why = "nobody asked for this probe, so it runs no job"
+        why = "who asked for this probe may not submit jobs, so it runs none"
         yield from (Step(name=name, state=SKIPPED, detail=why) for name in ("match", "payload", "output"))
     else:
         yield _match(pilot, job)

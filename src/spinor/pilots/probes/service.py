@@ -23,6 +23,7 @@ from spinor.resources import service as resources
 from spinor.resources.models import ComputingElement
 from spinor.resources.status import service as statuses
 from spinor.resources.status.models import ElementKind
+from spinor.resources.status.rules import SERVICE
 from spinor.signals import notify
 
 CHORE = "pilots.advance_probes"
@@ -90,21 +91,33 @@ async def probe(tx: Tx, caller: Caller, probe_id: int) -> Probe:
 
 
 async def start_due_probes(tx: Tx) -> None:
-    """Begin those that sites and elements wait for. They run no job: nobody is there whose job it could be."""
+    """Begin those that sites and elements wait for."""
     for due in await statuses.due_probes(tx, AGAIN_AFTER_S):
-        if await store.find_decided(tx, due.kind.value, due.name):
-            continue
-        columns = {
-            "vo_id": due.vo_id,
-            "actor": statuses.SERVICE,
-            "owner_id": None,
-            "group_id": None,
-            "decides_kind": due.kind.value,
-            "decides_name": due.name,
-            "se": "",
-            "timeout_s": AUTOMATIC_TIMEOUT_S,
-        }
-        await store.insert_probes(tx, [due.ce_id], columns)
+        if not await store.find_decided(tx, due.kind.value, due.name):
+            await _start_by_itself(tx, due.ce_id, due.vo_id, due.kind, due.name)
+
+
+async def start_routine_probes(tx: Tx) -> list[str]:
+    """Begin those of elements in use that nothing shows to work; the names of the elements."""
+    policy = await resources.fitness_policy(tx)
+    idle = await store.list_idle_elements(tx, policy.probe_every_s, SERVICE) if policy.probe_every_s else []
+    return [each.name for each in idle if await _start_by_itself(tx, each.ce_id, each.vo_id, ElementKind.CE, each.name)]
+
+
+async def _start_by_itself(tx: Tx, ce_id: int, vo_id: int, kind: ElementKind, name: str) -> bool:
+    """Whether it was begun: an element has one at a time. Its job belongs to the VO's account for that."""
+    owner_id, group_id = await identity.probe_member(tx, vo_id)
+    columns = {
+        "vo_id": vo_id,
+        "actor": SERVICE,
+        "owner_id": owner_id,
+        "group_id": group_id,
+        "decides_kind": kind.value,
+        "decides_name": name,
+        "se": "",
+        "timeout_s": AUTOMATIC_TIMEOUT_S,
+    }
+    return bool(await store.insert_probes(tx, [ce_id], columns))
 
 
 async def open_probes(tx: Tx) -> list[ProbeRow]:
@@ -131,9 +144,7 @@ async def note_prelude(tx: Tx, row: ProbeRow, prelude: Sequence[Step]) -> None:
 
 
 async def _submit_job(tx: Tx, row: ProbeRow, tag: str) -> int:
-    assert row.owner_id is not None
-    assert row.group_id is not None
-    owner = await identity.caller_of_member(tx, row.vo_id, row.owner_id, row.group_id)
+    owner = await _owner(tx, row)
     output = []
     if row.se:
         lfn = f"/{owner.vo}/user/{owner.user[0]}/{owner.user}/probes/probe-{row.probe_id}.txt"
@@ -153,6 +164,15 @@ async def _submit_job(tx: Tx, row: ProbeRow, tag: str) -> int:
     )
     submitted = await jobs.submit_jobs(tx, owner, jobs.Elements(), [spec])
     return submitted.arrays[0].ids[0]
+
+
+async def _owner(tx: Tx, row: ProbeRow) -> Caller:
+    """Whose job a probe runs. The service's own account has no scopes, and gets what its jobs need here alone."""
+    assert row.owner_id is not None
+    assert row.group_id is not None
+    owner = await identity.caller_of_member(tx, row.vo_id, row.owner_id, row.group_id)
+    needed = {Scope.JOBS_READ.value, Scope.JOBS_SUBMIT.value} if row.actor == SERVICE else set()
+    return msgspec.structs.replace(owner, scopes=owner.scopes | needed)
 
 
 async def match_probe(tx: Tx, matcher: Matcher, caller: Caller, offer: Offer) -> list[Assignment]:
@@ -176,8 +196,8 @@ async def look(tx: Tx, row: ProbeRow) -> Look:
     """Everything that is known of a probe now."""
     pilot = await store.find_pilot_facts(tx, row.pilot_id) if row.pilot_id is not None else None
     job = None
-    if row.job_id is not None and row.owner_id is not None and row.group_id is not None:
-        owner = await identity.caller_of_member(tx, row.vo_id, row.owner_id, row.group_id)
+    if row.job_id is not None:
+        owner = await _owner(tx, row)
         shown = await jobs.show_job(tx, owner, row.job_id)
         history = await jobs.job_history(tx, owner, row.job_id)
         matched = [entry.at for entry in history if entry.status is JobStatus.MATCHED]
@@ -221,9 +241,9 @@ async def clean_up(db: Database, row: ProbeRow) -> None:
         if facts is not None and facts.ended_at is None and row.pilot_id is not None:
             ending = Ending(pilot_id=row.pilot_id, status=PilotStatus.DELETED, reason="its probe is over")
             await end_pilots(tx, [(facts.status, ending)])
-        if row.job_id is None or row.owner_id is None or row.group_id is None:
+        if row.job_id is None:
             return
-        owner = await identity.caller_of_member(tx, row.vo_id, row.owner_id, row.group_id)
+        owner = await _owner(tx, row)
         shown = await jobs.show_job(tx, owner, row.job_id)
     # The probe is over, and its owner may have lost a right meanwhile; what stays is named in the log by the chore.
     await jobs.delete_jobs(db, owner, CommandJobs(job_ids=[row.job_id], reason="its probe is over"))

@@ -12,8 +12,20 @@ from spinor.pilots.probes.models import PilotFacts, Probe, ProbeRow, Step
 Q = Queries("spinor.pilots.probes")
 
 
+class Idle(msgspec.Struct, frozen=True, kw_only=True):
+    """An element that is to be probed, and the VO for which the probe runs."""
+
+    ce_id: int
+    name: str
+    vo_id: int
+
+
 async def insert_probes(tx: Tx, ce_ids: Sequence[int], columns: dict[str, Any]) -> list[int]:
     return [row[0] for row in await fetch_rows(tx, Q.insert_probes, {**columns, "ce_ids": list(ce_ids)})]
+
+
+async def list_idle_elements(tx: Tx, every_s: float, service: str) -> list[Idle]:
+    return await fetch(tx, Idle, Q.list_idle_elements, {"every_s": every_s, "service": service})
 
 
 async def list_open(tx: Tx) -> list[ProbeRow]:

@@ -11,7 +11,6 @@ import msgspec
 from spinor.access import Caller
 from spinor.db import Database, Tx
 from spinor.identity import service as identity
-from spinor.identity.models import Issued
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Assignment, Offer, Slot
@@ -34,53 +33,53 @@ class Desk:
         self._db, self._keys, self._issuer, self._matcher = db, keys, issuer, matcher
         self._groups: Groups[_Asked, list[Assignment]] = Groups(self._served, most=_GROUP, at_once=_AT_ONCE)
         self._slots: dict[int, store.SlotOfPilot] = {}
+        self._watch = jobs.Watch(db, matcher.view)
 
     async def match(self, caller: Caller, asked: MatchRequest) -> list[Assignment]:
         """Jobs for a pilot, now, each with a token for its payload; none when none fits. The offer is kept, since it
         tells what could run here. PilotEnded when the server has given the pilot up."""
+        self._watch.asked()
         return await self._groups.ask(caller.pilot_id, (caller, asked))
 
     async def worth_asking(self, caller: Caller, asked: MatchRequest, *, signalled: bool) -> bool:
         """Whether something fits that may start, as far as this server knows; when jobs were signalled, it looks."""
         if signalled:
-            self._matcher.forget()
-        async with self._db.statements() as reads:
-            await self._matcher.view.look(reads)
+            await self._watch.news()
+        self._watch.asked()
         slot = self._slots.get(_id(caller))
         return slot is None or jobs.may_match(self._matcher, Ask(caller.vo_id, _slot(slot, asked.offer), 1))
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._watch.stop()
 
     async def _served(self, group: Sequence[_Asked]) -> list[list[Assignment] | Exception]:
         async with self._db.transaction() as tx:
             answers = await serve(tx, self._matcher, group, self._slots)
             given = [(caller, answer or []) for (caller, _), answer in zip(group, answers, strict=True)]
-            tokened = await _with_tokens(tx, self._keys, self._issuer, given)
+            tokened = await with_tokens(tx, self._keys, self._issuer, given)
         return [PilotEnded() if answer is None else new for answer, new in zip(answers, tokened, strict=True)]
 
 
 async def with_tokens(
-    tx: Tx, keys: KeyRing, issuer: str, caller: Caller, given: Sequence[Assignment]
-) -> list[Assignment]:
-    """The assignments, each with a token for its payload: for this attempt alone, and while it is held."""
-    [tokened] = await _with_tokens(tx, keys, issuer, [(caller, given)])
-    return tokened
-
-
-async def _with_tokens(
     tx: Tx, keys: KeyRing, issuer: str, given: Sequence[tuple[Caller, Sequence[Assignment]]]
 ) -> list[list[Assignment]]:
-    issued: list[Issued] = []
-    tokened: list[list[Assignment]] = []
-    for caller, assignments in given:
-        tokened.append([])
-        for job in assignments:
-            owner = msgspec.structs.replace(caller, user_id=job.owner_id, user=job.owner)
-            attempt, life_s = (job.job_id, job.attempt), job.wall_s + PAYLOAD_TOKEN_SLACK_S
-            token, line = identity.mint_payload_token(keys, issuer, owner, attempt, job.token_scopes, life_s)
-            issued.append(line)
-            tokened[-1].append(msgspec.structs.replace(job, token=token))
-    if issued:
-        await identity.note_issued(tx, *issued)
-    return tokened
+    """What each of these pilots gets, each job with a token for its payload: for this attempt alone, and while it is
+    held."""
+    jobs_given = [(caller, job) for caller, assignments in given for job in assignments]
+    if not jobs_given:
+        return [[] for _ in given]
+    grants = [
+        identity.PayloadGrant(
+            job.job_id, job.attempt, caller.vo, (caller.vo_id, job.owner_id), job.token_scopes,
+            job.wall_s + PAYLOAD_TOKEN_SLACK_S,
+        )
+        for caller, job in jobs_given
+    ]  # fmt: skip
+    tokens, lines = identity.mint_payload_tokens(keys, issuer, grants)
+    await identity.note_issued(tx, *lines)
+    minted = iter(tokens)
+    return [[msgspec.structs.replace(job, token=next(minted)) for job in assignments] for _, assignments in given]
 
 
 async def note_match(tx: Tx, caller: Caller, offer: Offer, given: Sequence[Assignment]) -> None:

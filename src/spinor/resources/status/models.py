@@ -21,14 +21,35 @@ class Status(StrEnum):
 class ElementKind(StrEnum):
     SITE = "site"
     CE = "ce"
+    SE = "se"
+
+
+class Access(StrEnum):
+    """What is done with the bytes on a storage element. Each has a status of its own."""
+
+    READ = "read"
+    WRITE = "write"
+    CHECK = "check"  # List what is there, and look at it.
+    REMOVE = "remove"
+
+
+class HeldAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a kind of access is not active."""
+
+    status: Status
+    reason: str = ""
+    actor: str = ""
+    until: datetime | None = None
 
 
 class ElementStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a site or an element. `effective` is the worse of its own status and its site's."""
+    """What holds for a site or an element. `effective` is the worse of its own status and its site's; storage elements
+    have their own only, one for each kind of access."""
 
     kind: ElementKind
     name: str
     site: str
+    access: Access | None = None
     status: Status
     effective: Status
     reason: str = ""
@@ -45,6 +66,7 @@ class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     kind: ElementKind
     name: str
+    access: Access | None = None
     old: Status
     status: Status
     reason: str
@@ -64,10 +86,14 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`active` asked of what is banned makes it `probing`: the probe decides."""
+    """`active` asked of what is banned makes it `probing`: the probe decides. Storage elements are active at once.
+
+    `accesses` are those of storage elements; empty: all of them.
+    """
 
     kind: ElementKind
     names: Annotated[list[str], Meta(min_length=1, max_length=10_000)]
+    accesses: list[Access] = []
     status: Status
     reason: Annotated[str, Meta(max_length=1000)] = ""
     until: datetime | None = None
@@ -90,10 +116,12 @@ class Present(msgspec.Struct, frozen=True, kw_only=True):
     """A locked row, before a change."""
 
     name: str
+    access: Access | None = None
     site: str
     status: Status
     administrators: list[str]
     failed_probes: int
+    actor: str  # Who set it.
     with_elements: bool  # A computing element, or a site that has one: a probe can run there.
 
 
@@ -101,6 +129,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """A change to be written."""
 
     name: str
+    access: Access | None = None
     status: Status
     reason: str
     actor: str

@@ -13,71 +13,64 @@ SELECT c.name, s.name AS site
 
 -- name: list_visible
 -- Sites are everybody's; elements are those that the VO may use, or all for who looks after them.
-WITH place AS (
-    SELECT 'site' AS kind, s.name, s.name AS site FROM resources.site s WHERE s.retired_at IS NULL
-    UNION ALL
-    SELECT 'ce', c.name, s.name
-      FROM resources.computing_element c JOIN resources.site s USING (site_id)
-     WHERE c.retired_at IS NULL
-       AND (%(everything)s::boolean OR EXISTS (SELECT FROM resources.computing_access a
-                                                WHERE a.ce_id = c.ce_id AND a.vo_id = %(vo_id)s::integer))
-)
-SELECT p.kind, p.name, p.site, coalesce(own.status, 'active')::text AS status,
-       greatest(coalesce(own.status, 'active'), coalesce(whole.status, 'active'))::text AS effective,
+SELECT p.kind::text AS kind, p.name, p.site, nullif(p.access, '') AS access, coalesce(own.status, 'active')::text AS status,
+       greatest(coalesce(own.status, 'active'),
+                CASE WHEN p.kind <> 'se' THEN coalesce(whole.status, 'active') END)::text AS effective,
        coalesce(own.reason, '') AS reason, coalesce(own.actor, '') AS actor, own.since, own.until,
        coalesce(own.failed_probes, 0) AS failed_probes, own.probe_at AS next_probe_at
-  FROM place p
-  LEFT JOIN resources.element_status own ON own.kind = p.kind::resources.element_kind AND own.name = p.name
+  FROM resources.place p
+  LEFT JOIN resources.element_status own ON (own.kind, own.name, own.access) = (p.kind, p.name, p.access)
   LEFT JOIN resources.element_status whole ON whole.kind = 'site' AND whole.name = p.site
- WHERE (%(kind)s::text IS NULL OR p.kind = %(kind)s::text) AND (%(name)s::text = '' OR p.name = %(name)s::text)
- ORDER BY p.kind = 'ce', p.name;
+ WHERE (%(kind)s::text IS NULL OR p.kind = %(kind)s::text::resources.element_kind)
+   AND (%(name)s::text = '' OR p.name = %(name)s::text)
+   AND (%(everything)s::boolean OR CASE p.kind
+            WHEN 'site' THEN true
+            WHEN 'ce' THEN EXISTS (SELECT FROM resources.computing_access a JOIN resources.computing_element c USING (ce_id)
+                                    WHERE c.name = p.name AND a.vo_id = %(vo_id)s::integer)
+            WHEN 'se' THEN EXISTS (SELECT FROM resources.storage_access a JOIN resources.storage_element e USING (se_id)
+                                    WHERE e.name = p.name AND a.vo_id = %(vo_id)s::integer) END)
+ ORDER BY p.kind, p.name, array_position(ARRAY['read', 'write', 'check', 'remove'], p.access);
 
 -- name: list_changes
 -- every VO: the history of sites and elements is no VO's own.
-SELECT at, kind::text AS kind, name, old::text AS old, status::text AS status, reason, actor, until
+SELECT at, kind::text AS kind, name, nullif(access, '') AS access, old::text AS old, status::text AS status, reason, actor,
+       until
   FROM resources.status_change
  WHERE (%(kind)s::text IS NULL OR kind = %(kind)s::text::resources.element_kind)
    AND (%(name)s::text = '' OR name = %(name)s::text)
  ORDER BY change_id DESC LIMIT %(limit)s::integer;
 
 -- name: insert_missing
--- every VO: see above.
-INSERT INTO resources.element_status (kind, name)
-SELECT %(kind)s::resources.element_kind, name FROM unnest(%(names)s::text[]) AS name
+-- every VO: see above. A row for what exists and never had one.
+INSERT INTO resources.element_status (kind, name, access)
+SELECT kind, name, access FROM resources.place
+ WHERE kind = %(kind)s::resources.element_kind AND name = ANY (%(names)s::text[])
 ON CONFLICT DO NOTHING;
 
 -- name: lock_present
 -- every VO: see above. In the order of the names, so that two changes cannot wait for each other.
-SELECT st.name, st.status::text AS status, st.failed_probes, place.site,
-       coalesce((SELECT s.administrators FROM resources.site s WHERE s.name = place.site), '{}') AS administrators,
-       CASE st.kind
+SELECT st.name, nullif(st.access, '') AS access, st.status::text AS status, st.failed_probes, p.site, p.administrators,
+       st.actor, CASE st.kind
             WHEN 'ce' THEN true
-            ELSE EXISTS (SELECT FROM resources.computing_element c JOIN resources.site s USING (site_id)
-                          WHERE s.name = st.name AND c.retired_at IS NULL)
+            WHEN 'site' THEN EXISTS (SELECT FROM resources.computing_element c JOIN resources.site s USING (site_id)
+                                      WHERE s.name = st.name AND c.retired_at IS NULL)
+            ELSE false
        END AS with_elements
   FROM resources.element_status st
-  JOIN (SELECT 'site'::resources.element_kind AS kind, name, name AS site FROM resources.site WHERE retired_at IS NULL
-        UNION ALL
-        SELECT 'ce', c.name, s.name FROM resources.computing_element c JOIN resources.site s USING (site_id)
-         WHERE c.retired_at IS NULL) place USING (kind, name)
+  JOIN resources.place p USING (kind, name, access)
  WHERE st.kind = %(kind)s::resources.element_kind AND st.name = ANY (%(names)s::text[])
- ORDER BY st.name
+ ORDER BY st.name, st.access
    FOR UPDATE OF st;
-
--- name: list_existing
--- every VO: see above.
-SELECT name FROM (SELECT 'site'::resources.element_kind AS kind, name FROM resources.site WHERE retired_at IS NULL
-        UNION ALL SELECT 'ce', name FROM resources.computing_element WHERE retired_at IS NULL) place
- WHERE kind = %(kind)s::resources.element_kind AND name = ANY (%(names)s::text[]);
 
 -- name: change_statuses
 -- every VO: see above. The rows are locked by `lock_present`; a repeated status renews its reason and its time.
 WITH decided AS (
     SELECT * FROM jsonb_to_recordset(%(decided)s::jsonb)
-        AS d (name text, status resources.status, reason text, actor text, until timestamptz, failed_probes integer,
-              probe_in_s double precision)
+        AS d (name text, access text, status resources.status, reason text, actor text, until timestamptz,
+              failed_probes integer, probe_in_s double precision)
 ), before AS (
-    SELECT st.name, st.status FROM resources.element_status st JOIN decided USING (name)
+    SELECT st.name, st.access, st.status
+      FROM resources.element_status st JOIN decided d ON (st.name, st.access) = (d.name, coalesce(d.access, ''))
      WHERE st.kind = %(kind)s::resources.element_kind
 ), changed AS (
     UPDATE resources.element_status st
@@ -85,21 +78,23 @@ WITH decided AS (
            since = CASE WHEN st.status = d.status THEN coalesce(st.since, now()) ELSE now() END,
            probe_at = now() + make_interval(secs => d.probe_in_s)
       FROM decided d
-     WHERE st.kind = %(kind)s::resources.element_kind AND st.name = d.name
+     WHERE st.kind = %(kind)s::resources.element_kind AND (st.name, st.access) = (d.name, coalesce(d.access, ''))
 )
-INSERT INTO resources.status_change (kind, name, old, status, reason, actor, until)
-SELECT %(kind)s::resources.element_kind, d.name, b.status, d.status, d.reason, d.actor, d.until
-  FROM decided d JOIN before b USING (name);
+INSERT INTO resources.status_change (kind, name, access, old, status, reason, actor, until)
+SELECT %(kind)s::resources.element_kind, d.name, b.access, b.status, d.status, d.reason, d.actor, d.until
+  FROM decided d JOIN before b ON (b.name, b.access) = (d.name, coalesce(d.access, ''));
 
 -- name: list_affected
 -- every VO: see above. The computing elements whose pilots must hear of a change.
 SELECT c.ce_id FROM resources.computing_element c JOIN resources.site s USING (site_id)
  WHERE CASE %(kind)s::text WHEN 'ce' THEN c.name = ANY (%(names)s::text[])
-                           WHEN 'site' THEN s.name = ANY (%(names)s::text[]) END;
+                           WHEN 'site' THEN s.name = ANY (%(names)s::text[])
+                           ELSE false END;
 
 -- name: list_over
 -- every VO: see above. Those whose time is over.
-SELECT kind::text AS kind, name FROM resources.element_status WHERE until <= now() ORDER BY kind, name;
+SELECT kind::text AS kind, name, nullif(access, '') AS access FROM resources.element_status
+ WHERE until <= now() ORDER BY kind, name, access;
 
 -- name: list_due_probes
 -- every VO: a probe runs for one VO that may use the element; any will do.

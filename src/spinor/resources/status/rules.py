@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from spinor.errors import Conflict
+from spinor.resources.models import FitnessPolicy
 from spinor.resources.status.models import Decided, Present, Status
 
 S = Status
@@ -16,6 +17,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     S.BANNED: frozenset({S.PROBING}),
 }
 
+SERVICE = "spinor"  # The actor of what nobody asked for.
 _ORDER = list(Status)
 USABLE = frozenset({S.ACTIVE, S.DEGRADED})  # Jobs and pilots go there.
 
@@ -38,6 +40,8 @@ def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided
     becomes = S.PROBING if wanted is S.ACTIVE and old in (S.BANNED, S.PROBING) else wanted
     if old is S.ACTIVE and wanted is S.ACTIVE:
         raise StatusRefused(f"{present.name} is active already.", name=present.name)
+    if present.access is not None:
+        return _of_storage(present, wanted, reason, actor)
     if becomes is not old and becomes not in TRANSITIONS[old]:
         raise StatusRefused(
             f"{present.name} is {old.value} and cannot become {wanted.value}: only a successful probe brings it back. "
@@ -51,6 +55,15 @@ def decide(present: Present, wanted: Status, reason: str, actor: str) -> Decided
     return Decided(
         name=present.name, status=becomes, reason=reason, actor=actor, failed_probes=failed, probe_in_s=probe_in_s
     )
+
+
+def _of_storage(present: Present, wanted: Status, reason: str, actor: str) -> Decided:
+    """Nothing probes a storage element by itself: whoever looks after it does, and decides."""
+    if wanted is S.DRAINING:
+        raise StatusRefused(
+            f"{present.name} is a storage element, which does not drain: ban it for writing.", name=present.name
+        )
+    return Decided(name=present.name, access=present.access, status=wanted, reason=reason, actor=actor)
 
 
 def after_probe(present: Present, *, succeeded: bool, reason: str, actor: str) -> Decided | None:
@@ -70,6 +83,24 @@ def after_probe(present: Present, *, succeeded: bool, reason: str, actor: str) -
     )
 
 
+def after_routine_probe(present: Present, policy: FitnessPolicy, *, succeeded: bool, reason: str) -> Decided | None:
+    """What a probe that nobody asked for makes of an element in use; nothing where a person has set what holds."""
+    mine = present.status is S.ACTIVE or (present.status is S.DEGRADED and present.actor == SERVICE)
+    if not mine or (succeeded and present.status is S.ACTIVE and not present.failed_probes):
+        return None
+    if succeeded:
+        return Decided(name=present.name, status=S.ACTIVE, reason=reason, actor=SERVICE)
+    failed = present.failed_probes + 1
+    return Decided(
+        name=present.name,
+        status=S.DEGRADED if failed >= policy.probe_failures else present.status,
+        reason=reason,
+        actor=SERVICE,
+        failed_probes=failed,
+        probe_in_s=min(probe_pause_s(failed), float(policy.probe_every_s or LONGEST_PROBE_PAUSE_S)),
+    )
+
+
 def probe_pause_s(failed: int) -> float:
     """How long to wait after so many failed probes in a row."""
     return min(LONGEST_PROBE_PAUSE_S, FIRST_PROBE_PAUSE_S * 2.0 ** min(max(0, failed - 1), 20))
@@ -80,6 +111,7 @@ def at_its_end(present: Present, actor: str) -> Decided:
     probes = present.status is S.BANNED and present.with_elements
     return Decided(
         name=present.name,
+        access=present.access,
         status=S.PROBING if probes else S.ACTIVE,
         reason="its time is over",
         actor=actor,

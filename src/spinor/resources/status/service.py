@@ -9,6 +9,7 @@ import msgspec
 from spinor.access import Caller, Scope
 from spinor.db import Database, Tx
 from spinor.errors import BadInput, Denied, NotFound
+from spinor.resources import store as resources_store
 from spinor.resources.status import rules, store
 from spinor.resources.status.models import (
     ChangeStatus,
@@ -22,15 +23,15 @@ from spinor.resources.status.models import (
     StatusChange,
     StatusesChanged,
 )
+from spinor.resources.status.rules import SERVICE
 from spinor.signals import notify
 
 CHANGED = "resources:status"  # The topic of every change; `ce:<ce_id>` is that of one element's pilots.
-SERVICE = "spinor"  # The actor of what nobody asked for.
 _FRESH_S = 1.0
 
 
 class UnknownElement(NotFound):
-    """There is no such site or element for your VO; see `spinor site list` and `spinor ce list`."""
+    """There is no such site or element for your VO; see `spinor site list`, `spinor ce list` and `spinor se list`."""
 
     code = "unknown-element"
 
@@ -109,19 +110,33 @@ async def change_status(tx: Tx, caller: Caller, asked: ChangeStatus) -> Statuses
             raise BadInput("until: must be a time to come, with its time zone.", field="until")
         if asked.status in (Status.ACTIVE, Status.PROBING):
             raise BadInput("until: only what is degraded, drained or banned ends by itself.", field="until")
+    if asked.accesses and asked.kind is not ElementKind.SE:
+        raise BadInput("accesses: only storage elements have them.", field="accesses")
     refused: list[RefusedChange] = []
     decided: list[Decided] = []
     names = sorted(set(asked.names))
-    present = {row.name: row for row in await store.lock_present(tx, asked.kind, names)}
+    present = await store.lock_present(tx, asked.kind, names)
     for name in names:
+        rows = _chosen(asked, [row for row in present if row.name == name])
         try:
-            decided.append(_decided(caller, asked, name, present.get(name)))
+            decided += [_decided(caller, asked, row) for row in rows]
+            if not rows:
+                raise _unknown(asked.kind, name)
         except (UnknownElement, NotAdministrator, rules.StatusRefused) as error:
             refused.append(RefusedChange(name=name, code=error.code, detail=error.message))
     await _write(tx, asked.kind, decided)
-    shown = {each.name for each in decided}
+    shown = {(each.name, each.access) for each in decided}
     visible = await store.list_visible(tx, caller.vo_id, asked.kind, "", everything=True)
-    return StatusesChanged(done=[each for each in visible if each.name in shown], refused=refused)
+    return StatusesChanged(done=[each for each in visible if (each.name, each.access) in shown], refused=refused)
+
+
+def _chosen(asked: ChangeStatus, rows: list[Present]) -> list[Present]:
+    """Of a storage element the kinds of access that were named, or all; those that are active need no resuming."""
+    if asked.accesses:
+        return [row for row in rows if row.access in asked.accesses]
+    if asked.status is Status.ACTIVE and len(rows) > 1:
+        return [row for row in rows if row.status is not Status.ACTIVE] or rows[:1]
+    return rows
 
 
 async def require_administrator(tx: Tx, caller: Caller, kind: ElementKind, name: str) -> None:
@@ -132,9 +147,7 @@ async def require_administrator(tx: Tx, caller: Caller, kind: ElementKind, name:
     _require_administrator(caller, rows[0])
 
 
-def _decided(caller: Caller, asked: ChangeStatus, name: str, present: Present | None) -> Decided:
-    if present is None:
-        raise _unknown(asked.kind, name)
+def _decided(caller: Caller, asked: ChangeStatus, present: Present) -> Decided:
     _require_administrator(caller, present)
     made = rules.decide(present, asked.status, asked.reason, caller.user)
     return msgspec.structs.replace(made, until=asked.until)
@@ -168,10 +181,11 @@ async def suspect(tx: Tx, ce: str, reason: str) -> bool:
 async def end_what_is_over(tx: Tx) -> list[str]:
     """Let statuses end whose time is over; the names."""
     ended: list[str] = []
+    over = await store.list_over(tx)
     for kind in ElementKind:
-        names = [each.name for each in await store.list_over(tx) if each.kind is kind]
-        rows = await store.lock_present(tx, kind, names) if names else []
-        decided = [rules.at_its_end(row, SERVICE) for row in rows]
+        places = {(each.name, each.access) for each in over if each.kind is kind}
+        rows = await store.lock_present(tx, kind, sorted({name for name, _ in places})) if places else []
+        decided = [rules.at_its_end(row, SERVICE) for row in rows if (row.name, row.access) in places]
         await _write(tx, kind, decided)
         ended += [each.name for each in decided]
     return ended
@@ -186,9 +200,17 @@ async def due_probes(tx: Tx, pause_s: float) -> list[DueProbe]:
 async def note_probe(
     tx: Tx, kind: ElementKind, name: str, *, succeeded: bool, reason: str, actor: str = SERVICE
 ) -> Status | None:
-    """Draw the conclusion of a probe; the new status, or None when nobody waited for it."""
+    """Draw the conclusion of a probe; the new status, or None when nothing follows from it."""
     (row,) = await store.lock_present(tx, kind, [name]) or (None,)
-    made = rules.after_probe(row, succeeded=succeeded, reason=reason, actor=actor) if row else None
+    if row is None:
+        return None
+    if row.status is Status.PROBING:
+        made = rules.after_probe(row, succeeded=succeeded, reason=reason, actor=actor)
+    elif actor == SERVICE and kind is ElementKind.CE:
+        policy = await resources_store.find_fitness_policy(tx)
+        made = rules.after_routine_probe(row, policy, succeeded=succeeded, reason=reason)
+    else:
+        made = None
     if made is None:
         return None
     await _write(tx, kind, [made])

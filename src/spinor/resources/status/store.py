@@ -6,7 +6,16 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from spinor.db import Queries, Tx, execute, fetch, fetch_rows
-from spinor.resources.status.models import Decided, DueProbe, ElementKind, ElementStatus, Present, Status, StatusChange
+from spinor.resources.status.models import (
+    Access,
+    Decided,
+    DueProbe,
+    ElementKind,
+    ElementStatus,
+    Present,
+    Status,
+    StatusChange,
+)
 
 Q = Queries("spinor.resources.status")
 
@@ -20,6 +29,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Over(msgspec.Struct, frozen=True, kw_only=True):
     kind: ElementKind
     name: str
+    access: Access | None
 
 
 async def list_statuses(tx: Tx) -> list[Held]:
@@ -44,8 +54,7 @@ async def list_changes(tx: Tx, kind: ElementKind | None, name: str, limit: int) 
 
 async def lock_present(tx: Tx, kind: ElementKind, names: Sequence[str]) -> list[Present]:
     """Those that exist, locked; a row is made for each that never had one."""
-    existing = [row[0] for row in await fetch_rows(tx, Q.list_existing, {"kind": kind, "names": list(names)})]
-    parameters = {"kind": kind, "names": existing}
+    parameters = {"kind": kind, "names": list(names)}
     await execute(tx, Q.insert_missing, parameters)
     return await fetch(tx, Present, Q.lock_present, parameters)
 
