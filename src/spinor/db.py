@@ -193,15 +193,22 @@ class Queries:
         self.statements: dict[str, str] = {
             name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)
         }
+        self._sent = {name: _sent(body) for name, body in self.statements.items()}
 
     def __getattr__(self, name: str) -> LiteralString:
         try:
-            return self.statements[name]
+            return self._sent[name]
         except KeyError:
             raise AttributeError(f"no query is named {name!r}") from None
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.statements.items())
+
+
+def _sent(statement: str) -> str:
+    """Without lines of comment and indentation: what is short, the driver remembers how to send."""
+    lines = (line.strip() for line in statement.splitlines())
+    return "\n".join(line for line in lines if not line.startswith("--"))
 
 
 async def fetch(tx: Tx, model: type[T], query: Query, parameters: Parameters | None = None) -> list[T]:

@@ -73,3 +73,25 @@ async def test_one_that_fails_spoils_no_other(
         *(submit(bench, intake, bench.world.ada, echo(name=name)) for name in names), return_exceptions=True
     )
     assert [isinstance(answer, Submitted) for answer in answers] == [True, False, True, True]
+
+
+async def test_who_stands_alone_is_stored_without_a_connection_of_the_others(bench: Workbench, intake: Intake) -> None:
+    ada = bench.world.ada
+
+    async def alone(spec: JobSpec) -> Submitted:
+        return await service.submit_alone(bench.db, intake, ada, bench.elements, spec)
+
+    first = await alone(echo(name="first"))  # There is no task queue yet.
+    answers = await asyncio.gather(*(alone(echo(name=f"n{n}")) for n in range(20)))
+    assert [answer.arrays[0].name for answer in (first, *answers)] == ["first", *(f"n{n}" for n in range(20))]
+    assert len({answer.arrays[0].ids[0] for answer in answers}) == 20
+    assert all(answer.warnings == [] for answer in answers)
+    assert await bench.rows("SELECT count(*) FROM jobs.waiting") == [(21,)]
+
+
+async def test_who_stands_alone_is_warned_each_time(bench: Workbench, intake: Intake) -> None:
+    for name in ("one", "two"):
+        answer = await service.submit_alone(
+            bench.db, intake, bench.world.ada, bench.elements, echo(name=name, cores=64)
+        )
+        assert name in answer.warnings[0]

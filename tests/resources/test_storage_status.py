@@ -19,6 +19,7 @@ from spinor.db import fetch_value
 from spinor.errors import BadInput
 from spinor.identity import service as identity
 from spinor.jobs import service as jobs
+from spinor.jobs.control import gates
 from spinor.jobs.models import JobStatus, OutputData, Placement
 from spinor.resources import service as resources
 from spinor.resources.status import service
@@ -175,11 +176,11 @@ async def test_jobs_read_and_write_elsewhere_or_wait_and_are_told_why(world: Wor
     assert (retried, until) == ([0, 0, 0, 0, 0], True)
     explained = await bench.run(jobs.explain_job, world.ada, job_id)
     assert "disk died" in " ".join(explained.sentences)
+    assert await bench.run(gates.end_storage_pauses) == 0
     await change(world, operator, "local-se", Status.ACTIVE, Access.READ)
-    await bench.rows("UPDATE jobs.delayed SET until = now() - interval '1 second' RETURNING 1")
-    from spinor.jobs.control import gates
-
-    await bench.run(gates.end_pauses)
+    assert await bench.run(gates.end_storage_pauses) == 1, "what has come back ends the pause"
+    assert await bench.run(gates.end_storage_pauses) == 0
+    assert await bench.run(gates.end_pauses) == 1
     (given,) = await bench.match()
     assert [replica.se for replica in given.input_data[0].replicas] == ["local-se"]
     (output,) = given.output_data

@@ -73,7 +73,7 @@ func (s *service) submitJobs(ctx context.Context, who *caller, body []byte) (any
 		return nil, refuse(422, "bad-body", "the body is refused: %v", err)
 	}
 	if len(asked.Specs) == 1 {
-		return s.store(ctx, s.pool, who, asked.Specs)
+		return s.store(ctx, s.writes, who, asked.Specs)
 	}
 	var answer any
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
@@ -127,16 +127,21 @@ func (s *service) insert(ctx context.Context, tx querier, values map[string]any,
 	return answer, err
 }
 
-// rowsOf checks the descriptions and lays them out in columns; and the requirements by digest.
+// A kind is what descriptions of one caller may have in common.
+type kind struct {
+	digest   [32]byte
+	priority int
+}
+
+// rowsOf checks the descriptions and lays them out in columns, with what they have in common once; and the requirements
+// by digest.
 func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
 	size := len(specs)
-	names, texts, digests := make([]string, size), make([]string, size), make([][]byte, size)
-	sizes, priorities, keys := make([]int32, size), make([]int16, size), make([]*string, size)
-	vos, owners, groups := make([]int32, size), make([]int32, size), make([]int32, size)
-	jobGroups, types, statuses, minors := make([]string, size), make([]string, size), make([]string, size), make([]string, size)
-	deadlines, retries := make([]*time.Time, size), make([]string, size)
+	names, texts, numbers := make([]string, size), make([]string, size), make([]int32, size)
+	sizes, keys := make([]int32, size), make([]*string, size)
+	kinds, inOrder := map[kind]int32{}, []kind{}
 	distinct, queues := [][]byte{}, []string{}
-	seen := map[string]bool{}
+	seen := map[[32]byte]bool{}
 	for n, each := range specs {
 		if err := normalise(each); err != nil {
 			return nil, nil, err
@@ -150,23 +155,44 @@ func rowsOf(who *caller, specs []*spec) (map[string]any, []string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		digest := sha256.Sum256(wanted)
-		names[n], texts[n], digests[n] = each.Name, string(text), digest[:]
-		sizes[n], priorities[n] = 1, int16(*each.Priority)
-		vos[n], owners[n], groups[n] = who.voID, who.userID, who.groupID
-		types[n], statuses[n], retries[n] = "user", "waiting", usualRetries
-		if !seen[string(digest[:])] {
-			seen[string(digest[:])] = true
-			distinct, queues = append(distinct, digest[:]), append(queues, string(wanted))
+		own := kind{sha256.Sum256(wanted), *each.Priority}
+		if kinds[own] == 0 {
+			inOrder = append(inOrder, own)
+			kinds[own] = int32(len(inOrder))
+		}
+		names[n], texts[n], sizes[n], numbers[n] = each.Name, string(text), 1, kinds[own]
+		if !seen[own.digest] {
+			seen[own.digest] = true
+			distinct, queues = append(distinct, own.digest[:]), append(queues, string(wanted))
 		}
 	}
+	values := columnsOf(who, inOrder)
+	for name, column := range map[string]any{
+		"together": true, "jobs": int64(size), "distinct_digests": distinct, "kinds": numbers, "names": names, "sizes": sizes,
+		"specs": texts, "keys": keys, "block_ordinals": []int32{}, "blocks": []int32{}, "elements": []string{},
+		"sandbox_ordinals": []int32{}, "sandbox_ids": []int64{},
+	} {
+		values[name] = column
+	}
+	return values, queues, nil
+}
+
+func columnsOf(who *caller, kinds []kind) map[string]any {
+	size := len(kinds)
+	vos, owners, groups := make([]int32, size), make([]int32, size), make([]int32, size)
+	jobGroups, types, statuses, minors := make([]string, size), make([]string, size), make([]string, size), make([]string, size)
+	deadlines, retries := make([]*time.Time, size), make([]string, size)
+	digests, priorities := make([][]byte, size), make([]int16, size)
+	for n, each := range kinds {
+		vos[n], owners[n], groups[n] = who.voID, who.userID, who.groupID
+		types[n], statuses[n], retries[n] = "user", "waiting", usualRetries
+		digests[n], priorities[n] = kinds[n].digest[:], int16(each.priority)
+	}
 	return map[string]any{
-		"together": true, "jobs": int64(size), "vo_ids": vos, "owner_ids": owners, "group_ids": groups,
-		"distinct_digests": distinct, "names": names, "sizes": sizes, "specs": texts, "keys": keys, "digests": digests,
-		"priorities": priorities, "job_groups": jobGroups, "job_types": types, "statuses": statuses,
-		"minor_statuses": minors, "deadlines": deadlines, "retries": retries, "block_ordinals": []int32{},
-		"blocks": []int32{}, "elements": []string{}, "sandbox_ordinals": []int32{}, "sandbox_ids": []int64{},
-	}, queues, nil
+		"vo_ids": vos, "owner_ids": owners, "group_ids": groups, "job_groups": jobGroups, "job_types": types,
+		"digests": digests, "priorities": priorities, "statuses": statuses, "minor_statuses": minors,
+		"deadlines": deadlines, "retries": retries,
+	}
 }
 
 func normalise(each *spec) error {

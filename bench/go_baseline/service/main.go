@@ -19,6 +19,7 @@ import (
 
 type service struct {
 	pool      *pgxpool.Pool
+	writes    *pgxpool.Pool
 	verifier  *verifier
 	resources queries
 	catalog   queries
@@ -104,9 +105,14 @@ func main() {
 	config.MaxConns = int32(*connections)
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	check(err)
+	// As Spinor's intake does: one plan of the large statement for all its values.
+	config = config.Copy()
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	writes, err := pgxpool.NewWithConfig(context.Background(), config)
+	check(err)
 	verifier, err := newVerifier(*keys, *issuer, pool, load(*systems, "identity"))
 	check(err)
-	s := &service{pool, verifier, load(*systems, "resources"), load(*systems, "catalog"), load(*systems, "jobs/submission")}
+	s := &service{pool, writes, verifier, load(*systems, "resources"), load(*systems, "catalog"), load(*systems, "jobs/submission")}
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })

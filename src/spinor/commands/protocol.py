@@ -36,7 +36,8 @@ class JoinedWrites:
     def _flush(self) -> None:
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
-            self._transport.write(b"".join(parts))
+            if not self._transport.is_closing():
+                self._transport.write(b"".join(parts))
 
     def get_write_buffer_size(self) -> int:
         return self._size + self._transport.get_write_buffer_size()

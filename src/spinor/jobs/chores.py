@@ -87,6 +87,9 @@ CHORES: list[Chore] = [
         concurrency=1,
     ),
     chore("jobs.end-pauses", _until_empty(gates.end_pauses), every_s=1, timeout_s=60, retries=0, concurrency=1),
+    chore(
+        "jobs.end-storage-pauses", _once(gates.end_storage_pauses), every_s=10, timeout_s=60, retries=0, concurrency=1
+    ),
     chore("jobs.open-gates", _once(gates.open_gates), every_s=1, timeout_s=120, retries=0, concurrency=1),
     chore("jobs.fail-late", _until_empty(gates.fail_late), every_s=10, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.notify", _notify, every_s=5, timeout_s=300, retries=0, concurrency=1),

@@ -104,6 +104,7 @@ def requirements(spec: JobSpec, caller: Caller) -> Requirements:
     )
 
 
+STORAGE_PAUSE = "waits for storage elements"  # The minor status of jobs that pause until one may be used again.
 ERROR_CLASSES = tuple(ErrorClass)  # The order of `job.retried` and `job_array.retries`.
 
 

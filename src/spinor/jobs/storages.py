@@ -10,12 +10,12 @@ from spinor.db import Tx
 from spinor.errors import Denied, NotFound
 from spinor.jobs.models import JobSpec, JobStatus
 from spinor.jobs.rows import HeldJob, Retry
-from spinor.jobs.rules import ERROR_CLASSES, named
+from spinor.jobs.rules import ERROR_CLASSES, STORAGE_PAUSE, named
 from spinor.jobs.specs import places_of
 from spinor.storage import service as storage
 from spinor.types import LFN
 
-PAUSE_S = 300
+PAUSE_S, LONGEST_PAUSE_S = 300, 3600  # It grows with the attempts; an element that comes back ends it.
 _FILES = 1000  # So many input files are looked up to explain a job.
 
 
@@ -28,16 +28,16 @@ class Hindrance(msgspec.Struct):
 
 def pause_of(job: HeldJob, retried: Sequence[int] | None) -> Retry:
     """The job is tried again after a while. That is no retry of the job's own, and is not counted as one."""
-    minor_status = "waits for storage elements"
+    pause_s = min(LONGEST_PAUSE_S, PAUSE_S * job.attempt)
     return Retry(
         status=JobStatus.CHECKING,
-        minor_status=minor_status,
+        minor_status=STORAGE_PAUSE,
         task_queue_id=job.task_queue_id,
         retried=list(retried or [0] * len(ERROR_CLASSES)),
-        delay_s=PAUSE_S,
+        delay_s=pause_s,
         steps=[
-            (JobStatus.RESCHEDULED.value, minor_status, ""),
-            (JobStatus.CHECKING.value, minor_status, f"pauses for {PAUSE_S} s"),
+            (JobStatus.RESCHEDULED.value, STORAGE_PAUSE, ""),
+            (JobStatus.CHECKING.value, STORAGE_PAUSE, f"pauses for {pause_s} s"),
         ],
     )
 

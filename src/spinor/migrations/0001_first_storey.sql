@@ -975,8 +975,8 @@ CREATE INDEX job_of_owner ON jobs.job (owner_id, job_id);
 
 -- A job with the names around it, as lists and counts show it.
 CREATE VIEW jobs.shown_job AS
-SELECT j.*, a.name, a.job_group, a.job_type, u.name AS owner, g.name AS "group", s.name AS site,
-       c.name AS computing_element
+SELECT j.*, a.size AS array_size, a.name, a.job_group, a.job_type, a.spec, u.name AS owner, g.name AS "group",
+       s.name AS site, c.name AS computing_element
   FROM jobs.job j
   JOIN jobs.job_array a USING (array_id)
   JOIN identity.user_account u ON u.user_id = j.owner_id

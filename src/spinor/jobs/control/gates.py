@@ -8,6 +8,7 @@ from spinor.jobs import rules
 from spinor.jobs.control import changes, store
 from spinor.jobs.models import Condition, JobStatus
 from spinor.jobs.rows import Change, ChosenJob, Dependency
+from spinor.jobs.rules import STORAGE_PAUSE
 from spinor.signals import notify
 
 S = JobStatus
@@ -25,6 +26,11 @@ async def end_pauses(tx: Tx) -> int:
     return await _change_each(
         tx, await store.lock_due_jobs(tx, BATCH), (S.CHECKING,), changes.queued("retry", "pause over")
     )
+
+
+async def end_storage_pauses(tx: Tx) -> int:
+    """Let the jobs go on that wait for storage elements, when one of these has come back; how many."""
+    return await store.end_storage_pauses(tx, STORAGE_PAUSE)
 
 
 async def fail_late(tx: Tx) -> int:

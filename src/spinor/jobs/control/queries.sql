@@ -209,3 +209,14 @@ UPDATE jobs.notification
        due_at = now() + make_interval(secs => least(3600, 10 * 2 ^ least(tries, 10))::integer),
        sent_at = CASE WHEN tries >= 30 THEN now() END
  WHERE notification_id = %(notification_id)s::bigint;
+
+-- name: end_storage_pauses
+-- every VO: a chore serves all of them. A storage element that has come back in the last minute ends the pauses that were
+-- begun before.
+UPDATE jobs.delayed d SET until = now()
+  FROM (SELECT max(since) AS at FROM resources.element_status
+         WHERE kind = 'se' AND status IN ('active', 'degraded')) back,
+       jobs.job j
+ WHERE back.at > now() - interval '1 minute' AND d.until > now() AND j.job_id = d.job_id
+   AND j.minor_status = %(minor_status)s::text AND j.updated_at < back.at
+RETURNING d.job_id;

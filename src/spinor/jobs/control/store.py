@@ -141,3 +141,7 @@ async def note_sent(tx: Tx, notification_id: int) -> None:
 
 async def note_not_sent(tx: Tx, notification_id: int, error: str) -> None:
     await execute(tx, Q.note_not_sent, {"notification_id": notification_id, "error": error[:1000]})
+
+
+async def end_storage_pauses(tx: Tx, minor_status: str) -> int:
+    return len(await fetch_rows(tx, Q.end_storage_pauses, {"minor_status": minor_status}))

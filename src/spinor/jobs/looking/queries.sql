@@ -2,14 +2,13 @@
 
 -- name: find_job
 -- One job in full.
-SELECT j.job_id, j.array_id, j.array_index, a.size AS array_size, j.name, j.job_group, j.job_type, v.name AS vo, j.owner,
+SELECT j.job_id, j.array_id, j.array_index, j.array_size, j.name, j.job_group, j.job_type, v.name AS vo, j.owner,
        j."group", j.status, j.minor_status, j.application_status, j.priority, j.attempt, j.reschedules,
        j.site, j.computing_element, j.pilot_id, j.exit_code, j.submitted_at, j.started_at, j.ended_at, j.updated_at, j.cpu_s,
        j.wall_s, j.max_rss_bytes, j.task_queue_id, j.owner_id, j.group_id,
-       (p.elements -> (j.array_index %% 100))::text AS parameters, a.spec,
+       (p.elements -> (j.array_index %% 100))::text AS parameters, j.spec,
        ARRAY(SELECT o.lfn FROM jobs.output_file o WHERE o.job_id = j.job_id ORDER BY o.lfn) AS output_files
   FROM jobs.shown_job j
-  JOIN jobs.job_array a USING (array_id)
   JOIN identity.vo v ON v.vo_id = j.vo_id
   LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
  WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer;

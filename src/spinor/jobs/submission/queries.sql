@@ -4,7 +4,8 @@
 -- every VO: each row carries the VO of its own verified caller, and so does the digest of its queue.
 -- All that submissions write; what arrays have in common is sent once, as their kind. What has no task queue yet, or a
 -- key that is taken, is not written and has no row in the answer; with `together`, nothing is written then. The caller
--- does what is needed and asks again. The jobs' first history line is the array's own row.
+-- does what is needed and asks again. The jobs' first history line is the array's own row. Looking for a conflict costs
+-- a lock and a record of the log for each row, so those without a key are written apart.
 WITH queue AS (
     SELECT task_queue_id, digest FROM jobs.task_queue WHERE digest = ANY (%(distinct_digests)s::bytea[])
 ), ids AS MATERIALIZED (
@@ -20,53 +21,57 @@ WITH queue AS (
       JOIN queue USING (digest)
      WHERE NOT %(together)s::boolean OR (SELECT count(*) FROM queue) = cardinality(%(distinct_digests)s::bytea[])
 ), new AS MATERIALIZED (
-    SELECT nextval('jobs.job_array_array_id_seq') AS array_id, a.ordinal, a.name, a.size, a.spec, a.key, kind.*,
-           ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id
+    SELECT nextval('jobs.job_array_array_id_seq') AS array_id,
+           ids.first + sum(a.size) OVER (ORDER BY a.ordinal) - a.size AS first_job_id, a.ordinal, a.size,
+           k.vo_id, k.owner_id, k.group_id, k.task_queue_id, k.status, k.priority, k.minor_status, a.key, a.name,
+           k.job_group, k.job_type, k.deadline_at, k.retries::smallint[] AS retries, a.spec
       FROM unnest(%(kinds)s::integer[], %(names)s::text[], %(sizes)s::integer[], %(specs)s::text[], %(keys)s::text[])
            WITH ORDINALITY AS a (kind, name, size, spec, key, ordinal)
-      JOIN kind USING (kind)
+      JOIN kind k USING (kind)
      CROSS JOIN ids
-), made AS (
+), plain AS (
+    INSERT INTO jobs.job_array (array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec,
+                                deadline_at, retries)
+    OVERRIDING SYSTEM VALUE
+    SELECT array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec, deadline_at, retries
+      FROM new WHERE key IS NULL ORDER BY ordinal
+), keyed AS (
     INSERT INTO jobs.job_array (array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec,
                                 deadline_at, retries, idempotency_key)
     OVERRIDING SYSTEM VALUE
-    SELECT array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type,
-           spec, deadline_at, retries::smallint[], key
-      FROM new ORDER BY ordinal
+    SELECT array_id, vo_id, owner_id, group_id, first_job_id, size, name, job_group, job_type, spec, deadline_at, retries,
+           key
+      FROM new WHERE key IS NOT NULL ORDER BY ordinal
     ON CONFLICT (owner_id, vo_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING array_id
+), made AS NOT MATERIALIZED (
+    SELECT * FROM new WHERE key IS NULL OR array_id IN (SELECT array_id FROM keyed)
 ), element AS (
     INSERT INTO jobs.array_parameters (array_id, block, vo_id, elements)
-    SELECT new.array_id, p.block, new.vo_id, p.elements
+    SELECT made.array_id, p.block, made.vo_id, p.elements
       FROM unnest(%(block_ordinals)s::integer[], %(blocks)s::integer[], %(elements)s::jsonb[])
            AS p (ordinal, block, elements)
-      JOIN new ON new.ordinal = p.ordinal
-      JOIN made USING (array_id)
+      JOIN made USING (ordinal)
 ), sandbox AS (
     INSERT INTO jobs.array_sandbox (array_id, sandbox_id)
-    SELECT new.array_id, s.sandbox_id
+    SELECT made.array_id, s.sandbox_id
       FROM unnest(%(sandbox_ordinals)s::integer[], %(sandbox_ids)s::bigint[]) AS s (ordinal, sandbox_id)
-      JOIN new ON new.ordinal = s.ordinal
-      JOIN made USING (array_id)
+      JOIN made USING (ordinal)
 ), job AS (
     INSERT INTO jobs.job (job_id, array_id, vo_id, owner_id, group_id, array_index, task_queue_id, status, minor_status,
                           priority)
-    SELECT first_job_id + index, array_id, vo_id, owner_id, group_id, index, task_queue_id, status, minor_status, priority
-      FROM (SELECT new.*, generate_series(0, new.size - 1) AS index FROM new JOIN made USING (array_id)) each
+    SELECT generate_series(first_job_id, first_job_id + size - 1), array_id, vo_id, owner_id, group_id,
+           generate_series(0, size - 1), task_queue_id, status, minor_status, priority
+      FROM made
 ), queued AS (
     INSERT INTO jobs.waiting (task_queue_id, priority, job_id)
-    SELECT new.task_queue_id, 9 - new.priority,
-           generate_series(new.first_job_id, new.first_job_id + new.size - 1)
-      FROM new JOIN made USING (array_id)
-     WHERE new.status = 'waiting'
+    SELECT task_queue_id, 9 - priority, generate_series(first_job_id, first_job_id + size - 1)
+      FROM made WHERE status = 'waiting'
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
-    SELECT new.task_queue_id, 0, new.status, sum(new.size), 0
-      FROM new JOIN made USING (array_id) GROUP BY new.task_queue_id, new.status
+    SELECT task_queue_id, 0, status, sum(size), 0 FROM made GROUP BY task_queue_id, status
 )
-SELECT new.array_id, new.first_job_id AS first, new.first_job_id + new.size - 1 AS last, new.ordinal
-  FROM new JOIN made USING (array_id)
- ORDER BY new.ordinal;
+SELECT array_id, first_job_id AS first, first_job_id + size - 1 AS last, ordinal FROM made ORDER BY ordinal;
 
 -- name: insert_task_queues
 -- A second writer of the same queue waits here for the first one, and then finds it made.

@@ -1,6 +1,7 @@
 """Submission: one description becomes one array and its jobs, waiting in a task queue."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from operator import attrgetter
 
 import msgspec
@@ -183,11 +184,15 @@ def _new_array(caller: Caller, ready: Prepared, n: int, key: str | None) -> NewA
 
 
 def _elements(spec: JobSpec) -> list[bytes]:
+    """One block after the other: a million rows at once would not fit into the processor's caches."""
     if not spec.parameters:
         return []
-    names = list(spec.parameters)
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*spec.parameters.values(), strict=True)]
-    return [_encode(rows[start : start + rules.BLOCK]) for start in range(0, len(rows), rules.BLOCK)]
+    names, columns = list(spec.parameters), list(spec.parameters.values())
+    blocks = []
+    for start in range(0, size_of(spec), rules.BLOCK):
+        rows = zip(*(column[start : start + rules.BLOCK] for column in columns), strict=True)
+        blocks.append(_encode(list(map(dict, map(zip, repeat(names), rows)))))
+    return blocks
 
 
 def _comparable(spec: bytes | str) -> dict[str, object]:
