@@ -1,14 +1,17 @@
 """What Spinor adds to a job: an empty one from submission to done on a warm pilot, and many through one host.
 
-The peer is the bare process: the same program, started and waited for by its parent.
+The peer is the bare process: the same program, started and waited for by its parent. The processor time of many short
+jobs is told by who used it: that, and not the clock of a busy machine, says how many of them a host can run.
 """
 
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bench import processor
 from bench.figures import Report, median, percentile
 from bench.service import Service, operations
 
@@ -34,7 +37,45 @@ def measure(report: Report, service: Service, size: str) -> None:
         report.figure("an empty job, submit to done: median", median(times), "ms", "the bare process", median(bare))
         report.figure("an empty job, submit to done: 90th percentile", percentile(times, 90), "ms")
         many = MANY[size]
+        pilot, guardian = _pilot(service)
+        before = _used_s(service, pilot, guardian)
         report.figure(f"{many:,} empty jobs through one pilot of 2 cores", many / _run(wire, many), "1/s")
+        after = _used_s(service, pilot, guardian)
+        if _pilot(service) != (pilot, guardian):
+            raise NotDone("the jobs did not all run on one pilot")
+        for who, used_s in after.items():
+            report.figure(f"of {who}, for each of these jobs", (used_s - before[who]) / many * 1000, "ms")
+        total_s = sum(after.values()) - sum(before.values())
+        report.figure("of all together, for each of these jobs", total_s / many * 1000, "ms")
+
+
+def _pilot(service: Service) -> tuple[int, int]:
+    """The process of the only pilot, and of its guardian."""
+    for shell in processor.pids():
+        for pilot in processor.children(shell) if _works_below(shell, service.layout.root / "computing") else []:
+            for guardian in processor.children(pilot):
+                return pilot, guardian
+    raise NotDone("there is no pilot")
+
+
+def _works_below(pid: int, directory: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(directory)
+    except OSError:
+        return False
+
+
+def _used_s(service: Service, pilot: int, guardian: int) -> dict[str, float]:
+    """Processor time so far. A guardian waits for all that its payloads were."""
+    server, database = service.used_s()
+    return {
+        "the server": server,
+        "PostgreSQL": database,
+        "the worker": processor.used_s([service.pid_of("worker")]),
+        "the pilot": processor.used_s([pilot]),
+        "its guardian": processor.used_s([guardian]),
+        "the payloads and their walls": processor.reaped_s(guardian),
+    }
 
 
 def _run(wire: Any, count: int) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _OWN = slice(11, 13)  # Of the fields after the name: utime and stime.
 _OWN_AND_REAPED = slice(11, 15)  # And the same two of children that were waited for.
+_REAPED = slice(13, 15)
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -18,15 +19,20 @@ def _stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
+def pids() -> list[int]:
+    """All processes of the machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def parent(pid: int) -> int:
+    """The parent of a process; zero when it has none, or is gone."""
+    stat = _stat(pid)
+    return int(stat[1]) if stat else 0
+
+
 def children(pid: int) -> list[int]:
     """The processes whose parent this one is."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if stat and int(stat[1]) == pid:
-                found.append(int(entry.name))
-    return found
+    return [other for other in pids() if parent(other) == pid]
 
 
 def used_s(pids: Iterable[int]) -> float:
@@ -36,6 +42,12 @@ def used_s(pids: Iterable[int]) -> float:
         stat = _stat(pid)
         ticks += sum(int(value) for value in stat[_OWN]) if stat else 0
     return ticks / _TICKS_PER_S
+
+
+def reaped_s(pid: int) -> float:
+    """What the children have used that a process has waited for, with those that these have waited for."""
+    stat = _stat(pid)
+    return sum(int(value) for value in stat[_REAPED]) / _TICKS_PER_S if stat else 0.0
 
 
 def family_used_s(parent: int) -> float:

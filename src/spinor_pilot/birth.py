@@ -2,12 +2,14 @@
 
 Without namespaces the fork becomes the payload. With them there are two more steps: the fork leaves the namespaces of
 the pilot and forks the *keeper*, the first process of the payload's PID namespace, which builds the cell, starts the
-payload in it, and tells how it ended. When the keeper ends, the kernel ends everything in its namespace.
+payload in it, and tells how it ended. When the keeper ends, the kernel ends everything in its namespace. Where the
+guardian is root, the fork is the keeper itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -24,29 +26,75 @@ ISOLATION = "isolation"  # The stage at which an error is the node's; after it, 
 class Cradle:
     """The open ends that a newborn process needs, and nothing else of the guardian's."""
 
-    def __init__(self, told: int, doors: list[int], keeper: Optional[socket.socket]) -> None:
+    def __init__(self, told: int, gate: int, doors: list[int], keeper: Optional[socket.socket], direct: bool) -> None:
         self.told = told  # A pipe to the guardian that ends when the payload's program has begun.
+        self.gate = gate  # A pipe from the guardian, at which the payload waits behind its walls until its turn comes.
         self.doors = doors  # Of its control groups.
         self.keeper = keeper  # The keeper's own line to the guardian.
+        self.direct = direct  # The newborn is the keeper.
+
+
+class Numbering:
+    """Lets the guardian fork straight into a new PID namespace, and saves a fork for each payload. For root only."""
+
+    def __init__(self) -> None:
+        self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+    @classmethod
+    def works(cls) -> bool:
+        """Tried in a fork, since who cannot come back could start nothing more."""
+        trial = os.fork()
+        if trial == 0:
+            try:
+                numbering = cls()
+                inner = numbering.fork()
+                if inner == 0:
+                    os._exit(0)
+                os.waitpid(inner, 0)
+                # A second one shows that the first has left nothing behind.
+                inner = numbering.fork()
+                if inner:
+                    os.waitpid(inner, 0)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitpid(trial, 0)[1] == 0
+
+    def fork(self) -> int:
+        """As `os.fork`, and the child is the first process of its namespace."""
+        kernel.unshare(kernel.NEW_PIDS)
+        child = -1
+        try:
+            child = os.fork()
+        finally:
+            if child:
+                kernel.enter(self._own, kernel.NEW_PIDS)
+        return child
 
 
 def born(asked: dict[str, Any], cradle: Cradle) -> None:
     """The life of the fork. Never returns."""
     stage = ISOLATION
     try:
+        gc.disable()
+        os.umask(0o022)
         signal.set_wakeup_fd(-1)
         streams = [os.open("/dev/null", os.O_RDONLY), _stream(asked, "stdout"), _stream(asked, "stderr")]
-        _close_others([*streams, cradle.told, *cradle.doors, *([cradle.keeper.fileno()] if cradle.keeper else [])])
+        needed = [*streams, cradle.told, cradle.gate, *cradle.doors]
+        _close_others([*needed, *([cradle.keeper.fileno()] if cradle.keeper else [])])
         if cradle.keeper is not None:
-            _leave_namespaces(asked)
-            keeper = os.fork()
-            if keeper:
-                _tell(cradle.told, {"pid": keeper})
-                os._exit(0)
+            if cradle.direct:
+                kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
+            else:
+                _leave_namespaces(asked)
+                keeper = os.fork()
+                if keeper:
+                    _tell(cradle.told, {"pid": keeper})
+                    os._exit(0)
             cell.build(asked["cell"])
             payload = os.fork()
             if payload:
-                for number in (cradle.told, *cradle.doors, *streams):
+                for number in needed:
                     os.close(number)
                 kernel.set_dumpable(False)
                 _Keeper(cradle.keeper, payload).watch()
@@ -54,9 +102,15 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
         _confine(asked, cradle.doors)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        _tell(cradle.told, {"ready": True})
+        cpus = os.read(cradle.gate, 4096)
+        if not cpus:
+            os._exit(127)  # The guardian is gone.
+        if bound := json.loads(cpus):
+            os.sched_setaffinity(0, bound)
         stage = "start"
         os.chdir(asked["cwd"])
-        os.execvpe(asked["argv"][0], asked["argv"], asked["env"])  # noqa: S606 - a payload is a program
+        _become(asked["argv"], asked["env"])
     except BaseException as error:
         errno = getattr(error, "errno", None)
         told = [errno, error.strerror, _name(error)] if isinstance(error, OSError) and errno else [22, str(error), None]
@@ -64,6 +118,17 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
             _tell(cradle.told, {"error": told, "stage": stage})
     finally:
         os._exit(127)
+
+
+def _become(argv: list[str], env: dict[str, str]) -> None:
+    """As `os.execvpe`, which is dear for a newborn: it is asked only when the program is not found at once."""
+    name = argv[0]
+    if "/" not in name:
+        for directory in env.get("PATH", "").split(":"):
+            path = f"{directory}/{name}"
+            if directory.startswith("/") and os.access(path, os.X_OK) and not os.path.isdir(path):
+                os.execve(path, argv, env)  # noqa: S606 - a payload is a program
+    os.execvpe(name, argv, env)  # noqa: S606
 
 
 def _leave_namespaces(asked: dict[str, Any]) -> None:
@@ -90,8 +155,7 @@ def _confine(asked: dict[str, Any], doors: list[int]) -> None:
     kernel.set_dumpable(True)
     with contextlib.suppress(OSError):  # Out of memory, the kernel shall take a payload before anything of the site's.
         _write("/proc/self/oom_score_adj", "1000")
-    if asked["cpus"]:
-        os.sched_setaffinity(0, asked["cpus"])
+    kernel.set_dumpable(False)  # Until it has become the payload, its memory is a copy of the guardian's.
     for name, (soft, hard) in (asked["limits"] or {}).items():
         _limit(getattr(resource, name), soft, hard)
     if asked["uid"] is not None:
@@ -103,7 +167,6 @@ def _confine(asked: dict[str, Any], doors: list[int]) -> None:
         system.die_with_parent()  # After the change of account, which would forget it.
         if os.getppid() != guardian:
             os._exit(127)
-    os.umask(0o022)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that.
         signal.signal(number, signal.SIG_DFL)
 

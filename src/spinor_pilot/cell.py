@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+from typing import Any, Optional
 
 from spinor_pilot import kernel
 
@@ -25,19 +25,20 @@ def build(plan: dict[str, Any]) -> None:
     """Build it as `plan` says (`isolation.Cells.plan`) and enter it. For the first process of a PID namespace."""
     root, image = plan["root"], plan["image"]
     kernel.mount("", "/", flags=kernel.SLAVE | kernel.RECURSIVE)
-    _small("mode=755,size=16m", root)
+    room = (16 << 20) + 2 * sum(len(text) for text in plan["papers"].values())
+    _small(f"mode=755,size={room}", root)
     for name in ("proc", "dev", "tmp", "run", *JOB.split("/")[1:], *PAPERS.split("/")[1:]):
         os.mkdir(f"{root}/{name}")
     _take_over(image, root)
     if image == "/":
         for path in plan["hidden"]:
             _hide(root, path)
-        _show_file(plan["passwd"], f"{root}/etc/passwd")
+        _name_account(root, plan["uid"])
     else:
         _fit_image(root)
     for path in (*_RUN, *plan["visible"]):
         _show(root, path)
-    kernel.bind(plan["papers"], root + PAPERS)
+    _lay_out(plan["papers"], root + PAPERS, plan["uid"])
     kernel.lock_down(root)
     kernel.bind(plan["work"], root + JOB)
     for path in OWN_TMP:
@@ -63,6 +64,26 @@ def _take_over(image: str, root: str) -> None:
         elif entry.is_dir():
             os.mkdir(target)
             kernel.bind(entry.path, target)
+
+
+def _name_account(root: str, uid: Optional[int]) -> None:
+    """Let programs find a name for an account that was made up for this payload."""
+    if uid is None or not os.path.isfile(f"{root}/etc/passwd"):
+        return
+    known = b""
+    with contextlib.suppress(OSError), open("/etc/passwd", "rb") as file:
+        known = file.read()
+    own = f"{root}{PAPERS}/passwd"
+    _write(own, known + f"payload:x:{uid}:{uid}::{JOB}:/bin/sh\n".encode(), 0o644)
+    kernel.bind(own, f"{root}/etc/passwd")
+
+
+def _lay_out(papers: dict[str, str], target: str, uid: Optional[int]) -> None:
+    """What the payload gets lies in the memory of its own cell, and on no disk."""
+    for name, text in papers.items():
+        _write(f"{target}/{name}", text.encode(), 0o600)
+        if uid is not None:
+            os.chown(f"{target}/{name}", uid, uid)
 
 
 def _fit_image(root: str) -> None:
@@ -125,3 +146,8 @@ def _small(options: str, target: str) -> None:
 
 def _touch(path: str) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def _write(path: str, data: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(data)

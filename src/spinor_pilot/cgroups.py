@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -44,7 +43,7 @@ class Controllers:
 
     def wanted(self, name: str, limits: Limits) -> tuple[dict[str, Any], ...]:
         """The groups of one payload: directories with the values of their files, in the order in which to write."""
-        mark = f"{_PREFIX}{name}-{secrets.token_hex(4)}"
+        mark = f"{_PREFIX}{name}-{os.urandom(4).hex()}"
         by_directory: dict[str, dict[str, str]] = {}
         for controller, (version, parent) in self.parents.items():
             files = by_directory.setdefault(os.path.join(parent, mark), {})
@@ -127,7 +126,7 @@ def _own_paths(root: str) -> dict[str, str]:
 def _usable(mount: str, own: str) -> Optional[str]:
     """The group below which others can be made: our own one, or what a container sees as the top."""
     for parent in (os.path.join(mount, own.lstrip("/")), mount):
-        trial = os.path.join(parent, f"spinor-try-{secrets.token_hex(4)}")
+        trial = os.path.join(parent, f"spinor-try-{os.urandom(4).hex()}")
         try:
             os.mkdir(trial)
             os.rmdir(trial)

@@ -7,11 +7,17 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
-from spinor_pilot import birth, cgroups, guardian, system
+from spinor_pilot import birth, cgroups, system
 from spinor_pilot.faults import Lost, SiteFault, told
+
+# A fork costs what it has to copy, so the guardian is an interpreter of its own with no more in it than it needs.
+GUARDIAN = "import sys; sys.path.insert(0, sys.argv[1]); from spinor_pilot.guardian import main; main(int(sys.argv[2]))"
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # Of the package: a directory, or the bundle.
 
 
 class Child:
@@ -19,8 +25,10 @@ class Child:
 
     def __init__(self, ward: Guardian, number: int, start: Start) -> None:
         self.start = start
-        self.answered = threading.Event()
-        self.ended = threading.Event()
+        self.ready = threading.Event()  # It waits behind its walls, or could not come so far.
+        self.begun = threading.Event()
+        self.over = threading.Event()  # Its program has ended.
+        self.ended = threading.Event()  # Nothing is left of it, and all is known of how it ended.
         self.pid = 0  # Of its keeper where it has namespaces, else of its leader.
         self.error: Optional[Exception] = None
         self.code: Optional[int] = None  # None after the end: the guardian died, and nobody saw the code.
@@ -29,6 +37,18 @@ class Child:
         self.oom_kills = 0
         self._guardian = ward
         self._number = number
+
+    def end(self) -> None:
+        """Nobody has to wait for anything more."""
+        for event in (self.ended, self.over, self.begun, self.ready):
+            event.set()
+
+    def go(self, cpus: Sequence[int] = ()) -> None:
+        """Let it become the payload, bound to these cores (none: to none); the OSError of its program's start."""
+        self._guardian.tell({"n": self._number, "go": list(cpus)})
+        self.begun.wait()
+        if self.error is not None:
+            raise self.error
 
     def signal(self, which: int) -> None:
         """To every process of the payload."""
@@ -48,18 +68,18 @@ class Start(NamedTuple):
     cell: Optional[dict[str, Any]] = None  # Of `isolation.Cells.plan`; None: no namespaces.
     uid: Optional[int] = None  # An account of its own; None: the pilot's.
     limits: Optional[dict[str, tuple[int, int]]] = None  # RLIMIT_… -> soft and hard.
-    cpus: tuple[int, ...] = ()
     cgroups: tuple[dict[str, Any], ...] = ()  # Of `cgroups.Controllers.wanted`.
 
 
 class Guardian:
-    """Start it before there is any thread, and before any secret is in memory."""
+    """Start it before any secret is in memory or in the environment. `program` is what its interpreter runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = GUARDIAN) -> None:
         ours, theirs = socket.socketpair()
-        if os.fork() == 0:
-            ours.close()
-            guardian.serve(theirs)
+        theirs.set_inheritable(True)
+        options = ["-I", "-S", "-B", "-c", program, _HOME, str(theirs.fileno())]
+        # The pilot's own words come last, for people who look at the processes of a node.
+        os.posix_spawn(sys.executable, [sys.executable, *options, *sys.argv], dict(os.environ))
         theirs.close()
         self._socket = ours
         self._lock = threading.Lock()
@@ -72,7 +92,16 @@ class Guardian:
         threading.Thread(target=self._listen, name="guardian", daemon=True).start()
 
     def run(self, start: Start) -> Child:
-        """Start a payload; the OSError of its program's start, SiteFault when it could not be confined, or Lost."""
+        """Start a payload; the OSError of its program's start, or what `prepare` raises."""
+        child = self.prepare(start)
+        child.go()
+        return child
+
+    def prepare(self, start: Start) -> Child:
+        """Build a payload's walls, behind which it waits for `Child.go`; SiteFault when that fails, or Lost.
+
+        Much of that is waiting for the kernel, and is better done while the cores still work for others.
+        """
         name, _, value = start.mark.partition("=")
         with self._lock:
             if not self.alive:
@@ -82,7 +111,7 @@ class Guardian:
             request = {"n": self._count, **start._asdict(), "env": {**start.env, name: value}}
             with contextlib.suppress(OSError):  # The reader sees the end of file and answers for a dead guardian.
                 self._socket.sendall(json.dumps(request).encode() + b"\n")
-        child.answered.wait()
+        child.ready.wait()
         if child.error is not None:
             raise child.error
         return child
@@ -109,8 +138,7 @@ class Guardian:
             if child.pid and child.start.cell is None:
                 _end_family(child)
             cgroups.remove(child.start.cgroups)
-            child.ended.set()
-            child.answered.set()
+            child.end()
 
     def _told(self, news: dict[str, Any]) -> None:
         child = self._children[news["n"]]
@@ -120,16 +148,20 @@ class Guardian:
             error = OSError(*news["error"])
             confining = news["stage"] == birth.ISOLATION
             child.error = SiteFault(told("confining the payload", error)) if confining else error
-        elif "pid" in news:
+        if "pid" in news:
             child.pid = news["pid"]
+            child.ready.set()
         if "code" in news:
             child.code = news["code"]
             child.cpu_s = max(news["cpu_s"], counted.get("cpu_s", 0.0))
             child.max_rss_bytes = int(counted.get("peak_bytes", 0)) or news["max_rss_bytes"]
-        if "pid" not in news:
-            child.ended.set()
+        if "begun" in news:
+            child.begun.set()
+        if "over" in news:
+            child.over.set()
+        if "code" in news or "error" in news:
             del self._children[news["n"]]
-        child.answered.set()
+            child.end()
 
 
 def _end_family(child: Child) -> None:

@@ -7,6 +7,7 @@ dies. When the pilot is gone (end of file on their socket, also after SIGKILL) i
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -25,6 +26,8 @@ class _Ward:
         self.asked = asked
         self.pid = 0  # Of the keeper where there is one, else of the payload's leader.
         self.keeper: Optional[socket.socket] = None
+        self.gate: Optional[int] = None  # Where it waits to become the payload.
+        self.code: Optional[int] = None  # As its keeper tells.
         self.newborn = b""  # What its birth has told so far.
         self.error: Optional[dict[str, Any]] = None
 
@@ -33,9 +36,12 @@ class _Ward:
         return int(self.asked["n"])
 
 
-def serve(pilot: socket.socket) -> None:
-    """The guardian's whole life. Never returns."""
+def main(number: int) -> None:
+    """The guardian's whole life; `number` is that of its end of the line to the pilot. Never returns."""
     try:
+        pilot = socket.socket(fileno=number)
+        pilot.set_inheritable(False)
+        gc.freeze()  # A collection in a fork would only copy what is of no use there.
         os.setsid()  # Signals for the pilot's process group are the pilot's business.
         # A function that does nothing, since payloads would inherit an ignored signal.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
@@ -53,8 +59,10 @@ class _Nursery:
         self.selector = selectors.DefaultSelector()
         self.running: dict[int, _Ward] = {}  # By process id.
         self.births: dict[int, _Ward] = {}  # By the reading end of the pipe that tells of it.
+        self.kept: dict[int, _Ward] = {}  # By our end of the line to its keeper.
         self.left: list[dict[str, Any]] = []  # Control groups that would not go at once.
         self.text = b""
+        self.pids = birth.Numbering() if birth.Numbering.works() else None
 
     def work(self) -> None:
         waker, wakeup = os.pipe()
@@ -70,6 +78,8 @@ class _Nursery:
                         self.read()
                     elif key.fd in self.births:
                         self.hear(key.fd)
+                    elif key.fd in self.kept:
+                        self.listen(key.fd)
                     else:
                         with contextlib.suppress(BlockingIOError):
                             os.read(waker, 4096)
@@ -86,6 +96,8 @@ class _Nursery:
             asked = json.loads(line)
             if "argv" in asked:
                 self.start(asked)
+            elif "go" in asked:
+                self.open_gate(asked["n"], asked["go"])
             else:
                 self.signal(asked["n"], asked["signal"])
 
@@ -98,20 +110,23 @@ class _Nursery:
         try:
             doors = cgroups.make(asked["cgroups"])
             listening, telling = os.pipe()
+            gate, ward.gate = os.pipe()
             if asked["cell"] is not None:
                 ward.keeper, theirs = socket.socketpair()
-            pid = os.fork()
+            direct = self.pids is not None and asked["cell"] is not None and not asked["cell"]["users"]
+            pid = self.pids.fork() if self.pids is not None and direct else os.fork()
         except OSError as error:
             self.tell({"n": ward.number, "error": [error.errno, error.strerror, None], "stage": birth.ISOLATION})
             return
         if pid == 0:
-            birth.born(ward.asked, birth.Cradle(telling, doors, theirs))
-        os.close(telling)
-        for door in doors:
-            os.close(door)
-        if theirs is not None:
+            birth.born(ward.asked, birth.Cradle(telling, gate, doors, theirs, direct))
+        for number in (telling, gate, *doors):
+            os.close(number)
+        if theirs is not None and ward.keeper is not None:
             theirs.close()
-        else:
+            self.kept[ward.keeper.fileno()] = ward
+            self.selector.register(ward.keeper, selectors.EVENT_READ)
+        if direct or theirs is None:
             ward.pid = pid
             self.running[pid] = ward
         os.set_blocking(listening, False)
@@ -119,7 +134,8 @@ class _Nursery:
         self.selector.register(listening, selectors.EVENT_READ)
 
     def hear(self, listening: int) -> None:
-        """What a birth tells: the keeper's process id, an error, or by its end that the program has begun."""
+        """What a birth tells: the keeper's process id, that it waits for its turn, an error, or by its end that the
+        program has begun."""
         ward = self.births[listening]
         while True:
             try:
@@ -135,17 +151,25 @@ class _Nursery:
                 if "pid" in news:
                     ward.pid = news["pid"]
                     self.running[ward.pid] = ward
+                elif "ready" in news:
+                    self.tell({"n": ward.number, "pid": ward.pid})
                 else:
                     ward.error = news
         del self.births[listening]
         self.selector.unregister(listening)
         os.close(listening)
         if ward.error is None and ward.pid:
-            self.tell({"n": ward.number, "pid": ward.pid})
+            self.tell({"n": ward.number, "begun": True})
         elif not ward.pid:  # It never came so far that somebody would be collected for it.
             self.bury(ward, ward.error or {"error": [11, "the process was lost at its start", None], "stage": "start"})
 
     # -------------------------------------------------------------------------------------------------------- ends
+
+    def open_gate(self, number: int, cpus: list[int]) -> None:
+        for ward in self.running.values():
+            if ward.number == number and ward.gate is not None:
+                with contextlib.suppress(OSError):
+                    os.write(ward.gate, json.dumps(cpus).encode())
 
     def signal(self, number: int, which: int) -> None:
         for ward in self.running.values():
@@ -180,25 +204,35 @@ class _Nursery:
                 # A job is over when its leader ends; what it left behind goes too.
                 system.kill_family(pid, ward.asked["mark"], signal.SIGKILL, ward.asked["uid"])
             else:
-                code = self.code_from(ward.keeper)
+                if ward.keeper.fileno() in self.kept:
+                    self.listen(ward.keeper.fileno())
+                code = -signal.SIGKILL if ward.code is None else ward.code
             for listening, other in list(self.births.items()):
                 if other is ward:
                     self.hear(listening)
             ended = {"code": code, "cpu_s": usage.ru_utime + usage.ru_stime, "max_rss_bytes": usage.ru_maxrss * 1024}
             self.bury(ward, ward.error or ended)
 
-    def code_from(self, keeper: socket.socket) -> int:
-        """The keeper's last words; without any, it was killed with all that it kept."""
-        keeper.setblocking(False)
-        with contextlib.suppress(OSError, ValueError):
-            return int(json.loads(keeper.recv(4096))["code"])
-        return -signal.SIGKILL
+    def listen(self, number: int) -> None:
+        """A keeper's last words. What it kept is over, though it takes the kernel a while to end the namespaces."""
+        ward = self.kept.pop(number)
+        assert ward.keeper is not None
+        self.selector.unregister(ward.keeper)
+        ward.keeper.setblocking(False)
+        with contextlib.suppress(OSError, ValueError):  # Without any, it was killed with all that it kept.
+            ward.code = int(json.loads(ward.keeper.recv(4096))["code"])
+            self.tell({"n": ward.number, "over": True})
 
     def bury(self, ward: _Ward, news: dict[str, Any]) -> None:
         counted = cgroups.usage(ward.asked["cgroups"])
         self.left = cgroups.remove([*self.left, *ward.asked["cgroups"]])
         if ward.keeper is not None:
+            if ward.keeper.fileno() in self.kept:
+                self.listen(ward.keeper.fileno())
             ward.keeper.close()
+        if ward.gate is not None:
+            os.close(ward.gate)
+            ward.gate = None
         self.tell({"n": ward.number, **news, "counted": counted})
 
     def tell(self, news: dict[str, Any]) -> None:

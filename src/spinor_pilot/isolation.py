@@ -52,7 +52,7 @@ class Home(NamedTuple):
 
     def make(self) -> None:
         self.path.mkdir(parents=True)
-        for path in (self.work, self.tmp, self.papers):
+        for path in (self.work, self.tmp):
             path.mkdir()
         os.chmod(self.path, 0o711)  # noqa: S103 - a payload with an account of its own has to pass
 
@@ -61,6 +61,8 @@ class Home(NamedTuple):
         if uid is None:
             return
         for top in (self.work, self.tmp, self.papers):
+            if not top.is_dir():
+                continue
             os.chown(top, uid, uid)
             for directory, names, files in os.walk(top):
                 for name in (*names, *files):
@@ -101,8 +103,13 @@ class Isolation:
             return Inside(cell.JOB, "/tmp", cell.PAPERS)  # noqa: S108 - a directory of its own
         return Inside(str(home.work), str(home.tmp), str(home.papers))
 
+    @property
+    def keeps_papers(self) -> bool:
+        """Whether the papers that a payload gets need no file of the node: they lie in its cell."""
+        return self.level == NAMESPACES
+
     def confined(self, start: Start, home: Home, more: Optional[dict[str, Any]] = None) -> Start:
-        """The same start, behind walls. `more`: image, visible, devices, shm_bytes of this payload."""
+        """The same start, behind walls. `more`: image, visible, devices, shm_bytes, papers of this payload."""
         wanted: dict[str, Any] = {"image": "/", "visible": [], "devices": [], "shm_bytes": 64 << 20, **(more or {})}
         wanted["visible"] = [*self.site.visible, *wanted["visible"]]
         if self.level == NAMESPACES:
@@ -114,17 +121,10 @@ class Isolation:
         return start
 
     def _plan(self, home: Home, wanted: dict[str, Any], uid: Optional[int]) -> dict[str, Any]:
-        passwd = ""
         self._root.mkdir(exist_ok=True)
-        if uid is not None:
-            passwd = str(home.path / "passwd")
-            known = ""
-            with contextlib.suppress(OSError):
-                known = Path("/etc/passwd").read_text(encoding="utf-8", errors="replace")
-            Path(passwd).write_text(f"{known}payload:x:{uid}:{uid}::{cell.JOB}:/bin/sh\n", encoding="utf-8")
         return {
-            **wanted, "root": str(self._root), "work": str(home.work), "tmp": str(home.tmp),
-            "papers": str(home.papers), "hidden": self._hidden, "users": self._users, "passwd": passwd,
+            "papers": {}, **wanted, "root": str(self._root), "work": str(home.work), "tmp": str(home.tmp),
+            "hidden": self._hidden, "users": self._users, "uid": uid,
         }  # fmt: skip
 
     def _bubble(self, home: Home, wanted: dict[str, Any]) -> list[str]:

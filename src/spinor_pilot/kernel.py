@@ -36,6 +36,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "new namespaces")
 
 
+def enter(number: int, kind: int) -> None:
+    """Join the namespace of an open file of /proc/PID/ns; for that of process ids, with the children to come."""
+    _checked(_libc.setns(number, kind), "a namespace")
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     result = _libc.mount(
         os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, options.encode() or None

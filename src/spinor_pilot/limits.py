@@ -100,9 +100,12 @@ class Watch:
 
     def measure(self, child: Child, everybody: Everybody) -> None:
         """For a heartbeat: processor time and what was read and written, too."""
-        members = family(child, everybody)
-        self._memory(cgroups.usage(child.start.cgroups), members)
-        read, written = (sum(column) for column in zip((0, 0), *(system.io_of(member.pid) for member in members)))
+        counted = cgroups.usage(child.start.cgroups)
+        # Control groups know whom they hold; without them every process of the node has to be looked at.
+        members = [] if {"rss_bytes", "cpu_s"} <= counted.keys() else family(child, everybody)
+        self._memory(counted, members)
+        pids = cgroups.members(child.start.cgroups) or [member.pid for member in members]
+        read, written = (sum(column) for column in zip((0, 0), *(system.io_of(pid) for pid in pids)))
         self.read_bytes, self.written_bytes = max(self.read_bytes, read), max(self.written_bytes, written)
 
     def _memory(self, counted: dict[str, float], members: list[system.Process]) -> Optional[Excess]:

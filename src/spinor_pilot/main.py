@@ -85,7 +85,7 @@ def _serve(
     _log.info("pilot %s, version %s, on %s", launch["pilot_id"], __version__, json.dumps(facts))
     server = connect(launch)
     who = {"pilot_id": launch["pilot_id"], "secret": launch.pop("secret")}
-    what = {"offer": slot.offer(), "node": facts}
+    what = {"offer": slot.offer([]), "node": facts}
     try:
         enrolled = server.json("POST", "/api/pilot/enrol", {**who, **what}, patience_s=ENROLMENT_PATIENCE_S)
     except (Refused, Unreachable, Untrusted) as error:
@@ -100,6 +100,7 @@ def _serve(
         signal.signal(number, lambda got, _: pilot.interrupt(signal.Signals(got).name))
     stream = streams.Stream(log_file, streams.to_pilot_log(server, lambda: False), whole=True)
     sending = streams.Follower([stream], "pilot-log")
+    sending.begin()
     _log.info("enrolled; %s cores, %s bytes of memory, %.0f s", slot.cores, slot.memory_bytes, slot.left_s)
     pilot.unfit = unfit + fitness.diagnosis(base, options, server.ahead_s)
     if pilot.unfit:

@@ -58,10 +58,8 @@ class Mailbox(Server):
         if address == "/api/pilot/heartbeat":
             _wait(wait_s, given_up)
             return {"lost": [], "drain": self._given}  # Nothing comes after what came with it.
-        parts = address.strip("/").split("/")
-        if parts[:3] == ["api", "pilot", "jobs"] and parts[4:] in (["start"], ["finish"]):
-            self._keep_report(parts[3], parts[4], body)
-            return {"status": "done"}
+        if address == "/api/pilot/reports":
+            return {kind: [self._keep_report(kind, report) for report in reports] for kind, reports in body.items()}
         return {}
 
     def send(
@@ -142,12 +140,13 @@ class Mailbox(Server):
         home.mkdir(mode=0o700, exist_ok=True)
         return home
 
-    def _keep_report(self, job_id: str, verb: str, body: dict[str, Any]) -> None:
+    def _keep_report(self, kind: str, report: dict[str, Any]) -> dict[str, Any]:
         with self._writing:
-            target = self._home(job_id, str(body["attempt"])) / f"{verb}.json"
+            target = self._home(str(report["job_id"]), str(report["attempt"])) / f"{kind}.json"
             hidden = target.with_suffix(".new")
-            hidden.write_text(json.dumps({**body, "at": time.time()}), encoding="utf-8")
+            hidden.write_text(json.dumps({**report, "at": time.time()}), encoding="utf-8")
             hidden.rename(target)
+        return {"status": "done"}
 
 
 def main() -> int:

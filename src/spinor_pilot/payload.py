@@ -15,37 +15,48 @@ from pathlib import Path
 from typing import Any, Optional
 
 from spinor_pilot import containers, inputs, limits, outputs, streams
-from spinor_pilot.children import Child
+from spinor_pilot.children import Child, Start
 from spinor_pilot.faults import Fault, ImageFault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
 from spinor_pilot.limits import Everybody, Excess
+from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.workplace import Share, Workshop
 
 STALE = frozenset({404, 409, 410})  # What the server answers about an attempt that this pilot does not hold.
+RETURN_S = 5.0  # How long the server may take to take a job back.
 SUDDEN_S = 10.0  # A site error so soon after the beginning may mean that every other job ends here the same way.
 
 _log = logging.getLogger("pilot")
 
 
 class Payload:
-    """Give it a thread and call `run`; `lose` and `ask_to_stop` may be called from any other, at any moment."""
+    """Give it a thread and call `run`. It prepares itself, and begins when `admit` gives it a share of the slot.
 
-    def __init__(self, assignment: dict[str, Any], share: Share, server: Server, workshop: Workshop) -> None:
+    `admit`, `refuse`, `withdraw`, `lose` and `ask_to_stop` may be called from any other thread.
+    """
+
+    def __init__(self, assignment: dict[str, Any], server: Server, reports: Reports, workshop: Workshop) -> None:
         self.assignment = assignment
         self.job_id: int = assignment["job_id"]
         self.attempt: int = assignment["attempt"]
-        self.share = share
+        wanted = limits.of(assignment["memory_bytes"], assignment["disk_bytes"], assignment["cores"])
+        self.share = Share(wanted, (), [])  # What it will have, until it is admitted.
         self.name = f"{self.job_id}.{self.attempt}"
         self.home = Home(workshop.base / f"job-{self.name}")
         self.lost_because = ""
         self.released = False  # Its process has ended, so its share of the slot is free.
         self.site_error = ""  # How its attempt failed of the node itself.
         self.sudden = False
-        self.watch = limits.Watch(share.limits, str(self.home.path), [str(self.home.work), str(self.home.tmp)])
+        self.ended_well = False
+        self.watch = limits.Watch(wanted, str(self.home.path), [str(self.home.work), str(self.home.tmp)])
         self._server = server
+        self._reports = reports
         self._workshop = workshop
         self._lost = threading.Event()
+        self._turn = threading.Event()
+        self._refusal: Optional[Fault] = None
+        self._withdrawn = False
         self._child: Optional[Child] = None
         self._taken_at = time.monotonic()
         self._began = 0.0
@@ -57,11 +68,28 @@ class Payload:
         self._mark = f"SPINOR_PAYLOAD={self.name}-{secrets.token_hex(8)}"
         self._uploaded: list[dict[str, Any]] = []
 
+    def admit(self, share: Share) -> None:
+        """There is room for it now."""
+        self.share = share
+        self._turn.set()
+
+    def refuse(self, fault: Fault) -> None:
+        """It cannot run here; its report says why."""
+        self._refusal = fault
+        self._turn.set()
+
+    def withdraw(self) -> None:
+        """Give it back to the server before it begins. Not after `admit`."""
+        self._withdrawn = True
+        self._lost.set()
+        self._turn.set()
+
     def lose(self, reason: str) -> None:
         """Kill the payload now and report nothing: the job is not ours any more."""
         if not self._lost.is_set():
             self.lost_because = reason
             self._lost.set()
+            self._turn.set()
             _log.info("job %s is taken away: %s", self.name, reason)
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
@@ -89,13 +117,18 @@ class Payload:
             self._child.signal(signal.SIGKILL)
 
     @property
+    def elapsed_s(self) -> float:
+        """How long its process has run, or did."""
+        return self._elapsed()
+
+    @property
     def running(self) -> bool:
         return self._child is not None and not self.released
 
     def usage(self, everybody: Everybody) -> dict[str, Any]:
         """What the payload has used so far, for a heartbeat."""
         child, watch = self._child, self.watch
-        if child is not None and not child.ended.is_set():
+        if child is not None and self._began and not child.ended.is_set():
             watch.measure(child, everybody)
         return {
             "job_id": self.job_id, "attempt": self.attempt, "cpu_s": max(watch.cpu_s, child.cpu_s if child else 0.0),
@@ -109,6 +142,8 @@ class Payload:
             self._report(self._attempt())
         except (Lost, GivenUp):
             self._forget_uploads()
+            if self._withdrawn:
+                self._return()
         except (Refused, Untrusted, Unreachable) as error:
             _log.error("job %s: %s", self.name, error)
             # After a broken connection nobody knows whether the try before registered the outputs: they stay then.
@@ -124,8 +159,8 @@ class Payload:
 
     def _attempt(self) -> dict[str, Any]:
         report: dict[str, Any] = {
-            "attempt": self.attempt, "exit_code": None, "error": "", "error_class": None, "missing": [], "outputs": [],
-            "output_sandbox_id": None,
+            "job_id": self.job_id, "attempt": self.attempt, "exit_code": None, "error": "", "error_class": None,
+            "missing": [], "outputs": [], "output_sandbox_id": None,
         }  # fmt: skip
         try:
             listed = self._prepare()
@@ -158,14 +193,16 @@ class Payload:
 
     def _execute(self, report: dict[str, Any], listed: list[dict[str, Any]]) -> None:
         """Run the payload to its end, and write down how it ended."""
+        if self.assignment.get("gpus"):
+            self._await_turn()  # Its walls leave out the GPUs of others.
         start = self._workshop.start(self.assignment, self.share, self.home, listed, self._server)
         follower = streams.Follower(
             [self._stream("stdout"), self._stream("stderr")], f"log-{self.name}", self._announce
         )
+        overtime = False
         try:
-            self._began = time.monotonic()
-            self._child = child = self._workshop.guardian.run(start._replace(mark=self._mark))
-            overtime = self._wait_for(child)
+            self._child = child = self._workshop.guardian.prepare(start._replace(mark=self._mark))
+            overtime = self._follow(child, follower)
         except OSError as error:
             raise Fault(told(f"starting {self.assignment['executable']!r}", error)) from error
         finally:
@@ -173,8 +210,27 @@ class Payload:
             containers.clean_up(start)
             self.released = True
             self._workshop.changed()
+            if self._child is not None:
+                self._child.ended.wait()
             follower.finish()
         self._check()
+        self._explain(report, start, child, overtime)
+
+    def _follow(self, child: Child, follower: streams.Follower) -> bool:
+        """From its turn to its end; whether it ran into the end of its wall time."""
+        try:
+            self._await_turn()
+        except BaseException:
+            child.signal(signal.SIGKILL)
+            raise
+        self._began = time.monotonic()
+        child.go(self.share.cpus)
+        if not child.over.wait(streams.PERIOD_S):  # Of one that has ended sooner, the last report tells all.
+            follower.begin()
+        return self._wait_for(child)
+
+    def _explain(self, report: dict[str, Any], start: Start, child: Child, overtime: bool) -> None:
+        """Write down how the payload ended."""
         if child.code is None:
             # That is the pilot's trouble, not the job's: the pilot's good-bye gives it back, and it runs elsewhere.
             raise Lost("The pilot's guardian process died, and the payload with it.")
@@ -203,18 +259,24 @@ class Payload:
         limit_s = self.assignment["wall_s"]
         margin_s = min(self.assignment.get("stop_margin_s", 10), limit_s / 2)
         overtime = False
-        while not child.ended.is_set():
+        while not child.over.is_set():
             if self.is_lost():
                 child.signal(signal.SIGKILL)  # `lose` may have come between the start and our knowing of it.
             deadline_s = limit_s if overtime else limit_s - margin_s
-            if child.ended.wait(max(0.0, min(5.0, deadline_s - self._elapsed()))) or self._elapsed() < deadline_s:
+            if child.over.wait(max(0.0, min(5.0, deadline_s - self._elapsed()))) or self._elapsed() < deadline_s:
                 continue
             _log.info("job %s: the wall time of %s s is %s", self.name, limit_s, "over" if overtime else "nearly over")
             child.signal(signal.SIGKILL if overtime else self._stop_signal())
             if overtime:
-                child.ended.wait()
+                child.over.wait()
             overtime = True
         return overtime
+
+    def _await_turn(self) -> None:
+        self._turn.wait()
+        self._check()
+        if self._refusal is not None:
+            raise self._refusal
 
     def _keep(self, report: dict[str, Any]) -> None:
         """Keep the output sandbox in any case, and output data of a payload that ended well."""
@@ -237,6 +299,7 @@ class Payload:
         if report["error"]:
             report["outputs"] = []
             self._forget_uploads()
+        self.ended_well = report["exit_code"] == 0 and not report["error"]
         if report["error_class"] == "site" and self._blames_node:
             self.site_error, self.sudden = report["error"], time.monotonic() - self._taken_at < SUDDEN_S
         if child is not None:
@@ -245,15 +308,14 @@ class Payload:
                 max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
             )  # fmt: skip
         try:
-            ended = self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
-            if ended.get("status") == "failed":
+            if self._reports.tell(ENDED, report, self.is_lost) == "failed":
                 self._forget_uploads()  # The catalog refused them.
         except Refused as refused:
             if refused.code == "stale-report" or not report["outputs"]:
                 raise
             # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
             report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
-            self._server.json("POST", self._address("finish"), report, given_up=self.is_lost)
+            self._reports.tell(ENDED, report, self.is_lost)
             self._forget_uploads()
         _log.info("job %s ended: exit code %s %s", self.name, report["exit_code"], report["error"])
 
@@ -272,21 +334,25 @@ class Payload:
         return time.monotonic() - self._began if self._began else 0.0
 
     def _announce(self) -> None:
-        """Tell that the payload runs. A short one has ended before, and its report tells of both."""
+        """Tell that the payload runs."""
         try:
-            self._server.json("POST", self._address("start"), {"attempt": self.attempt}, given_up=self.is_lost)
+            self._reports.tell(STARTED, {"job_id": self.job_id, "attempt": self.attempt}, self.is_lost)
         except Refused as refused:
             if refused.status in STALE:
                 self.lose(str(refused))
             raise
 
+    def _return(self) -> None:
+        try:
+            self._reports.tell_within(RETURNED, {"job_id": self.job_id, "attempt": self.attempt}, RETURN_S)
+            _log.info("job %s is given back unused", self.name)
+        except NOT_HEARD as error:
+            _log.warning("job %s was not given back: %s", self.name, error)
+
     def _forget_uploads(self) -> None:
         for place in self._uploaded:
             outputs.remove(place)
         self._uploaded.clear()
-
-    def _address(self, verb: str) -> str:
-        return f"/api/pilot/jobs/{self.job_id}/{verb}"
 
     def _stream(self, name: str) -> streams.Stream:
         path = self.home.path / name

@@ -10,7 +10,9 @@ from typing import Any, Callable, Optional
 
 from spinor_pilot import fitness, limits, node, peeks
 from spinor_pilot.faults import Fault
+from spinor_pilot.hand import Hand
 from spinor_pilot.payload import Payload
+from spinor_pilot.reports import Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.slot import MARGIN_S, Slot
 from spinor_pilot.workplace import Workshop
@@ -40,7 +42,9 @@ class Pilot:
         self.dismissed = ""  # Why the server wants no more of this pilot.
         self.unfit: list[dict[str, str]] = []
         self._wanted = wanted  # Of the node, beside what every payload needs.
+        self._reports = Reports(server)
         self._payloads: dict[tuple[int, int], Payload] = {}
+        self._hand = Hand(slot.cores)
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._failed = False
@@ -87,7 +91,7 @@ class Pilot:
     def _take_jobs(self) -> None:
         idle_since = time.monotonic()
         while not self.draining:
-            offer = self.slot.offer()
+            offer = self._offer()
             busy = bool(self.payloads())
             room = offer["cores"] >= 1 and offer["wall_s"] >= LEAST_OFFER_S
             if busy:
@@ -104,6 +108,15 @@ class Pilot:
                 self._match(offer, BUSY_POLL_S if busy else min(LONG_POLL_S, self.slot.idle_s))
             else:
                 self._wait_for_change(1.0)
+
+    def _offer(self) -> dict[str, Any]:
+        """What is free; while payloads are brief, also what will be free in a moment, in portions of a whole slot."""
+        with self._changed:
+            jobs = self._hand.assignments()
+            ahead = self._hand.ahead([payload.elapsed_s for payload in self._payloads.values() if payload.running])
+        free = self.slot.offer(jobs)
+        more = self.slot.offer(jobs, ahead) if ahead else free
+        return more if more["cores"] == self.slot.cores else free
 
     def _match(self, offer: dict[str, Any], wait_s: float) -> None:
         """Ask for jobs once, and start what comes."""
@@ -130,44 +143,55 @@ class Pilot:
         if self.hurried:
             return  # Too late: the good-bye gives back what this answer brought.
         for assignment in answer["jobs"]:
-            self._start(assignment)
+            self._take(assignment)
+        self._begin()
 
-    def _start(self, assignment: dict[str, Any]) -> None:
-        try:
-            share = self.slot.take(assignment)
-        except Fault as fault:
-            self._refuse(assignment, fault)
-            return
-        payload = Payload(assignment, share, self.server, self.workshop)
+    def _take(self, assignment: dict[str, Any]) -> None:
+        """Let a job prepare itself; it waits in the hand for its share of the slot."""
+        payload = Payload(assignment, self.server, self._reports, self.workshop)
         _log.info("job %s taken: %s", payload.name, assignment["executable"])
-        key = (payload.job_id, payload.attempt)
         with self._changed:
-            self._payloads[key] = payload
+            self._payloads[payload.job_id, payload.attempt] = payload
+            self._hand.add(payload)
+        threading.Thread(target=self._run, args=(payload,), name=f"job-{payload.name}", daemon=True).start()
 
-        def run() -> None:
-            try:
-                payload.run()
-            finally:
-                self._release()
-                self._judge(payload)
-                with self._changed:
-                    del self._payloads[key]
-                    self._changed.notify_all()
+    def _begin(self) -> None:
+        """Admit the jobs in hand for which there is room."""
+        with self._changed:
+            while (payload := self._hand.next(self.slot.has_room)) is not None:
+                try:
+                    payload.admit(self.slot.take(payload.assignment))
+                except Fault as fault:
+                    payload.refuse(fault)
 
-        threading.Thread(target=run, name=f"job-{payload.name}", daemon=True).start()
+    def _give_back(self) -> None:
+        """What is in hand goes back to the server: nobody knows when there is room for it."""
+        with self._changed:
+            self._hand.forget_ends()
+            for payload in self._hand.empty():
+                payload.withdraw()
 
-    def _refuse(self, assignment: dict[str, Any], fault: Fault) -> None:
-        report = {"attempt": assignment["attempt"], "error": str(fault), "error_class": fault.error_class}
+    def _run(self, payload: Payload) -> None:
         try:
-            self.server.json("POST", f"/api/pilot/jobs/{assignment['job_id']}/finish", report, patience_s=LAST_WAIT_S)
-        except (Refused, Untrusted, Unreachable) as error:
-            _log.error("job %s: %s", assignment["job_id"], error)
+            payload.run()
+        finally:
+            self._release()
+            self._judge(payload)
+            with self._changed:
+                if payload.ended_well:
+                    self._hand.note_end(payload.elapsed_s)
+                else:  # Nobody should take jobs in advance to a node where they fail.
+                    self._hand.forget_ends()
+                del self._payloads[payload.job_id, payload.attempt]
+                self._changed.notify_all()
 
     def _release(self) -> None:
         """Parts of the slot become free as soon as a payload has ended, while its results are still on their way."""
         for payload in self.payloads():
             if payload.released:
                 self.slot.give_back(payload.share)
+        if not self.draining:
+            self._begin()
         with self._changed:
             self._changed.notify_all()
 
@@ -202,6 +226,10 @@ class Pilot:
     def _watch(self) -> None:
         """See that nobody uses more than its share."""
         while not self._over.wait(WATCH_S):
+            with self._changed:
+                late = self._hand.late
+            if late:
+                self._give_back()
             running = [payload for payload in self.payloads() if payload.running]
             if not running:
                 continue
@@ -287,6 +315,7 @@ class Pilot:
         end = time.monotonic() + patience_s
         hurrying = False
         while self.payloads():
+            self._give_back()
             if self.hurried and not hurrying:
                 hurrying = True
                 end = min(end, time.monotonic() + self.slot.grace_s)

@@ -46,26 +46,39 @@ class Slot:
     def left_s(self) -> float:
         return self.ends - time.monotonic()
 
-    def offer(self) -> dict[str, Any]:
-        """What is left beside the payloads that run."""
+    def offer(self, in_hand: list[dict[str, Any]], ahead: int = 0) -> dict[str, Any]:
+        """What is left beside the payloads that run and the jobs that are in hand; `ahead` times the whole slot is
+        offered once more, since what runs there ends soon. Never more than the slot is, or a job would not fit into it.
+        """
         with self._lock:
             shares = list(self._shares)
             free_gpus = list(self._free_gpus)
+        limited = [share.limits for share in shares]
+        limited += [limits.of(job["memory_bytes"], job["disk_bytes"], job["cores"]) for job in in_hand]
         told_disk = self.batch.disk_bytes
         disk = max(0, node.disk_bytes(self.base) - limits.RESERVE_BYTES)
         disk = disk if told_disk is None else min(disk, told_disk)
         return {
-            "cores": max(0, self.cores - sum(share.cores for share in shares)),
-            "memory_bytes": max(0, self.memory_bytes - sum(share.limits.memory_bytes for share in shares)),
-            "disk_bytes": max(0, disk - sum(share.limits.disk_bytes for share in shares)),
+            "cores": _left(self.cores, ahead, sum(each.cores for each in limited)),
+            "memory_bytes": _left(self.memory_bytes, ahead, sum(each.memory_bytes for each in limited)),
+            "disk_bytes": max(0, disk - sum(each.disk_bytes for each in limited)),
             "wall_s": max(0, int(self.left_s - MARGIN_S)),
             "tags": self.tags,
-            "gpus": [gpu.told() for gpu in free_gpus],
+            "gpus": [] if any(job.get("gpus") for job in in_hand) else [gpu.told() for gpu in free_gpus],
             "platform": platform.machine(),
             "hs23_per_core": self.hs23_per_core,
             "container_runtimes": self.runtimes,
-            "whole_node": self._whole and not shares,
+            "whole_node": self._whole and not limited,
         }
+
+    def has_room(self, assignment: dict[str, Any]) -> bool:
+        """Whether a job of the hand can begin now, beside the payloads that run."""
+        wanted = limits.of(assignment["memory_bytes"], assignment["disk_bytes"], assignment["cores"])
+        with self._lock:
+            cores = sum(share.cores for share in self._shares)
+            memory = sum(share.limits.memory_bytes for share in self._shares)
+        # A job that comes alone always begins: the server knows what it gave.
+        return not cores or (cores + wanted.cores <= self.cores and memory + wanted.memory_bytes <= self.memory_bytes)
 
     def take(self, assignment: dict[str, Any]) -> Share:
         """Part of the slot for a payload, until `give_back`. SiteFault when its GPUs are not there."""
@@ -95,3 +108,7 @@ class Slot:
                     self._free_gpus += share.gpus
                     self._free_cpus += share.cpus
                     return
+
+
+def _left(whole: int, ahead: int, taken: int) -> int:
+    return max(0, min(whole, (1 + ahead) * whole - taken))

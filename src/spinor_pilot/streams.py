@@ -52,25 +52,32 @@ class Stream:
 
 
 class Follower:
-    """A thread that sends streams until it is told that they have ended; `finish` sends the rest of them first.
+    """Sends streams from `begin` on, in a thread, until it is told that they have ended; `finish` sends the rest first.
 
-    `announce` is called once before anything is sent, unless the end comes within a period.
+    Without `begin`, everything is sent by `finish`. `announce` is called once at the beginning.
     """
 
     def __init__(self, streams: list[Stream], name: str, announce: Optional[Callable[[], None]] = None) -> None:
         self._streams = streams
         self._announce = announce
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: Optional[threading.Thread] = None
+
+    def begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def finish(self, timeout_s: Optional[float] = None) -> None:
         self._ended.set()
-        self._thread.join(timeout_s)
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
-            if self._announce is not None and not self._ended.wait(PERIOD_S):
+            if self._announce is not None and not self._ended.is_set():
                 self._announce()
             while True:
                 last = self._ended.is_set()  # Read before the look: what was written before the end is then seen.

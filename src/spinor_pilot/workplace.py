@@ -60,13 +60,15 @@ class Workshop:
         uid = None if outside and runtime != "podman" else self.isolation.account()
         argv = [_executable(assignment["executable"], home, inside), *assignment["arguments"]]
         env = self._environment(assignment, share, inside, server)
-        _write_papers(home, assignment, listed, server)
+        papers = _papers(assignment, listed, server)
+        if outside or not self.isolation.keeps_papers:
+            _write(papers, home)
         home.give_to(uid)
         name = f"{assignment['job_id']}.{assignment['attempt']}"
         start = Start(
             argv, env, inside.work, str(home.path / "stdout"), str(home.path / "stderr"), mark="", uid=uid,
             limits=limits.for_kernel(share.limits, self.controllers, self.isolation.accounts_are_private),
-            cpus=share.cpus, cgroups=self.controllers.wanted(name, share.limits),
+            cgroups=self.controllers.wanted(name, share.limits),
         )  # fmt: skip
         if outside:
             return containers.wrapped(start, runtime, assignment["container_image"], home, share)
@@ -74,6 +76,7 @@ class Workshop:
             "visible": inputs.local_files(assignment) if listed and "url" in listed[0] else [],
             "devices": [name for gpu in share.gpus for name in gpu.devices],
             "shm_bytes": max(64 << 20, share.limits.memory_bytes // 2),
+            "papers": papers,
         }
         if runtime == containers.DIRECTORY:
             more["image"] = containers.directory_of(assignment["container_image"])
@@ -113,11 +116,16 @@ class Workshop:
         return kept
 
 
-def _write_papers(home: Home, assignment: dict[str, Any], listed: list[dict[str, Any]], server: Server) -> None:
-    """The token is the payload's own: it ends with this attempt."""
+def _papers(assignment: dict[str, Any], listed: list[dict[str, Any]], server: Server) -> dict[str, str]:
+    """Texts by the names of their files. The token is the payload's own: it ends with this attempt."""
     papers = {"token": assignment["token"], "inputs.json": json.dumps(listed)}
     if server.ca_pem:
         papers["ca.pem"] = server.ca_pem
+    return papers
+
+
+def _write(papers: dict[str, str], home: Home) -> None:
+    home.papers.mkdir()
     for name, text in papers.items():
         number = os.open(home.papers / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(number, "w", encoding="utf-8") as file:

@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from spinor_pilot import cgroups, containers, isolation, kernel, limits
-from spinor_pilot.children import Guardian
+from spinor_pilot.children import GUARDIAN, Guardian
 from spinor_pilot.payload import Payload
+from spinor_pilot.reports import Reports
 from spinor_pilot.workplace import Share, Workshop
 from tests.pilot.recorder import Recorder
+
+# No system call has this number.
+OLD_KERNEL = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from spinor_pilot import kernel; kernel._MOUNT_SETATTR = 1 << 20; "
+)
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
     base = Path(sys.argv[1])
-    if asked.get("old_kernel"):
-        kernel._MOUNT_SETATTR = 1 << 20  # No system call has this number.
-    guardian = Guardian()
+    guardian = Guardian(OLD_KERNEL + GUARDIAN if asked.get("old_kernel") else GUARDIAN)
     kernel.set_dumpable(False)
     guardian.watch()
     site = isolation.Site(asked.get("isolation", "preferred"), (), tuple(asked.get("visible", ())))
@@ -71,7 +75,9 @@ def main() -> None:
 
 def _payload(one: dict[str, Any], server: Recorder, workshop: Workshop) -> Payload:
     share = Share(limits.of(one["memory_bytes"], one["disk_bytes"], one["cores"]), (), [])
-    return Payload(one, share, server, workshop)  # type: ignore[arg-type]
+    payload = Payload(one, server, Reports(server), workshop)  # type: ignore[arg-type]
+    payload.admit(share)
+    return payload
 
 
 def _watch(payloads: list[Payload], over: threading.Event) -> None:

@@ -40,16 +40,16 @@ def slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slot:
 
 
 def test_an_offer_is_what_is_left(slot: Slot) -> None:
-    before = slot.offer()
+    before = slot.offer([])
     first, second = slot.take(job(cores=2)), slot.take(job())
     assert (first.cpus, second.cpus) == ((0, 1), (2,))
-    left = slot.offer()
+    left = slot.offer([])
     assert before["cores"] - left["cores"] == 3
     assert before["memory_bytes"] - left["memory_bytes"] == 2 * GB
     assert left["wall_s"] <= 3600 - 60
     slot.give_back(first)
     slot.give_back(first)
-    assert slot.offer()["cores"] == before["cores"] - 1
+    assert slot.offer([])["cores"] == before["cores"] - 1
     third = slot.take(job(cores=3))
     assert set(third.cpus).isdisjoint(second.cpus)
 
@@ -61,11 +61,11 @@ def test_a_slot_of_a_shared_node_binds_nobody(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.usefixtures("with_gpus")
 def test_each_payload_has_its_own_gpus(slot: Slot) -> None:
-    assert [gpu["memory_bytes"] >> 30 for gpu in slot.offer()["gpus"]] == [40, 80, 15]
+    assert [gpu["memory_bytes"] >> 30 for gpu in slot.offer([])["gpus"]] == [40, 80, 15]
     share = slot.take(job(gpus=1, gpu_model="a100", gpu_memory_bytes=30 << 30))
     assert [gpu.name for gpu in share.gpus] == ["GPU-aaaa"]
     assert "nvidia0" in share.gpus[0].devices
-    assert len(slot.offer()["gpus"]) == 2
+    assert len(slot.offer([])["gpus"]) == 2
     with pytest.raises(SiteFault, match="2 of this slot are free"):
         slot.take(job(gpus=2, gpu_model="A100"))
     slot.give_back(share)

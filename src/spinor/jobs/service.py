@@ -8,14 +8,13 @@ from spinor.jobs.attempts.payloads import (
     note_progress,
     own_job,
 )
+from spinor.jobs.attempts.reports import finish_job, start_job, take_reports
 from spinor.jobs.attempts.service import (
     expire_leases,
-    finish_job,
     quick_failures,
     release_jobs_of_pilot,
     renew_leases,
     renew_leases_of,
-    start_job,
 )
 from spinor.jobs.control.service import (
     delete_jobs,
@@ -118,6 +117,7 @@ __all__ = [
     "sweep_sandboxes",
     "take_peeks",
     "take_peeks_of",
+    "take_reports",
     "task_queues",
     "usage",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from spinor.jobs.models import Assignment, Held, JobStatus, Lost, Offer, PeekAsked
+from spinor.jobs.models import Assignment, Held, Lost, Offer, PeekAsked
 
 
 class Purpose(StrEnum):
@@ -85,10 +85,6 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True):
     peeks: list[PeekAsked] = []  # People wait to see these: answer with PUT /api/pilot/jobs/{job_id}/peek.
 
 
-class StartReport(msgspec.Struct, frozen=True, kw_only=True):
-    attempt: int
-
-
 class JobLogQuery(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     stream: Annotated[str, Meta(pattern="^(stdout|stderr)$")]
@@ -112,12 +108,6 @@ class AttemptQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredSandbox(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_id: int
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the job: `failed` also when the catalog refused its outputs."""
-
-    status: JobStatus
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

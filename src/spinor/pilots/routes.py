@@ -18,7 +18,7 @@ from spinor.http import Public, Routes, State
 from spinor.identity import service as identity
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
-from spinor.jobs.models import FinishReport, LogChunk, LogStream
+from spinor.jobs.models import LogChunk, LogStream, Reported, Reports
 from spinor.jobs.sandboxes.routes import sandbox_response
 from spinor.jobs.service import Matcher
 from spinor.pilots import service
@@ -30,7 +30,6 @@ from spinor.pilots.models import (
     ElementPilots,
     Enrolled,
     Enrolment,
-    Finished,
     Goodbye,
     Heartbeat,
     JobLogQuery,
@@ -44,7 +43,6 @@ from spinor.pilots.models import (
     PilotLogQuery,
     PilotPage,
     Position,
-    StartReport,
     StatsQuery,
     StoredSandbox,
     Unfit,
@@ -167,10 +165,11 @@ async def heartbeat(db: Database, state: State, request: Request, caller: Caller
     return Beaten(lost=beat.lost, peeks=beat.peeks, drain=drain, token=_renewed(state, request, caller))
 
 
-@routes.post("/api/pilot/jobs/{job_id}/start", scope=Scope.PILOT_ACT)
-async def start_job(tx: Tx, caller: Caller, job_id: int, body: StartReport) -> None:
-    """Say that the payload runs."""
-    await jobs.start_job(tx, caller, job_id, body.attempt)
+@routes.post("/api/pilot/reports", scope=Scope.PILOT_ACT)
+async def take_reports(tx: Tx, caller: Caller, body: Reports) -> Reported:
+    """Say which payloads run, register the outputs of those that ended and end their jobs, give back what was not
+    begun. Each report has an answer of its own."""
+    return await jobs.take_reports(tx, caller, body)
 
 
 @routes.post("/api/pilot/jobs/{job_id}/log", scope=Scope.PILOT_ACT, body_type=RAW)
@@ -198,12 +197,6 @@ async def fetch_sandbox(db: Database, state: State, caller: Caller, sandbox_id: 
     async with db.transaction() as tx:
         sandbox = await jobs.find_sandbox_of_attempt(tx, caller, (query.job_id, query.attempt), sandbox_id)
     return await sandbox_response(state[Blobs], sandbox)
-
-
-@routes.post("/api/pilot/jobs/{job_id}/finish", scope=Scope.PILOT_ACT)
-async def finish_job(tx: Tx, caller: Caller, job_id: int, body: FinishReport) -> Finished:
-    """Register the outputs and end the job."""
-    return Finished(status=await jobs.finish_job(tx, caller, job_id, body))
 
 
 @routes.post("/api/pilot/log", scope=Scope.PILOT_ACT, body_type=RAW)

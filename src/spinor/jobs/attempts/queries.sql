@@ -1,22 +1,24 @@
 -- The statements of an attempt's life. Whoever changes a job by its id takes the job's row first, and then its rows in
 -- waiting and running. Every statement that ends an attempt writes its accounting record.
 
--- name: start_job
--- The payload runs.
+-- name: start_jobs
+-- The payloads run. The caller has locked their jobs.
 WITH job AS (
     UPDATE jobs.job SET status = 'running', minor_status = 'application', started_at = now(), updated_at = now()
-     WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer AND pilot_id = %(pilot_id)s::bigint
-       AND attempt = %(attempt)s::integer AND status = 'matched'
-    RETURNING job_id, attempt, task_queue_id, ce_id
+      FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS told (job_id, attempt)
+     WHERE job.job_id = told.job_id AND job.attempt = told.attempt AND job.vo_id = %(vo_id)s::integer
+       AND job.pilot_id = %(pilot_id)s::bigint AND job.status = 'matched'
+    RETURNING job.job_id, job.attempt, job.task_queue_id, job.ce_id
 ), history AS (
     INSERT INTO jobs.job_history (job_id, vo_id, attempt, status, minor_status, source)
     SELECT job_id, %(vo_id)s::integer, attempt, 'running', 'application', %(source)s::text FROM job
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
-    SELECT job.task_queue_id, job.ce_id, change.status, change.sign, change.sign * r.cores
+    SELECT job.task_queue_id, job.ce_id, change.status, sum(change.sign), sum(change.sign * r.cores)
       FROM job
       JOIN jobs.running r ON r.job_id = job.job_id
      CROSS JOIN (VALUES ('matched'::jobs.job_status, -1), ('running', 1)) AS change (status, sign)
+     GROUP BY 1, 2, 3
 )
 SELECT job_id FROM job;
 
@@ -25,23 +27,24 @@ SELECT job_id FROM job;
 SELECT job_id, array_id, array_index, owner_id, group_id, status, attempt, pilot_id, minor_status
   FROM jobs.job WHERE job_id = %(job_id)s::bigint AND vo_id = %(vo_id)s::integer;
 
--- name: lock_held_job
--- The job whose attempt the pilot reports on, held until the transaction ends.
+-- name: lock_held_jobs
+-- The jobs whose attempts the pilot reports on, held until the transaction ends; in order of their ids.
 SELECT j.job_id, j.array_id, j.array_index, j.owner_id, j.group_id, j.attempt, j.status,
        (p.elements -> (j.array_index %% 100))::text AS parameters, a.spec, j.retried, j.task_queue_id
-  FROM jobs.job j
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS told (job_id, attempt)
+  JOIN jobs.job j USING (job_id)
   JOIN jobs.job_array a USING (array_id)
   LEFT JOIN jobs.array_parameters p ON p.array_id = j.array_id AND p.block = j.array_index / 100
- WHERE j.job_id = %(job_id)s::bigint AND j.vo_id = %(vo_id)s::integer AND j.pilot_id = %(pilot_id)s::bigint
-   AND j.attempt = %(attempt)s::integer AND j.status = ANY (%(held)s::jobs.job_status[])
-   FOR UPDATE OF j;
+ WHERE j.attempt = told.attempt AND j.vo_id = %(vo_id)s::integer AND j.pilot_id = %(pilot_id)s::bigint
+   AND j.status = ANY (%(held)s::jobs.job_status[])
+ ORDER BY j.job_id FOR UPDATE OF j;
 
--- name: was_reported
--- How this pilot itself ended this attempt: its second report of the same end is harmless.
-SELECT e.status
-  FROM jobs.ended_attempt e
- WHERE e.job_id = %(job_id)s::bigint AND e.attempt = %(attempt)s::integer AND e.vo_id = %(vo_id)s::integer
-   AND e.pilot_id = %(pilot_id)s::bigint AND e.reported;
+-- name: list_reported
+-- How this pilot itself ended these attempts: its second report of the same end is harmless.
+SELECT e.job_id, e.attempt, e.status
+  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[]) AS told (job_id, attempt)
+  JOIN jobs.ended_attempt e USING (job_id, attempt)
+ WHERE e.vo_id = %(vo_id)s::integer AND e.pilot_id = %(pilot_id)s::bigint AND e.reported;
 
 -- name: renew_leases
 -- every VO: pilots of several are answered together; each renews its own only.
@@ -78,66 +81,79 @@ UPDATE jobs.job SET cpu_s = u.cpu_s, wall_s = u.wall_s, max_rss_bytes = u.max_rs
    AND job.pilot_id = u.pilot_id AND job.status IN ('running', 'completing')
    AND job.updated_at < now() - interval '60 seconds';
 
--- name: end_job
--- The end of an attempt as its pilot reports it, with what it left behind. `next_status` differs from `status` when the
--- job is tried again: it then pauses as checking, maybe in the queue of other requirements.
-WITH lease AS (
-    DELETE FROM jobs.running
-     WHERE job_id = %(job_id)s::bigint AND attempt = %(attempt)s::integer AND vo_id = %(vo_id)s::integer
-    RETURNING job_id, ce_id, cores, matched_at, pilot_id
+-- name: end_jobs
+-- The ends of attempts as their pilot reports them, with what they left behind. `next_status` differs from `status` when
+-- the job is tried again: it then pauses as checking, maybe in the queue of other requirements.
+WITH told AS MATERIALIZED (
+    SELECT *, retries IS NOT NULL AS again
+      FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(old_statuses)s::jobs.job_status[],
+                  %(old_queue_ids)s::integer[], %(statuses)s::jobs.job_status[], %(next_statuses)s::jobs.job_status[],
+                  %(next_minor_statuses)s::text[], %(next_queue_ids)s::integer[], %(retries)s::text[],
+                  %(delays_s)s::integer[], %(error_classes)s::jobs.error_class[], %(exit_codes)s::integer[],
+                  %(cpu_s)s::double precision[], %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[],
+                  %(sandbox_ids)s::bigint[], %(missing)s::text[])
+           AS t (job_id, attempt, old_status, old_queue_id, status, next_status, next_minor_status, next_queue_id,
+                 retries, delay_s, error_class, exit_code, cpu_s, wall_s, max_rss_bytes, sandbox_id, missing)
+), lease AS (
+    DELETE FROM jobs.running r USING told
+     WHERE r.job_id = told.job_id AND r.attempt = told.attempt AND r.vo_id = %(vo_id)s::integer
+    RETURNING r.job_id, r.ce_id, r.cores, r.matched_at, r.pilot_id
 ), job AS (
-    UPDATE jobs.job SET status = %(next_status)s::jobs.job_status, minor_status = %(next_minor_status)s::text,
-           task_queue_id = %(next_queue_id)s::integer, exit_code = %(exit_code)s::integer,
-           ended_at = CASE WHEN %(retried)s::smallint[] IS NULL THEN now() END, updated_at = now(),
-           cpu_s = coalesce(%(cpu_s)s::double precision, job.cpu_s),
-           wall_s = coalesce(%(wall_s)s::double precision, job.wall_s),
-           max_rss_bytes = coalesce(%(max_rss_bytes)s::bigint, job.max_rss_bytes),
-           retried = coalesce(%(retried)s::smallint[], job.retried),
-           reschedules = job.reschedules + CASE WHEN %(retried)s::smallint[] IS NULL THEN 0 ELSE 1 END,
-           ce_id = CASE WHEN %(retried)s::smallint[] IS NULL THEN job.ce_id END,
-           site_id = CASE WHEN %(retried)s::smallint[] IS NULL THEN job.site_id END
-      FROM lease
-     WHERE job.job_id = lease.job_id AND job.vo_id = %(vo_id)s::integer AND job.attempt = %(attempt)s::integer
-       AND job.status = %(old_status)s::jobs.job_status
+    UPDATE jobs.job SET status = told.next_status, minor_status = told.next_minor_status,
+           task_queue_id = told.next_queue_id, exit_code = told.exit_code,
+           ended_at = CASE WHEN NOT told.again THEN now() END, updated_at = now(),
+           cpu_s = coalesce(told.cpu_s, job.cpu_s), wall_s = coalesce(told.wall_s, job.wall_s),
+           max_rss_bytes = coalesce(told.max_rss_bytes, job.max_rss_bytes),
+           retried = coalesce(told.retries::smallint[], job.retried),
+           reschedules = job.reschedules + CASE WHEN told.again THEN 1 ELSE 0 END,
+           ce_id = CASE WHEN NOT told.again THEN job.ce_id END,
+           site_id = CASE WHEN NOT told.again THEN job.site_id END
+      FROM lease JOIN told USING (job_id)
+     WHERE job.job_id = lease.job_id AND job.vo_id = %(vo_id)s::integer AND job.attempt = told.attempt
+       AND job.status = told.old_status
     RETURNING job.job_id, job.array_id, job.attempt, job.owner_id, job.group_id, job.started_at, job.cpu_s, job.wall_s,
-              job.max_rss_bytes, lease.ce_id, lease.cores, lease.matched_at, lease.pilot_id
+              job.max_rss_bytes, lease.ce_id, lease.cores, lease.matched_at, lease.pilot_id, told.again, told.status,
+              told.error_class, told.exit_code, told.delay_s, told.old_status, told.old_queue_id, told.next_status,
+              told.next_queue_id, told.sandbox_id, told.missing
 ), record AS (
     INSERT INTO jobs.ended_attempt (job_id, attempt, vo_id, owner_id, group_id, ce_id, pilot_id, status, error_class,
                                     exit_code, cores, matched_at, started_at, cpu_s, wall_s, max_rss_bytes, reported)
-    SELECT job_id, attempt, %(vo_id)s::integer, owner_id, group_id, ce_id, pilot_id, %(status)s::jobs.job_status,
-           %(error_class)s::jobs.error_class, %(exit_code)s::integer, cores, matched_at, started_at, coalesce(cpu_s, 0),
-           coalesce(wall_s, 0), max_rss_bytes, true
+    SELECT job_id, attempt, %(vo_id)s::integer, owner_id, group_id, ce_id, pilot_id, status, error_class, exit_code, cores,
+           matched_at, started_at, coalesce(cpu_s, 0), coalesce(wall_s, 0), max_rss_bytes, true
       FROM job
 ), paused AS (
     INSERT INTO jobs.delayed (job_id, until)
-    SELECT job_id, now() + make_interval(secs => %(delay_s)s::integer) FROM job WHERE %(retried)s::smallint[] IS NOT NULL
+    SELECT job_id, now() + make_interval(secs => delay_s) FROM job WHERE again
 ), history AS (
     INSERT INTO jobs.job_history (job_id, vo_id, at, attempt, status, minor_status, source, reason)
     SELECT job.job_id, %(vo_id)s::integer, clock_timestamp() + step.n * interval '1 microsecond', job.attempt, step.status,
            step.minor_status, %(source)s::text, step.reason
-      FROM job CROSS JOIN unnest(%(step_statuses)s::jobs.job_status[], %(step_minors)s::text[], %(step_reasons)s::text[])
-           WITH ORDINALITY AS step (status, minor_status, reason, n)
+      FROM job
+      JOIN unnest(%(step_job_ids)s::bigint[], %(step_statuses)s::jobs.job_status[], %(step_minors)s::text[],
+                  %(step_reasons)s::text[]) WITH ORDINALITY AS step (job_id, status, minor_status, reason, n) USING (job_id)
      ORDER BY step.n
 ), counted AS (
     INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
-    SELECT change.task_queue_id, change.ce_id, change.status, change.jobs, change.cores
+    SELECT change.task_queue_id, change.ce_id, change.status, sum(change.jobs), sum(change.cores)
       FROM job CROSS JOIN LATERAL (VALUES
-            (%(old_queue_id)s::integer, job.ce_id, %(old_status)s::jobs.job_status, -1, -job.cores::integer),
-            (%(next_queue_id)s::integer, CASE WHEN %(retried)s::smallint[] IS NULL THEN job.ce_id ELSE 0 END,
-             %(next_status)s::jobs.job_status, 1, 0)
+            (job.old_queue_id, job.ce_id, job.old_status, -1, -job.cores::integer),
+            (job.next_queue_id, CASE WHEN job.again THEN 0 ELSE job.ce_id END, job.next_status, 1, 0)
            ) AS change (task_queue_id, ce_id, status, jobs, cores)
+     GROUP BY 1, 2, 3
 ), sandbox AS (
     INSERT INTO jobs.output_sandbox (job_id, attempt, vo_id, sandbox_id, missing)
-    SELECT job.job_id, job.attempt, %(vo_id)s::integer, s.sandbox_id, %(missing)s::text[]
+    SELECT job.job_id, job.attempt, %(vo_id)s::integer, s.sandbox_id,
+           ARRAY(SELECT jsonb_array_elements_text(job.missing::jsonb))
       FROM job JOIN jobs.sandbox s
-        ON s.sandbox_id = %(sandbox_id)s::bigint AND s.vo_id = %(vo_id)s::integer AND s.owner_id = job.owner_id
+        ON s.sandbox_id = job.sandbox_id AND s.vo_id = %(vo_id)s::integer AND s.owner_id = job.owner_id
     ON CONFLICT (job_id, attempt) DO NOTHING
 ), output AS (
     INSERT INTO jobs.output_file (job_id, vo_id, lfn)
-    SELECT job.job_id, %(vo_id)s::integer, lfn FROM job CROSS JOIN unnest(%(lfns)s::text[]) AS lfn
+    SELECT job.job_id, %(vo_id)s::integer, file.lfn
+      FROM job JOIN unnest(%(lfn_job_ids)s::bigint[], %(lfns)s::text[]) AS file (job_id, lfn) USING (job_id)
     ON CONFLICT DO NOTHING
 )
-SELECT array_id FROM job;
+SELECT job_id, array_id FROM job;
 
 -- name: lock_expired_jobs
 -- every VO: a lease is over for everybody alike.

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from spinor.access import Caller
-from spinor.db import Queries, Tx, execute, fetch, fetch_one, fetch_rows, fetch_value
+from spinor.db import Queries, Tx, array_text, execute, fetch, fetch_one, fetch_rows, fetch_value
 from spinor.jobs import rules
 from spinor.jobs.models import FinishReport, JobStatus
 from spinor.jobs.rows import Attempt, ChosenJob, HeldJob, NotRenewed, PayloadRow, QuickFailures, Released, Retry
 from spinor.jobs.rules import source_of
 
 Q = Queries("spinor.jobs.attempts")
+
+
+Attempts = Sequence[tuple[int, int]]  # Jobs, and their attempts.
 
 
 def held_by(pilot: Caller, job_id: int, attempt: int) -> dict[str, Any]:
@@ -26,23 +31,40 @@ def held_by(pilot: Caller, job_id: int, attempt: int) -> dict[str, Any]:
     }
 
 
-async def start_job(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> bool:
-    return bool(await fetch_rows(tx, Q.start_job, held_by(pilot, job_id, attempt)))
+def _all_held_by(pilot: Caller, attempts: Attempts) -> dict[str, Any]:
+    assert pilot.pilot_id is not None
+    return {
+        "vo_id": pilot.vo_id,
+        "pilot_id": pilot.pilot_id,
+        "job_ids": [job_id for job_id, _ in attempts],
+        "attempts": [attempt for _, attempt in attempts],
+        "source": source_of(pilot.pilot_id),
+    }
+
+
+async def start_jobs(tx: Tx, pilot: Caller, attempts: Attempts) -> None:
+    """Of jobs that are locked."""
+    await execute(tx, Q.start_jobs, _all_held_by(pilot, attempts))
 
 
 async def find_attempt(tx: Tx, vo_id: int, job_id: int) -> Attempt | None:
     return await fetch_one(tx, Attempt, Q.find_attempt, {"vo_id": vo_id, "job_id": job_id})
 
 
+async def lock_held_jobs(tx: Tx, pilot: Caller, attempts: Attempts) -> dict[tuple[int, int], HeldJob]:
+    """Those of the attempts that the pilot holds."""
+    parameters = {**_all_held_by(pilot, attempts), "held": [status.value for status in rules.HELD]}
+    return {(job.job_id, job.attempt): job for job in await fetch(tx, HeldJob, Q.lock_held_jobs, parameters)}
+
+
 async def lock_held_job(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> HeldJob | None:
-    parameters = {**held_by(pilot, job_id, attempt), "held": [status.value for status in rules.HELD]}
-    return await fetch_one(tx, HeldJob, Q.lock_held_job, parameters)
+    return (await lock_held_jobs(tx, pilot, [(job_id, attempt)])).get((job_id, attempt))
 
 
-async def reported_end(tx: Tx, pilot: Caller, job_id: int, attempt: int) -> JobStatus | None:
-    """How this pilot ended this attempt before; None when it did not."""
-    status = await fetch_value(tx, Q.was_reported, held_by(pilot, job_id, attempt))
-    return JobStatus(status) if status else None
+async def reported_ends(tx: Tx, pilot: Caller, attempts: Attempts) -> dict[tuple[int, int], JobStatus]:
+    """How this pilot ended those of these attempts that it did end before."""
+    rows = await fetch_rows(tx, Q.list_reported, _all_held_by(pilot, attempts))
+    return {(job_id, attempt): JobStatus(status) for job_id, attempt, status in rows}
 
 
 async def renew_leases(tx: Tx, columns: dict[str, Any]) -> list[NotRenewed]:
@@ -57,43 +79,71 @@ async def record_usage(tx: Tx, columns: dict[str, Any]) -> None:
     await execute(tx, Q.record_usage, columns)
 
 
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an attempt, with what follows it."""
+
+    job: HeldJob
+    report: FinishReport
+    verdict: rules.Verdict
+    retry: Retry | None
+
+    @property
+    def done(self) -> bool:
+        return self.verdict.status is JobStatus.DONE
+
+    @property
+    def steps(self) -> list[tuple[str, str, str]]:
+        """History lines: state, minor status, reason."""
+        verdict = self.verdict
+        first = (verdict.status.value, verdict.minor_status, verdict.reason[:10_000])
+        return [first, *(self.retry.steps if self.retry else [])]
+
+
+async def end_jobs(tx: Tx, vo_id: int, ends: Sequence[End], source: str) -> dict[int, int]:
+    """The ended jobs with their arrays. Those whose state did not allow this end are left out."""
+    retries = [end.retry for end in ends]
+    steps = [(end.job.job_id, *step) for end in ends for step in end.steps]
+    files = [(end.job.job_id, output.lfn) for end in ends if end.done for output in end.report.outputs]
+    rows = await fetch_rows(
+        tx,
+        Q.end_jobs,
+        {
+            "vo_id": vo_id,
+            "source": source,
+            "job_ids": [end.job.job_id for end in ends],
+            "attempts": [end.job.attempt for end in ends],
+            "old_statuses": [end.job.status.value for end in ends],
+            "old_queue_ids": [end.job.task_queue_id for end in ends],
+            "statuses": [end.verdict.status.value for end in ends],
+            "next_statuses": [(end.retry or end.verdict).status.value for end in ends],
+            "next_minor_statuses": [(end.retry or end.verdict).minor_status for end in ends],
+            "next_queue_ids": [(end.retry or end.job).task_queue_id for end in ends],
+            "retries": [array_text(retry.retried) if retry else None for retry in retries],
+            "delays_s": [retry.delay_s if retry else 0 for retry in retries],
+            "error_classes": [None if end.done else rules.error_class(end.report).value for end in ends],
+            "exit_codes": [end.report.exit_code for end in ends],
+            "cpu_s": [end.report.cpu_s for end in ends],
+            "wall_s": [end.report.wall_s for end in ends],
+            "max_rss_bytes": [end.report.max_rss_bytes for end in ends],
+            "sandbox_ids": [end.report.output_sandbox_id for end in ends],
+            "missing": [msgspec.json.encode(end.report.missing).decode() for end in ends],
+            "step_job_ids": [job_id for job_id, *_ in steps],
+            "step_statuses": [status for _, status, _, _ in steps],
+            "step_minors": [minor for _, _, minor, _ in steps],
+            "step_reasons": [reason for *_, reason in steps],
+            "lfn_job_ids": [job_id for job_id, _ in files],
+            "lfns": [lfn for _, lfn in files],
+        },
+    )
+    return dict(rows)
+
+
 async def end_job(
     tx: Tx, vo_id: int, job: HeldJob, report: FinishReport, verdict: rules.Verdict, source: str, retry: Retry | None
 ) -> int | None:
     """The job's array, or None when its state did not allow this end."""
-    done = verdict.status is JobStatus.DONE
-    steps = [(verdict.status.value, verdict.minor_status, verdict.reason[:10_000]), *(retry.steps if retry else [])]
-    error_class = None if done else rules.error_class(report)
-    array_id: int | None = await fetch_value(
-        tx,
-        Q.end_job,
-        {
-            "vo_id": vo_id,
-            "job_id": job.job_id,
-            "attempt": job.attempt,
-            "old_status": job.status.value,
-            "old_queue_id": job.task_queue_id,
-            "status": verdict.status.value,
-            "next_status": retry.status.value if retry else verdict.status.value,
-            "next_minor_status": retry.minor_status if retry else verdict.minor_status,
-            "next_queue_id": retry.task_queue_id if retry else job.task_queue_id,
-            "retried": retry.retried if retry else None,
-            "delay_s": retry.delay_s if retry else 0,
-            "error_class": error_class.value if error_class else None,
-            "step_statuses": [status for status, _, _ in steps],
-            "step_minors": [minor for _, minor, _ in steps],
-            "step_reasons": [reason for _, _, reason in steps],
-            "source": source,
-            "exit_code": report.exit_code,
-            "cpu_s": report.cpu_s,
-            "wall_s": report.wall_s,
-            "max_rss_bytes": report.max_rss_bytes,
-            "sandbox_id": report.output_sandbox_id,
-            "missing": report.missing,
-            "lfns": [output.lfn for output in report.outputs] if done else [],
-        },
-    )
-    return array_id
+    end = End(job=job, report=report, verdict=verdict, retry=retry)
+    return (await end_jobs(tx, vo_id, [end], source)).get(job.job_id)
 
 
 async def lock_expired_jobs(tx: Tx, now: datetime, limit: int) -> list[int]:

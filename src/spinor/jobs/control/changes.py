@@ -34,6 +34,18 @@ def rescheduled(source: str, reason: str) -> Change:
     )
 
 
+def given_back(source: str) -> Change:
+    """A pilot had it in hand and did not begin it: that counts as no attempt of the automatic retries."""
+    minor = "given back unused"
+    return Change(
+        status=S.WAITING,
+        minor_status=minor,
+        source=source,
+        steps=[(S.RESCHEDULED, minor, "the slot was busy for longer than expected"), (S.WAITING, minor, "")],
+        attempt_status=S.RESCHEDULED,
+    )
+
+
 def held(source: str, reason: str, *, running: bool) -> Change:
     """Of jobs that a pilot works on (`running`), the attempt ends and another one follows the release."""
     minor = rules.held_by(source)

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from spinor.jobs.models.description import ErrorClass, InputPolicy
-from spinor.jobs.models.states import LogStream
+from spinor.jobs.models.states import JobStatus, LogStream
 
 NonNegative = Annotated[int, Meta(ge=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
@@ -161,6 +161,55 @@ class FinishReport(Struct, frozen=True, kw_only=True):
     cpu_s: float | None = None
     wall_s: float | None = None
     max_rss_bytes: int | None = None
+
+
+class AttemptRef(Struct, frozen=True, kw_only=True):
+    job_id: int
+    attempt: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.job_id, self.attempt
+
+
+class EndReport(FinishReport, frozen=True, kw_only=True):
+    """The same among others."""
+
+    job_id: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.job_id, self.attempt
+
+
+class Reports(Struct, frozen=True, kw_only=True):
+    """What a pilot has to say of its attempts, each job once: payloads that run, attempts that ended, and attempts that
+    it could not begin and gives back."""
+
+    started: Annotated[list[AttemptRef], Meta(max_length=1000)] = []
+    ended: Annotated[list[EndReport], Meta(max_length=1000)] = []
+    returned: Annotated[list[AttemptRef], Meta(max_length=1000)] = []
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    status: int
+    code: str
+    detail: str
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the job is now (`failed` also when the catalog refused its outputs), or why the report was refused."""
+
+    status: JobStatus | None = None
+    refused: Refusal | None = None
+
+
+class Reported(Struct, frozen=True, kw_only=True):
+    """The answers, in the order of the reports."""
+
+    started: list[Answer]
+    ended: list[Answer]
+    returned: list[Answer]
 
 
 class LogChunk(Struct, frozen=True, kw_only=True):

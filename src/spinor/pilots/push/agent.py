@@ -25,6 +25,7 @@ from spinor.pilots.plugin import BringsFiles, ComputingPlugin, ElementSettings, 
 from spinor.pilots.push import parcel, results
 from spinor_pilot import offline, streams
 from spinor_pilot.faults import Fault, told
+from spinor_pilot.reports import ENDED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 
 LONG_POLL_S = 20.0
@@ -45,6 +46,7 @@ class Agent:
         self.launch, self.base = launch, base
         self.push: dict[str, Any] = launch["push"]
         self.server = Server(launch["url"], launch.get("ca_pem", ""))
+        self.reports = Reports(self.server)
         inner = self.push["element"]
         settings = ElementSettings(
             name=inner["name"], site=inner["site"], options=inner["options"], directory=Path(inner["directory"]),
@@ -150,10 +152,11 @@ class Agent:
         sentence = str(error) if isinstance(error, Fault) else told("collecting the inputs", error)
         _log.error("job %s.%s: %s", *_key(job), sentence)
         report = {
-            "attempt": job["attempt"], "exit_code": None, "error": sentence, "missing": [], "outputs": [],
+            "job_id": job["job_id"], "attempt": job["attempt"], "exit_code": None, "error": sentence,
+            "missing": [], "outputs": [],
             "error_class": error.error_class if isinstance(error, Fault) else "site",
         }  # fmt: skip
-        await self._ask("POST", f"/api/pilot/jobs/{job['job_id']}/finish", report)
+        await self._tell(ENDED, report)
 
     async def _run(self, jobs: list[dict[str, Any]], place: Path, number: int) -> None:
         bundle = place / "spinor-pilot.pyz"
@@ -207,7 +210,7 @@ class Agent:
     async def _tell_start(self, jobs: list[dict[str, Any]]) -> None:
         for job in jobs:
             with contextlib.suppress(Refused):  # The heartbeat hears of it, too.
-                await self._ask("POST", f"/api/pilot/jobs/{job['job_id']}/start", {"attempt": job["attempt"]})
+                await self._tell(STARTED, {"job_id": job["job_id"], "attempt": job["attempt"]})
 
     async def _end(self, external_id: str) -> None:
         _log.info("%s is cancelled", external_id)
@@ -232,7 +235,7 @@ class Agent:
             if not results.has_ended(directory, job):
                 raise NodeFailed(f"the pilot on the node has left no report of job {job['job_id']}")
             try:
-                ended = await asyncio.to_thread(results.hand_on, self.server, job, directory)
+                ended = await asyncio.to_thread(results.hand_on, self.server, self.reports, job, directory)
                 _log.info("job %s.%s: %s", *_key(job), ended)
             except Refused as refused:
                 _log.error("job %s.%s: %s", *_key(job), refused)
@@ -262,6 +265,9 @@ class Agent:
                 self.news.set()
             if answer.get("drain"):
                 self.draining = self.draining or "the server asks to drain"
+
+    async def _tell(self, kind: str, report: dict[str, Any]) -> str:
+        return await asyncio.to_thread(self.reports.tell, kind, report, self.over.is_set)
 
     async def _ask(self, method: str, path: str, body: Any, **more: Any) -> dict[str, Any]:
         return await asyncio.to_thread(self.server.json, method, path, body, **more)
@@ -306,6 +312,7 @@ async def _serve(launch: dict[str, Any], file: Path, log_file: Path) -> int:
     sending = streams.Follower(
         [streams.Stream(log_file, streams.to_pilot_log(agent.server, lambda: False), whole=True)], "pilot-log"
     )
+    sending.begin()
     code = await agent.work(enrolled["heartbeat_s"])
     await asyncio.to_thread(sending.finish, 10)
     return code

@@ -7,6 +7,7 @@ from typing import Any
 
 from spinor_pilot import inputs, offline, outputs
 from spinor_pilot.faults import DataFault, Fault, told
+from spinor_pilot.reports import ENDED, Reports
 from spinor_pilot.server import CHUNK, Refused, Server
 
 
@@ -18,16 +19,16 @@ def unpack(archive: Path, directory: Path) -> None:
 
 
 def has_ended(directory: Path, job: dict[str, Any]) -> bool:
-    return (_home(directory, job) / "finish.json").exists()
+    return (_home(directory, job) / f"{ENDED}.json").exists()
 
 
-def hand_on(server: Server, job: dict[str, Any], directory: Path) -> str:
+def hand_on(server: Server, reports: Reports, job: dict[str, Any], directory: Path) -> str:
     """Send a job's logs, output sandbox, outputs and last report, in this order; what became of it.
 
     Raises Refused where the attempt is not ours any more.
     """
     home = _home(directory, job)
-    report: dict[str, Any] = json.loads((home / "finish.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads((home / f"{ENDED}.json").read_text(encoding="utf-8"))
     report.pop("at", None)
     uploaded: list[dict[str, Any]] = []
     try:
@@ -35,18 +36,18 @@ def hand_on(server: Server, job: dict[str, Any], directory: Path) -> str:
             _send_log(server, job, home / stream, stream)
         _send_sandbox(server, job, home / offline.SANDBOX, report)
         report["outputs"] = _deliver(job, home / offline.OUTPUTS, report, uploaded)
-        return _finish(server, job, report)
+        return reports.tell(ENDED, report, _never)
     except Fault as fault:
         _take_back(uploaded)
         report.update(outputs=[], error=str(fault), error_class=fault.error_class)
-        return _finish(server, job, report)
+        return reports.tell(ENDED, report, _never)
     except Refused as refused:
         _take_back(uploaded)
         if refused.code == "stale-report" or not report["outputs"]:
             raise
         # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
         report.update(outputs=[], error=f"The outputs could not be registered: {refused}")
-        return _finish(server, job, report)
+        return reports.tell(ENDED, report, _never)
 
 
 def _deliver(
@@ -72,9 +73,8 @@ def _deliver(
     return delivered
 
 
-def _finish(server: Server, job: dict[str, Any], report: dict[str, Any]) -> str:
-    answer = server.json("POST", f"/api/pilot/jobs/{job['job_id']}/finish", report)
-    return str(answer.get("status", ""))
+def _never() -> bool:
+    return False
 
 
 def _send_log(server: Server, job: dict[str, Any], file: Path, stream: str) -> None:

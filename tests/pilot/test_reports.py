@@ -1,0 +1,82 @@
+"""What a pilot tells of its payloads travels together, and each thread hears of its own report."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from spinor_pilot.reports import ENDED, Reports
+from spinor_pilot.server import GivenUp, Refused, Unreachable
+
+
+class Office:
+    """In the server's place. The first request waits for the word, so that more reports come up meanwhile."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.go = threading.Event()
+        self._answer = answer
+
+    def json(self, _method: str, _path: str, body: dict[str, Any], given_up: Callable[[], bool]) -> dict[str, Any]:
+        self.bodies.append(body)
+        while not self.go.wait(0.01):
+            if given_up():
+                raise GivenUp
+        return {kind: [self._answer(report) for report in reports] for kind, reports in body.items()}
+
+
+def tell(reports: Reports, job_id: int) -> str:
+    return reports.tell(ENDED, {"job_id": job_id}, lambda: False)
+
+
+def together(office: Office, count: int = 6) -> list[str | BaseException]:
+    """The answers to reports that were all told before the first request was answered."""
+    reports = Reports(office)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(count) as threads:
+        told = [threads.submit(tell, reports, job_id) for job_id in range(count)]
+        while not office.bodies or len(office.bodies[0][ENDED]) + len(reports._letters) < count:
+            time.sleep(0.01)
+        office.go.set()
+        return [one.exception() or one.result() for one in told]
+
+
+def test_reports_travel_together() -> None:
+    office = Office(lambda report: {"status": f"done {report['job_id']}"})
+    assert together(office) == [f"done {job_id}" for job_id in range(6)]
+    assert len(office.bodies) <= 2
+
+
+def test_a_refusal_is_for_one_only() -> None:
+    refusal = {"refused": {"status": 409, "code": "stale-report", "detail": "no"}}
+    office = Office(lambda report: refusal if report["job_id"] == 3 else {"status": "done"})
+    answers = together(office)
+    assert isinstance(answers[3], Refused)
+    assert (answers[3].code, answers[3].first) == ("stale-report", True)
+    assert [answer for answer in answers if not isinstance(answer, Refused)] == ["done"] * 5
+
+
+def test_a_report_that_cannot_be_read_keeps_no_other_out() -> None:
+    def answer(report: dict[str, Any]) -> dict[str, Any]:
+        if report["job_id"] == 3:
+            raise Refused(422, "bad-input", "what is this", {})
+        return {"status": "done"}
+
+    answers = together(Office(answer))
+    assert isinstance(answers[3], Refused)
+    assert [each for each in answers if not isinstance(each, Refused)] == ["done"] * 5
+
+
+def test_whoever_gives_up_is_not_waited_for() -> None:
+    office = Office(lambda _: {"status": "done"})
+    with pytest.raises(GivenUp):
+        Reports(office).tell(ENDED, {"job_id": 1}, lambda: True)  # type: ignore[arg-type]
+
+
+def test_everybody_hears_that_the_server_is_away() -> None:
+    def away(_: dict[str, Any]) -> dict[str, Any]:
+        raise Unreachable("for hours")
+
+    assert all(isinstance(answer, Unreachable) for answer in together(Office(away)))
