@@ -76,6 +76,7 @@ def _running(service: Service, pilots: Sequence[Pilot], jobs: int, held: int) ->
     by_pilot = {
         pilot_id: [int(str(job_id)) for _, job_id in group]
         for pilot_id, group in itertools.groupby(rows, key=lambda row: int(str(row[0])))
+        if pilot_id in tokens  # A real pilot of the service may have taken some of the jobs.
     }
     chunks = [
         (tokens[pilot_id], job_ids[n : n + held])
