@@ -1,8 +1,8 @@
 """How fast waiting jobs reach pilots: up to ten million jobs in ten thousand task queues of four VOs, and a thousand
 pilots at twenty sites that ask for one to eight jobs each and run nothing.
 
-Inside the matcher: groups of 32 pilots, each one transaction, two at a time, with everything that a match writes: the
-lease, the history row and the counters. Over HTTPS: requests on 64 kept-alive connections, with the pilot's row and a
+Inside the matcher: groups of 16 pilots, each one transaction, two at a time, with everything that a match writes: the
+lease, the history row and the counters. Over HTTPS: requests on 24 kept-alive connections, with the pilot's row and a
 token for each payload. Meanwhile new jobs come and others end.
 """
 
@@ -34,8 +34,8 @@ ROUNDS = {
 SECONDS = {"trial": 0.4, "small": 6.0, "full": 20.0}
 CHURN_S = {"trial": 0.0, "small": 0.0, "full": 1800.0}
 PILOTS = {"trial": 8, "small": 1000, "full": 1000}
-CONNECTIONS = {"trial": 2, "small": 64, "full": 64}
-GROUP, AT_ONCE = 32, 2
+CONNECTIONS = {"trial": 2, "small": 24, "full": 24}
+GROUP, AT_ONCE = 16, 2
 
 
 def measure(report: Report, service: Service, size: str) -> None:
@@ -59,7 +59,7 @@ def measure(report: Report, service: Service, size: str) -> None:
 def _churn(report: Report, service: Service, pilots: Sequence[Pilot], round_: tuple[int, int], seconds: float) -> None:
     """Is the rate of the last minutes that of the first?"""
     waiting, queues = round_
-    windows = 6
+    windows = 30
     with match_farm.tide(service, waiting):
         for n in range(windows):
             name = f"{waiting:,} waiting in {queues:,} queues, churn, part {n + 1} of {windows}, inside the matcher"
@@ -91,8 +91,11 @@ async def _match_groups(
     turns = itertools.cycle(pilots)
     size = min(GROUP, len(pilots) // AT_ONCE)
 
-    async with Database.open(service.database_url, size=AT_ONCE + 1, errors=CONSTRAINT_ERRORS) as db:
-        watch = jobs.Watch(db, matcher.view)
+    async with (
+        Database.open(service.database_url, size=AT_ONCE, errors=CONSTRAINT_ERRORS) as db,
+        Database.open(service.database_url, size=1, niceness=jobs.LOOKING_NICENESS) as watch_db,
+    ):
+        watch = jobs.Watch(watch_db, matcher.view)
         await watch.news()  # The first look is not what a match costs.
         settle_memory()  # As a server does when it has started.
         begun = time.perf_counter()

@@ -22,7 +22,7 @@ GB = 1_000_000_000
 VOS = ("astro", "bio", "geo", "life")
 SITES = tuple(f"SITE-{n:02}" for n in range(20))
 TAGS = tuple(f"tag{n}" for n in range(6))
-_TIDE_S = 0.25
+_TIDE_S = 0.2
 SPEC = {"executable": "/bin/sh", "arguments": ["-c", "simulate.py --seed {index}"], "name": "bench"}
 
 _QUEUES = """
@@ -138,7 +138,8 @@ def fill(service: Service, jobs: int, queues: int) -> None:
         groups = conn.execute(
             """SELECT g.vo_id, u.user_id, g.group_id FROM identity.vo_group g CROSS JOIN
                (SELECT user_id FROM identity.user_account ORDER BY user_id LIMIT 1) u
-                WHERE g.name LIKE '%\\_users' OR g.name LIKE '%\\_others' ORDER BY g.group_id"""
+                WHERE g.retired_at IS NULL AND (g.name LIKE '%\\_users' OR g.name LIKE '%\\_others')
+                ORDER BY g.group_id"""
         ).fetchall()
         wants = []
         for n in range(queues):
@@ -227,7 +228,7 @@ def tide(service: Service, level: int) -> Iterator[None]:
             with service.connect() as conn:
                 found = conn.execute("SELECT task_queue_id FROM jobs.task_queue").fetchall()
                 queues = [int(str(row[0])) for row in found]
-                size = max(1, min(1000, level // len(queues)))
+                size = max(10, min(1000, level // len(queues)))
                 while not stop.is_set():
                     started = time.monotonic()
                     conn.execute(_END)

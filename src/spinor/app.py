@@ -118,12 +118,14 @@ def create_app(settings: Settings) -> Starlette:
         async with (
             Database.open(settings.database_url, size=settings.database_pool, errors=CONSTRAINT_ERRORS) as db,
             Database.open(settings.database_url, size=2, errors=CONSTRAINT_ERRORS, generic_plans=True) as intake_db,
+            Database.open(settings.database_url, size=1, niceness=jobs.LOOKING_NICENESS) as watch_db,
             signals.listening(),
         ):
             verifier = Verifier(keys, settings.url, db, bearers=BEARERS)
             upstreams = Upstreams(settings.data_dir / "secrets" / "providers")
             matcher = Matcher()
-            desk = pilots.Desk(db, keys, settings.url, matcher)
+            watch = jobs.Watch(watch_db, matcher.view)
+            desk = pilots.Desk(db, keys, settings.url, matcher, watch)
             certificates, pulse, intake = Certificates(settings), pilots.Pulse(db), jobs.Intake(intake_db)
             parts = (matcher, desk, pulse, intake, StatusBoard(), upstreams, Guesses(), certificates, blobs, Streams())
             state = State(settings, signals, keys, verifier, *parts)
@@ -137,7 +139,7 @@ def create_app(settings: Settings) -> Starlette:
             forgetting.cancel()
             looking.cancel()
             marking.cancel()
-            desk.stop()
+            watch.stop()
 
     return Application(RequestLog(service), lifespan)
 

@@ -42,7 +42,7 @@ from spinor.jobs.matching.service import (
     may_match,
     shares_of_vos,
 )
-from spinor.jobs.matching.watch import Watch
+from spinor.jobs.matching.watch import LOOKING_NICENESS, Watch
 from spinor.jobs.sandboxes.service import (
     find_output,
     find_sandbox,
@@ -58,6 +58,7 @@ from spinor.jobs.usage.peeking import take_peeks, take_peeks_of
 from spinor.jobs.usage.service import attempts, forget_usage, usage
 
 __all__ = [
+    "LOOKING_NICENESS",
     "Ask",
     "AttemptEnded",
     "Elements",

@@ -9,7 +9,7 @@
 SELECT coalesce(string_agg(int4send(t.task_queue_id) || int8send(t.jobs), ''), '') AS counts,
        coalesce((SELECT json_agg(json_build_array(s.user_id, s.vo_id)) FROM identity.suspension s
                   WHERE s.lifted_at IS NULL AND (s.ends_at IS NULL OR s.ends_at > clock_timestamp())), '[]') AS suspended
-  FROM (SELECT task_queue_id, sum(jobs)::bigint AS jobs FROM jobs.tally_now WHERE status = 'waiting'
+  FROM (SELECT task_queue_id, sum(jobs)::bigint AS jobs FROM jobs.tally_part WHERE status = 'waiting'
          GROUP BY task_queue_id HAVING sum(jobs) > 0) t;
 
 -- name: read_occupied
@@ -17,8 +17,8 @@ SELECT coalesce(string_agg(int4send(t.task_queue_id) || int8send(t.jobs), ''), '
 -- What runs and what has been started, as of one snapshot: their difference is what a limit is checked by.
 SELECT coalesce((SELECT string_agg(int4send(t.task_queue_id) || int4send(t.ce_id) || int8send(t.jobs) || int8send(t.cores), '')
                    FROM (SELECT task_queue_id, ce_id, sum(jobs)::bigint AS jobs, sum(cores)::bigint AS cores
-                           FROM jobs.tally_now WHERE status IN ('matched', 'running', 'completing')
-                          GROUP BY task_queue_id, ce_id) t), '') AS counts,
+                           FROM jobs.tally_part WHERE status IN ('matched', 'running', 'completing')
+                          GROUP BY task_queue_id, ce_id HAVING sum(jobs) <> 0) t), '') AS counts,
        coalesce((SELECT json_agg(json_build_object(
                     'limit', l.limit_name, 'key', l.key, 'started', l.started, 'tokens', l.tokens,
                     'refilled_at', extract(epoch FROM l.refilled_at)::double precision,

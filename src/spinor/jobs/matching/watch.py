@@ -8,6 +8,7 @@ import time
 from spinor.db import Database
 from spinor.jobs.matching.view import View
 
+LOOKING_NICENESS = 5  # Of its session: whoever waits for jobs goes before it.
 _ASKED_S = 3.0  # So long after the last question it goes on.
 _OVERDUE_S = 2.0  # So late may its looks be before those who ask look themselves.
 _APART_S = 0.02

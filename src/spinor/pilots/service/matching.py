@@ -14,7 +14,7 @@ from spinor.identity import service as identity
 from spinor.identity.tokens import KeyRing
 from spinor.jobs import service as jobs
 from spinor.jobs.models import Assignment, Offer, Slot
-from spinor.jobs.service import Ask, Matcher
+from spinor.jobs.service import Ask, Matcher, Watch
 from spinor.pilots import store
 from spinor.pilots.models import MatchRequest
 from spinor.pilots.service.groups import Groups
@@ -29,11 +29,10 @@ _AT_ONCE = 2  # While one waits for the database, the other chooses.
 class Desk:
     """Where the pilots of one server process ask for jobs."""
 
-    def __init__(self, db: Database, keys: KeyRing, issuer: str, matcher: Matcher) -> None:
-        self._db, self._keys, self._issuer, self._matcher = db, keys, issuer, matcher
+    def __init__(self, db: Database, keys: KeyRing, issuer: str, matcher: Matcher, watch: Watch) -> None:
+        self._db, self._keys, self._issuer, self._matcher, self._watch = db, keys, issuer, matcher, watch
         self._groups: Groups[_Asked, list[Assignment]] = Groups(self._served, most=_GROUP, at_once=_AT_ONCE)
         self._slots: dict[int, store.SlotOfPilot] = {}
-        self._watch = jobs.Watch(db, matcher.view)
 
     async def match(self, caller: Caller, asked: MatchRequest) -> list[Assignment]:
         """Jobs for a pilot, now, each with a token for its payload; none when none fits. The offer is kept, since it
@@ -48,10 +47,6 @@ class Desk:
         self._watch.asked()
         slot = self._slots.get(_id(caller))
         return slot is None or jobs.may_match(self._matcher, Ask(caller.vo_id, _slot(slot, asked.offer), 1))
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._watch.stop()
 
     async def _served(self, group: Sequence[_Asked]) -> list[list[Assignment] | Exception]:
         async with self._db.transaction() as tx:
