@@ -132,9 +132,9 @@ def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
         "identity.provider_account", "identity.newcomer", "resources.site", "resources.computing_element",
         "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
         "jobs.waiting", "jobs.delayed", "jobs.tally", "jobs.tally_change", "jobs.tally_now", "jobs.tally_part",
-        "jobs.service_mark", "jobs.share_clock", "jobs.limit_state", "pilots.seen_offer", "pilots.node_mask", "resources.element_status",
-        "resources.status_change", "resources.fitness_policy", "configuration.work_rules", "resources.place",
-        "resources.storage",
+        "jobs.service_mark", "jobs.share_clock", "jobs.limit_state", "pilots.seen_offer", "pilots.node_mask",
+        "resources.element_status", "resources.status_change", "resources.fitness_policy", "configuration.work_rules",
+        "resources.place", "resources.storage",
         "identity.client", "identity.device_guess",
     }  # fmt: skip  # Shared by all VOs, or reached through a row that carries its VO only.
     with psycopg.connect(database_url) as conn:
