@@ -341,3 +341,12 @@ async def test_far_from_its_data_a_job_runs_only_after_a_while(bench: Workbench)
     assert ids(await ask(bench, [2], 8)) == []
     bench.matcher.forget()
     assert len(ids(await ask(bench, [3], 8, site="PIC", ce="pic", ce_id=5))) == 2
+
+
+async def test_an_element_that_was_given_up_gets_no_more_jobs(bench: Workbench) -> None:
+    await bench.submit(many(2))
+    [(ce_id, name)] = await bench.rows("SELECT ce_id, name FROM resources.computing_element WHERE name = 'local-ce'")
+    assert ids(await ask(bench, [1], ce=name, ce_id=ce_id))
+    await bench.run(execute, "UPDATE resources.computing_element SET retired_at = now() WHERE name = 'local-ce'")
+    bench.matcher.forget_all()
+    assert not ids(await ask(bench, [1], ce=name, ce_id=ce_id))

@@ -40,7 +40,7 @@ from spinor.storage import service as storage
 from spinor.storage.plugin import StorageOutOfUse
 from spinor.types import LFN, SEName
 
-_SPECS_KEPT = 8192
+_SPECS_KEPT = 16_384
 _OWNER_FRESH_S = 10.0
 _FILE = "__file__"  # Stands for the name of a file that only the pilot will see.
 _ATTEMPT = ";__attempt_of_this_job__"  # Stands for what makes the names of one attempt differ from those of all others.

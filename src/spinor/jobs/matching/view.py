@@ -131,7 +131,10 @@ class View:
         self.statuses = await status_of(tx)
 
     def takes_jobs(self, slot: Slot) -> bool:
-        """Whether the slot's site and element are in use."""
+        """Whether the slot's site and element are in use. What the operations data have given up ends what it has."""
+        element = self.elements.get(slot.ce_id)
+        if element is not None and element.retired_at is not None:
+            return False
         return all(self.statuses.get(name, Status.ACTIVE) in USABLE for name in (slot.site, slot.ce))
 
     async def _look_at_waiting(self, tx: Tx) -> None:
