@@ -11,10 +11,8 @@ from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 STARTED, ENDED, RETURNED = "started", "ended", "returned"
 _MOST = 500  # In one request.
 _LOOK_S = 0.5
-_BUSY_S, _GATHER_S = (
-    0.1,
-    0.015,
-)  # Reports that follow each other so soon are gathered for so long: nobody waits for them.
+_BUSY_S = 0.1  # Reports that follow each other so soon …
+_GATHER_S = 0.015  # … are gathered for so long: nobody waits for them.
 
 
 class _Letter:

@@ -138,6 +138,8 @@ async def _ended(tx: Tx, pilot: Caller, held: _Held, ended: Sequence[EndReport])
     ]
     if silent:
         await store.start_jobs(tx, pilot, silent)
+    # Whoever registers files locks their directories: all in one order, so that two pilots never wait for each other.
+    well.sort(key=lambda each: min((output.lfn for output in each[2].outputs), default=""))
     ends = [await _end_of(tx, pilot, *each, started=each[2].key in silent) for each in well]
     arrays = await store.end_jobs(tx, pilot.vo_id, ends, rules.source_of(pilot.pilot_id or 0)) if ends else {}
     for end in ends:
