@@ -161,7 +161,8 @@ class _Nursery:
         if ward.error is None and ward.pid:
             self.tell({"n": ward.number, "begun": True})
         elif not ward.pid:  # It never came so far that somebody would be collected for it.
-            self.bury(ward, ward.error or {"error": [11, "the process was lost at its start", None], "stage": "start"})
+            lost = {"error": [11, "the process was lost at its start", None], "stage": birth.ISOLATION}
+            self.bury(ward, ward.error or lost)
 
     # -------------------------------------------------------------------------------------------------------- ends
 
