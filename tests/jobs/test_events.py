@@ -10,7 +10,7 @@ import pytest
 
 from spinor.access import Caller
 from spinor.jobs import service
-from spinor.jobs.logs import events
+from spinor.jobs.logs import events, store
 from spinor.jobs.models import JobStatus
 from tests.asgi import Http
 
@@ -104,6 +104,24 @@ async def test_a_job_is_followed_to_its_end(bench: Workbench, heard: Heard) -> N
     async with again.listening(bench.world.ada, f"/api/jobs/events?job_id={job_id}", "end"):
         await again.until(lambda h: h.ended)
     assert again.status == 204
+
+
+async def test_the_last_change_is_told_whenever_it_comes(
+    bench: Workbench, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the job ends between a look at its changes and the question whether it has ended."""
+    job = await bench.running()
+    have_ended = store.have_ended
+
+    async def just_ended(*asking: Any) -> bool:
+        if await bench.status(job.job_id) is JobStatus.RUNNING:
+            await bench.finish(job)
+        return await have_ended(*asking)
+
+    monkeypatch.setattr(store, "have_ended", just_ended)
+    async with heard.listening(bench.world.ada, f"/api/jobs/events?job_id={job.job_id}"):
+        await heard.until(lambda h: h.ended)
+    assert [status for _, status in heard.states] == ["waiting", "matched", "running", "done"]
 
 
 async def test_who_comes_back_goes_on_after_the_last_event(bench: Workbench, heard: Heard, http: Http) -> None:

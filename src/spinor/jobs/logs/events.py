@@ -148,6 +148,7 @@ async def job_events(db: Database, signals: Signals, caller: Caller, jobs: Follo
     yield _GREETING
     async with signals.subscribed(*jobs.topics) as event:
         asked_at = 0.0
+        ended = False
         while not signals.closing and not clock.is_over:
             events = await look()
             if events:
@@ -155,13 +156,16 @@ async def job_events(db: Database, signals: Signals, caller: Caller, jobs: Follo
                 clock.spoke()
             if len(events) == _LIMIT:
                 continue
+            if ended and not events:  # Nor was anything left to tell after they had been seen to have ended.
+                yield _END
+                return
+            ended = False
             if jobs.ranges is not None and time.monotonic() - asked_at > (_LOOK_S if jobs.few else _ENDED_LOOK_S):
                 asked_at = time.monotonic()
                 async with db.transaction() as tx:
                     ended = await store.have_ended(tx, caller.vo_id, jobs.ranges, [each.value for each in _FINAL])
-                if ended and not await look():
-                    yield _END
-                    return
+                if ended:
+                    continue
             if clock.is_quiet:
                 yield _QUIET
                 clock.spoke()
