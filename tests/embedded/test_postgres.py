@@ -45,6 +45,26 @@ def test_a_row_survives_restart_and_kill(place: Layout) -> None:
     assert cluster.postmaster() != killed
 
 
+def test_a_server_that_ends_while_it_is_adopted_is_started_anew(place: Layout) -> None:
+    class Unlucky(Cluster):
+        looked = False
+
+        @property
+        def is_ready(self) -> bool:
+            if not self.looked:
+                self.looked = True
+                dying = self.postmaster()
+                assert dying
+                processes.stop(dying, 0, signal.SIGKILL)
+                return False
+            return super().is_ready
+
+    Cluster(place).start()
+    cluster = Unlucky(place)
+    cluster.start()
+    assert rows(cluster) == [("Ωmega",)]
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
     base = Path(tempfile.mkdtemp(prefix="spinor-test-"))

@@ -113,29 +113,34 @@ class Cluster:
         self.layout.make()
         deadline = time.monotonic() + timeout_s
         while True:
-            self._bring_up(deadline)
             try:
-                return self._ensure_database()
+                if self._bring_up(deadline):
+                    return self._ensure_database()
             except psycopg.OperationalError as error:
                 # A server that was just killed still looks alive for a moment, so a lost connection begins anew.
                 if self.is_running and time.monotonic() > deadline:
                     raise DatabaseNotStarted(f"PostgreSQL runs, but refuses: {str(error).splitlines()[0]}.") from error
             time.sleep(0.05)
 
-    def _bring_up(self, deadline: float) -> None:
+    def _bring_up(self, deadline: float) -> bool:
+        """Whether a server is ready; false when one that was there already has ended."""
         if not self.exists:
             self._create()
-        if not self.is_running:
+        adopted = self.is_running
+        if not adopted:
             self._clear_remains()
             _own_directory(self.sockets, self.account)
             self._write_configuration()
             self._launch(max(1.0, deadline - time.monotonic()))
         while not self.is_ready:
             if not self.is_running:
+                if adopted:
+                    return False
                 raise self._not_started("PostgreSQL ended while it started")
             if time.monotonic() > deadline:
                 raise self._not_started("PostgreSQL took too long to be ready")
             time.sleep(0.02)
+        return True
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Fast shutdown: sessions are ended and a checkpoint is written. Then immediate, which recovery repairs."""
@@ -210,7 +215,7 @@ class Cluster:
             return
         title = f"postgres: spinor-{self.layout.tag}: "
         for pid in processes.pids():
-            if processes.arguments(pid)[:1] and processes.arguments(pid)[0].startswith(title):
+            if "".join(processes.arguments(pid)[:1]).startswith(title):
                 orphan = processes.process(pid)
                 if orphan:
                     processes.stop(orphan, 5.0, signal.SIGQUIT)
