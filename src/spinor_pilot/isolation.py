@@ -181,6 +181,8 @@ def _tried(guardian: Guardian, isolation: Isolation, base: Path) -> str:
     shutil.rmtree(home.path, ignore_errors=True)
     try:
         home.make()
+        if not isolation.keeps_papers:
+            home.papers.mkdir()
         uid = isolation.account()
         home.give_to(uid)
         inside = isolation.inside(home)

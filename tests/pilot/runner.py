@@ -41,7 +41,7 @@ def main() -> None:
         chosen = isolation.Isolation(asked["level"], own_account, False, base, site, "a test wants it")
         refusal = isolation._tried(guardian, chosen, base)
         if refusal:
-            raise SystemExit(f"Payloads must be isolated here: {refusal}")
+            raise SystemExit(f"The level {chosen.level} does not work here: {refusal}")
     controllers = cgroups.found() if asked.get("cgroups", True) else cgroups.Controllers({})
     workshop = Workshop(
         base, guardian, chosen, controllers, containers.found(chosen, base) if asked.get("images") else []

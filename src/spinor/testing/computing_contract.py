@@ -322,25 +322,29 @@ class ComputingContract:
         async def there() -> bool:
             return (await plugin.status([external_id])).get(external_id) is state
 
-        await self._wait(there, f"{external_id} is not {state}")
+        await self._wait(there, lambda: f"{external_id} is not {state}")
 
     async def until_gone(self, plugin: ComputingPlugin, external_id: str) -> None:
         async def gone() -> bool:
             state = (await plugin.status([external_id])).get(external_id)
             return state in ENDED
 
-        await self._wait(gone, f"{external_id} is still there")
+        await self._wait(gone, lambda: f"{external_id} is still there")
 
     async def until_output(self, plugin: ComputingPlugin, external_id: str, text: str) -> None:
+        said = ""
+
         async def there() -> bool:
-            return text in (await plugin.output([external_id])).get(external_id, "")
+            nonlocal said
+            said = (await plugin.output([external_id])).get(external_id, "")
+            return text in said
 
-        await self._wait(there, f"{external_id} does not say {text!r}")
+        await self._wait(there, lambda: f"{external_id} does not say {text!r}, but: {said[-200:]!r}")
 
-    async def _wait(self, condition: Callable[[], Awaitable[bool]], message: str) -> None:
+    async def _wait(self, condition: Callable[[], Awaitable[bool]], otherwise: Callable[[], str]) -> None:
         end = time.monotonic() + self.patience_s
         while not await condition():
-            assert time.monotonic() < end, message
+            assert time.monotonic() < end, otherwise()
             await asyncio.sleep(0.05)
 
 
