@@ -28,6 +28,7 @@ BENCHMARKS = {
         "submit jobs over HTTPS, one and 1,000 per call, and whole arrays; peer: DiracX, see scripts/peers",
     ),
     "jobs-match": ("jobs_match", "give up to 10,000,000 waiting jobs of 10,000 task queues to 1,000 pilots"),
+    "jobs-churn": ("jobs_churn", "an hour of the same while jobs come and go, half of it under an old snapshot"),
     "jobs-heartbeat": ("jobs_heartbeat", "1,700 running jobs told of per second, as half a million every five minutes"),
     "jobs-search": ("jobs_search", "the newest hundred of a million jobs, and counts of them, over HTTPS"),
     "jobs-overhead": ("jobs_overhead", "an empty job from submission to done, and many; peer: the bare process"),

@@ -32,7 +32,6 @@ ROUNDS = {
     "full": ((10_000, 10_000), (1_000_000, 10_000), (10_000_000, 10_000)),
 }
 SECONDS = {"trial": 0.4, "small": 6.0, "full": 20.0}
-CHURN_S = {"trial": 0.0, "small": 0.0, "full": 1800.0}
 PILOTS = {"trial": 8, "small": 1000, "full": 1000}
 CONNECTIONS = {"trial": 2, "small": 24, "full": 24}
 GROUP, AT_ONCE = 16, 2
@@ -47,29 +46,18 @@ def measure(report: Report, service: Service, size: str) -> None:
         report.say(f"{waiting:,} jobs wait in {queues:,} task queues, made in {time.perf_counter() - started:.1f} s")
         name = f"{waiting:,} waiting in {queues:,} queues"
         with match_farm.tide(service, waiting):
-            _inside(report, service, f"{name}, inside the matcher", pilots, SECONDS[size])
+            inside(report, service, f"{name}, inside the matcher", pilots, SECONDS[size])
             _over_https(report, service, f"{name}, {len(pilots):,} pilots over HTTPS", pilots, size)
             with match_farm.old_snapshot(service):
                 label = f"{name}, inside the matcher, while somebody holds a snapshot open"
-                _inside(report, service, label, pilots, SECONDS[size])
-    if CHURN_S[size]:
-        _churn(report, service, pilots, ROUNDS[size][-1], CHURN_S[size])
-
-
-def _churn(report: Report, service: Service, pilots: Sequence[Pilot], round_: tuple[int, int], seconds: float) -> None:
-    """Is the rate of the last minutes that of the first?"""
-    waiting, queues = round_
-    windows = 30
-    with match_farm.tide(service, waiting):
-        for n in range(windows):
-            name = f"{waiting:,} waiting in {queues:,} queues, churn, part {n + 1} of {windows}, inside the matcher"
-            _inside(report, service, name, pilots, seconds / windows)
+                inside(report, service, label, pilots, SECONDS[size])
 
 
 # -------------------------------------------------------------------------------------------------- inside the matcher
 
 
-def _inside(report: Report, service: Service, name: str, pilots: Sequence[Pilot], seconds: float) -> None:
+def inside(report: Report, service: Service, name: str, pilots: Sequence[Pilot], seconds: float) -> None:
+    """Match for so long, and report what came of it."""
     before = service.used_s()
     matched, took, latencies, served = asyncio.run(_match_groups(service, pilots, seconds))
     used = [(end - start) * 1000 for start, end in zip(before, service.used_s(), strict=True)]

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import psycopg
@@ -76,13 +77,18 @@ WITH made AS (
 INSERT INTO jobs.tally_change (task_queue_id, ce_id, status, jobs, cores)
 SELECT task_queue_id, 0, 'waiting', count(*), 0 FROM made GROUP BY task_queue_id
 """
+# So that what was ended under somebody's old snapshot is not looked through again and again.
+_INDEX = "CREATE INDEX IF NOT EXISTS running_of_farm ON jobs.running (matched_at)"
+_RUN_S = 3.0
+_LATE_S = 30.0  # So long before its end may a transaction have begun.
 _CLEAR = """
 TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_change,
          jobs.ended_attempt, jobs.task_queue
 """
 _END = """
 WITH over AS (
-    DELETE FROM jobs.running WHERE matched_at < now() - interval '3 seconds' RETURNING job_id, ce_id, cores
+    DELETE FROM jobs.running WHERE matched_at >= %(since)s::timestamptz AND matched_at < %(until)s::timestamptz
+    RETURNING job_id, ce_id, cores
 ), job AS (
     UPDATE jobs.job SET status = 'done', ended_at = now() FROM over
      WHERE job.job_id = over.job_id AND job.job_id = ANY (ARRAY(SELECT job_id FROM over))
@@ -229,9 +235,13 @@ def tide(service: Service, level: int) -> Iterator[None]:
                 found = conn.execute("SELECT task_queue_id FROM jobs.task_queue").fetchall()
                 queues = [int(str(row[0])) for row in found]
                 size = max(10, min(1000, level // len(queues)))
+                conn.execute(_INDEX)
+                since = datetime(1970, 1, 1, tzinfo=UTC)
                 while not stop.is_set():
                     started = time.monotonic()
-                    conn.execute(_END)
+                    until = datetime.now(UTC) - timedelta(seconds=_RUN_S)
+                    conn.execute(_END, {"since": since, "until": until})
+                    since = until - timedelta(seconds=_LATE_S)
                     row = conn.execute(
                         "SELECT coalesce(sum(jobs), 0) FROM jobs.tally_now WHERE status = 'waiting'"
                     ).fetchone()

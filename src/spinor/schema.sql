@@ -1020,13 +1020,16 @@ CREATE INDEX job_history_time ON jobs.job_history USING brin (at) WITH (pages_pe
 
 -- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
 -- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
+-- Somebody's old snapshot keeps every row that was changed or deleted since. So the journal is read from where the last
+-- fold left it, and the counters are written anew, as another edition, before too many old versions lie among them.
 CREATE TABLE jobs.tally (
+    edition     integer NOT NULL,
     task_queue_id integer NOT NULL,
     ce_id       integer NOT NULL,                               -- 0: none.
     status      jobs.job_status NOT NULL,
     jobs        bigint NOT NULL,
     cores       bigint NOT NULL,                                -- Granted.
-    PRIMARY KEY (task_queue_id, ce_id, status)
+    PRIMARY KEY (edition, task_queue_id, ce_id, status)
 ) WITH (fillfactor = 70);
 
 CREATE TABLE jobs.tally_change (
@@ -1034,11 +1037,33 @@ CREATE TABLE jobs.tally_change (
     ce_id       integer NOT NULL,
     status      jobs.job_status NOT NULL,
     jobs        bigint NOT NULL,
-    cores       bigint NOT NULL
+    cores       bigint NOT NULL,
+    xid         xid8 NOT NULL DEFAULT pg_current_xact_id()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+CREATE INDEX tally_change_xid ON jobs.tally_change (xid);
 
--- The addends of the counts, for those who add them up in another way.
-CREATE VIEW jobs.tally_part AS SELECT * FROM jobs.tally UNION ALL SELECT * FROM jobs.tally_change;
+CREATE TABLE jobs.tally_mark (
+    only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    edition     integer NOT NULL,
+    folds       integer NOT NULL,                               -- Into this edition.
+    below       xid8 NOT NULL,                                  -- What transactions before this one changed is folded.
+    rest_until  timestamptz NOT NULL                            -- Folding takes a tenth of the time at most.
+);
+INSERT INTO jobs.tally_mark (edition, folds, below, rest_until) VALUES (1, 0, '0', '-infinity');
+
+-- A database that was restored elsewhere counts its transactions anew: then all of the journal is read.
+CREATE VIEW jobs.tally_bound AS
+SELECT edition, folds, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN below ELSE '0' END AS below
+  FROM jobs.tally_mark;
+
+-- The addends of the counts, for those who add them up in another way. (Of a range the planner expects few rows, and so
+-- takes the index.)
+CREATE VIEW jobs.tally_part AS
+SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally
+ WHERE edition = (SELECT edition FROM jobs.tally_bound)
+UNION ALL
+SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally_change
+ WHERE xid >= (SELECT below FROM jobs.tally_bound) AND xid <= '18446744073709551615';
 
 CREATE VIEW jobs.tally_now AS
 SELECT task_queue_id, ce_id, status, sum(jobs)::bigint AS jobs, sum(cores)::bigint AS cores

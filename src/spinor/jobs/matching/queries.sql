@@ -151,29 +151,56 @@ UPDATE jobs.limit_state l
 -- every VO: the pilot factory serves all of them, and asks per VO what its elements may run.
 SELECT task_queue_id, wants FROM jobs.task_queue WHERE task_queue_id = ANY (%(task_queue_ids)s::integer[]);
 
+-- name: is_fold_due
+-- every VO: one journal serves all of them.
+SELECT rest_until <= clock_timestamp() FROM jobs.tally_mark;
+
+-- name: take_folding_turn
+-- every VO: one journal serves all of them. Several folders would only wait for each other.
+SELECT pg_try_advisory_xact_lock(hashtext('spinor.jobs.tally'));
+
 -- name: fold_tally
 -- every VO: one journal serves all of them.
--- Several folders would only wait for each other: the caller holds the turn.
-WITH change AS (
-    DELETE FROM jobs.tally_change RETURNING *
+WITH bound AS MATERIALIZED (
+    SELECT edition, below FROM jobs.tally_bound
+), change AS (
+    DELETE FROM jobs.tally_change
+     WHERE xid >= (SELECT below FROM bound) AND xid <= '18446744073709551615'
+    RETURNING task_queue_id, ce_id, status, jobs, cores
 ), summed AS MATERIALIZED (
     SELECT task_queue_id, ce_id, status, sum(jobs) AS jobs, sum(cores) AS cores
       FROM change GROUP BY 1, 2, 3 HAVING sum(jobs) <> 0 OR sum(cores) <> 0
 ), folded AS (
-    INSERT INTO jobs.tally AS t (task_queue_id, ce_id, status, jobs, cores)
-    SELECT task_queue_id, ce_id, status, jobs, cores FROM summed ORDER BY 1, 2, 3
-    ON CONFLICT (task_queue_id, ce_id, status) DO UPDATE
+    INSERT INTO jobs.tally AS t (edition, task_queue_id, ce_id, status, jobs, cores)
+    SELECT bound.edition, s.task_queue_id, s.ce_id, s.status, s.jobs, s.cores
+      FROM summed s CROSS JOIN bound ORDER BY 2, 3, 4
+    ON CONFLICT (edition, task_queue_id, ce_id, status) DO UPDATE
        SET jobs = t.jobs + excluded.jobs, cores = t.cores + excluded.cores
+), marked AS (
+    UPDATE jobs.tally_mark SET folds = folds + 1, below = pg_snapshot_xmin(pg_current_snapshot())
+     WHERE EXISTS (SELECT FROM change)
 )
 SELECT count(*) FROM summed;
 
--- name: take_folding_turn
+-- name: renew_tally
 -- every VO: one journal serves all of them.
-SELECT pg_try_advisory_xact_lock(hashtext('spinor.jobs.tally'));
+-- The next edition, without what has become nothing.
+WITH mark AS (
+    UPDATE jobs.tally_mark SET edition = edition + 1, folds = 0 WHERE folds >= %(folds)s::integer
+    RETURNING edition
+), old AS (
+    DELETE FROM jobs.tally WHERE edition < (SELECT edition FROM mark)
+    RETURNING task_queue_id, ce_id, status, jobs, cores
+)
+INSERT INTO jobs.tally (edition, task_queue_id, ce_id, status, jobs, cores)
+SELECT mark.edition, o.task_queue_id, o.ce_id, o.status, o.jobs, o.cores
+  FROM old o CROSS JOIN mark WHERE o.jobs <> 0 OR o.cores <> 0 ORDER BY 2, 3, 4;
 
--- name: drop_empty_tallies
+-- name: rest_from_folding
 -- every VO: one journal serves all of them.
-DELETE FROM jobs.tally WHERE jobs = 0 AND cores = 0;
+UPDATE jobs.tally_mark
+   SET rest_until = clock_timestamp() + least(interval '1 min', 9 * (clock_timestamp() - transaction_timestamp()))
+ WHERE clock_timestamp() - transaction_timestamp() > interval '100 ms';
 
 -- name: lock_share_clock
 -- every VO: all are charged at once. Two who charge take turns here, and the second finds that little time has passed.

@@ -27,6 +27,7 @@ from spinor.jobs.models import Requirements, ShareOfVO
 from spinor.jobs.rows import FactoryPause, PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
+_FOLDS_OF_EDITION = 60
 
 
 def _numbers(values: Iterable[float]) -> str:
@@ -117,17 +118,20 @@ async def list_wants(tx: Tx, task_queue_ids: Sequence[int]) -> dict[int, Require
     return {queue_id: msgspec.convert(wants, Requirements) for queue_id, wants in rows}
 
 
+async def fold_tally_when_due(tx: Tx) -> None:
+    """Fold, unless the last fold was so dear that it is too early for another one."""
+    if await fetch_value(tx, Q.is_fold_due):
+        await fold_tally(tx)
+        await execute(tx, Q.rest_from_folding)
+
+
 async def fold_tally(tx: Tx) -> int:
     """Add the journal to the counters; how many counters that changed. Nothing when another one folds just now."""
     if not await fetch_value(tx, Q.take_folding_turn):
         return 0
-    return int(await fetch_value(tx, Q.fold_tally))
-
-
-async def drop_empty_tallies(tx: Tx) -> int:
-    if not await fetch_value(tx, Q.take_folding_turn):
-        return 0
-    return await execute(tx, Q.drop_empty_tallies)
+    changed = int(await fetch_value(tx, Q.fold_tally))
+    await execute(tx, Q.renew_tally, {"folds": _FOLDS_OF_EDITION})
+    return changed
 
 
 async def charge_shares(tx: Tx, work: WorkRules) -> float:
