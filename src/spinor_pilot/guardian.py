@@ -29,6 +29,7 @@ class _Ward:
         self.gate: Optional[int] = None  # Where it waits to become the payload.
         self.code: Optional[int] = None  # As its keeper tells.
         self.newborn = b""  # What its birth has told so far.
+        self.ready = False  # Its walls stand.
         self.error: Optional[dict[str, Any]] = None
 
     @property
@@ -152,17 +153,19 @@ class _Nursery:
                     ward.pid = news["pid"]
                     self.running[ward.pid] = ward
                 elif "ready" in news:
+                    ward.ready = True
                     self.tell({"n": ward.number, "pid": ward.pid})
                 else:
                     ward.error = news
         del self.births[listening]
         self.selector.unregister(listening)
         os.close(listening)
-        if ward.error is None and ward.pid:
+        if ward.error is None and ward.ready:
             self.tell({"n": ward.number, "begun": True})
-        elif not ward.pid:  # It never came so far that somebody would be collected for it.
-            lost = {"error": [11, "the process was lost at its start", None], "stage": birth.ISOLATION}
-            self.bury(ward, ward.error or lost)
+        elif ward.error is None:  # Whoever killed it, it was not its program.
+            ward.error = {"error": [11, "the process was lost at its start", None], "stage": birth.ISOLATION}
+        if ward.error is not None and not ward.pid:  # It never came so far that somebody would be collected for it.
+            self.bury(ward, ward.error)
 
     # -------------------------------------------------------------------------------------------------------- ends
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from spinor_pilot import system
+from spinor_pilot.children import GUARDIAN, Guardian, Start
+from spinor_pilot.faults import SiteFault
+from spinor_pilot.isolation import NAMESPACES, Home, Isolation, Site
 
 PILOT = """
 import os, sys, time
@@ -125,3 +128,32 @@ def test_signals_reach_payloads_as_usual(start: Callable[..., subprocess.Popen[s
     assert pilot.stdout is not None
     pilot.stdout.readline()
     assert pilot.stdout.readline().split()[0] == str(-signal.SIGTERM)
+
+
+# The first process of a namespace cannot kill itself.
+UNLUCKY = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from spinor_pilot import birth, cell
+def struck(*_): os._exit(9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "in_a_cell"), [("birth._confine", False), ("cell.build", True), ("birth._leave_namespaces", True)]
+)
+def test_a_process_that_is_lost_before_its_program_is_the_nodes_fault(
+    tmp_path: Path, where: str, in_a_cell: bool
+) -> None:
+    """Whatever struck it, the job did not: it is tried again elsewhere."""
+    guardian = Guardian(f"{UNLUCKY}\n{where} = struck\n{GUARDIAN}")
+    guardian.watch()
+    command = ["/bin/true"]
+    start = Start(command, {}, str(tmp_path), f"{tmp_path}/out", f"{tmp_path}/err", "SPINOR_PAYLOAD=7.1")
+    if in_a_cell:
+        home = Home(tmp_path / "job")
+        home.make()
+        start = Isolation(NAMESPACES, False, True, tmp_path, Site(), "").confined(start, home)
+    with pytest.raises(SiteFault, match="lost at its start"):
+        guardian.run(start)
+    guardian.close()
