@@ -12,13 +12,14 @@ OUTPUT_BYTES = 64 * 1024
 
 # What a batch system runs: it may have lost the launch file's mode on the way. The pilot works in a directory of its
 # own, so that the batch system brings nothing of it back but the pilot's words.
-START_SCRIPT = b"""#!/bin/sh
+PREPARE = b"""#!/bin/sh
 export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
 umask 077
 chmod 600 launch.json
 mkdir -p work
-exec "$1" -I -B "$2" launch.json --directory work
 """
+START = b'"$1" -I -B "$2" launch.json --directory work'
+START_SCRIPT = PREPARE + b"exec " + START + b"\n"
 
 
 def secret_directory(element: ElementSettings, option: str, name: str) -> Path:

@@ -26,11 +26,38 @@ from spinor.pilots.plugin import (
     PilotLaunch,
     Submitted,
 )
-from spinor.pilots.plugins.files import START_SCRIPT, secret_directory
+from spinor.pilots.plugins.files import PREPARE, START, secret_directory
 from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _CALLS = Path(__file__).with_name("htcondor_calls.py")
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+# When a job ends, the starter leaves what it has not read of the job's streams; so the script ends after it has.
+_SCRIPT = (
+    PREPARE
+    + START
+    + b""" &
+pilot=$!
+trap 'kill -TERM "$pilot"' TERM
+wait "$pilot"
+code=$?
+while kill -0 "$pilot" 2>/dev/null; do
+    wait "$pilot"
+    code=$?
+done
+"$1" -I -c '
+import array, fcntl, os, stat, termios, time
+def unread(number):
+    size = array.array("i", [0])
+    if stat.S_ISFIFO(os.fstat(number).st_mode):
+        fcntl.ioctl(number, termios.FIONREAD, size)
+    return size[0]
+end = time.monotonic() + 10
+while time.monotonic() < end and (unread(1) or unread(2)):
+    time.sleep(0.02)
+'
+exit "$code"
+"""
+).decode()
 _ID = re.compile(r"[0-9]{1,9}\.[0-9]{1,6}")
 _SPOOLING = 16  # The HoldReasonCode of a job whose files are on their way.
 _SPOOL_S = 180
@@ -92,8 +119,7 @@ class HTCondorComputing:
                 }
                 for mark, pilot in marks.items()
             ]
-            script = START_SCRIPT.decode()
-            found = await self._call("submit", launches=launches, script=script, submit=self._description(alike[0]))
+            found = await self._call("submit", launches=launches, script=_SCRIPT, submit=self._description(alike[0]))
             answers += [
                 Submitted(pilot_id=pilot.pilot_id, external_id=found.get(mark), error="" if mark in found else "lost")
                 for mark, pilot in marks.items()
