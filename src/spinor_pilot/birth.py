@@ -16,6 +16,7 @@ import resource
 import selectors
 import signal
 import socket
+import time
 from typing import Any, Optional
 
 from spinor_pilot import cell, kernel, system
@@ -75,6 +76,7 @@ class Numbering:
 def born(asked: dict[str, Any], cradle: Cradle) -> None:
     """The life of the fork. Never returns."""
     stage = ISOLATION
+    building_s = 0.0
     try:
         gc.disable()
         os.umask(0o022)
@@ -92,6 +94,7 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
                     _tell(cradle.told, {"pid": keeper})
                     os._exit(0)
             cell.build(asked["cell"])
+            building_s = time.process_time()
             payload = os.fork()
             if payload:
                 for number in needed:
@@ -102,7 +105,7 @@ def born(asked: dict[str, Any], cradle: Cradle) -> None:
         _confine(asked, cradle.doors)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-        _tell(cradle.told, {"ready": True})
+        _tell(cradle.told, {"ready": True, "cpu_s": building_s + time.process_time()})
         cpus = os.read(cradle.gate, 4096)
         if not cpus:
             os._exit(127)  # The guardian is gone.

@@ -30,6 +30,7 @@ class _Ward:
         self.code: Optional[int] = None  # As its keeper tells.
         self.newborn = b""  # What its birth has told so far.
         self.ready = False  # Its walls stand.
+        self.building_s = 0.0  # Processor time that they took, which is not the payload's.
         self.error: Optional[dict[str, Any]] = None
 
     @property
@@ -153,7 +154,7 @@ class _Nursery:
                     ward.pid = news["pid"]
                     self.running[ward.pid] = ward
                 elif "ready" in news:
-                    ward.ready = True
+                    ward.ready, ward.building_s = True, news["cpu_s"]
                     self.tell({"n": ward.number, "pid": ward.pid})
                 else:
                     ward.error = news
@@ -214,7 +215,8 @@ class _Nursery:
             for listening, other in list(self.births.items()):
                 if other is ward:
                     self.hear(listening)
-            ended = {"code": code, "cpu_s": usage.ru_utime + usage.ru_stime, "max_rss_bytes": usage.ru_maxrss * 1024}
+            cpu_s = max(0.0, usage.ru_utime + usage.ru_stime - ward.building_s)
+            ended = {"code": code, "cpu_s": cpu_s, "max_rss_bytes": usage.ru_maxrss * 1024}
             self.bury(ward, ward.error or ended)
 
     def listen(self, number: int) -> None:

@@ -148,12 +148,39 @@ def test_a_process_that_is_lost_before_its_program_is_the_nodes_fault(
     """Whatever struck it, the job did not: it is tried again elsewhere."""
     guardian = Guardian(f"{UNLUCKY}\n{where} = struck\n{GUARDIAN}")
     guardian.watch()
-    command = ["/bin/true"]
-    start = Start(command, {}, str(tmp_path), f"{tmp_path}/out", f"{tmp_path}/err", "SPINOR_PAYLOAD=7.1")
-    if in_a_cell:
-        home = Home(tmp_path / "job")
-        home.make()
-        start = Isolation(NAMESPACES, False, True, tmp_path, Site(), "").confined(start, home)
     with pytest.raises(SiteFault, match="lost at its start"):
-        guardian.run(start)
+        guardian.run(_nothing(tmp_path, in_a_cell))
     guardian.close()
+
+
+@pytest.mark.parametrize(("where", "in_a_cell"), [("birth._confine", False), ("cell.build", True)])
+def test_building_the_walls_is_not_the_payloads_work(tmp_path: Path, where: str, in_a_cell: bool) -> None:
+    guardian = Guardian(f"{SLOW.replace('WHERE', where)}\n{GUARDIAN}")
+    guardian.watch()
+    child = guardian.run(_nothing(tmp_path, in_a_cell))
+    child.ended.wait()
+    assert child.code == 0
+    assert child.cpu_s < 0.4
+    guardian.close()
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from spinor_pilot import birth, cell
+usual = WHERE
+def slow(*given):
+    while time.process_time() < 0.5: pass
+    usual(*given)
+WHERE = slow
+"""
+
+
+def _nothing(place: Path, in_a_cell: bool) -> Start:
+    start = Start(["/bin/true"], {}, str(place), f"{place}/out", f"{place}/err", "SPINOR_PAYLOAD=7.1")
+    if not in_a_cell:
+        return start
+    home = Home(place / "job")
+    home.make()
+    cwd = "/job"
+    return Isolation(NAMESPACES, False, True, place, Site(), "").confined(start._replace(cwd=cwd), home)
