@@ -34,6 +34,10 @@ def test_a_list_is_several_descriptions_that_may_wait_for_each_other(tmp_path: P
     ("text", "fragment"),
     [
         ("executable: x\ncoers: 2\n", "line 2, column 1: there is no field `coers`; did you mean `cores`?"),
+        (
+            "executable: x\noutput_data:\n  - pattern: a\n    lfn: b\n",
+            "line 3, column 5: output_data[0]: there is no field `pattern`; did you mean `path`?",
+        ),
         ("executable: x\noutput_data:\n  - path: a\n    lfn: b\n    se: S\n", "line 4, column 5: output_data[0].lfn: "),
         ("executable: x\nsites: [1]\n", "line 2, column 9: sites[0]: Expected `str`, got `int`; put it in quotes"),
         ("executable: x\nhold: yes\n", "line 2, column 1: hold: Expected `bool`, got `str`; write true or false"),

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,9 +22,7 @@ def spec_of(document: Any, changes: Mapping[str, Any]) -> JobSpec:
         raise BadDescription(f"it is {kind}, not a description; write fields, such as `executable: …`.", field="")
     for name in document:
         if name not in FIELDS:
-            near = difflib.get_close_matches(str(name)[:80], FIELDS, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(FIELDS)}."
-            raise BadDescription(f"there is no field `{str(name)[:80]}`; {hint}", field=str(name))
+            raise BadDescription(_no_field(str(name), FIELDS), field=str(name))
     if "sites" in changes:
         document = {name: value for name, value in document.items() if name != "site"}
     try:
@@ -31,11 +30,33 @@ def spec_of(document: Any, changes: Mapping[str, Any]) -> JobSpec:
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `")
         field = re.sub(r"^.*`?\$\.?", "", where.rstrip("`"))  # Of a key: "key` in `$.environment".
-        problem = text + _advice(text)
+        problem = _misnamed(field, text) or text + _advice(text)
         raise BadDescription(f"{field}: {problem}" if field else problem, field=field) from None
     # Local paths are still in it; they are checked when they are packed.
     normalised(msgspec.structs.replace(spec, input_sandbox=[]))
     return spec
+
+
+def _no_field(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(known)}."
+    return f"there is no field `{name[:80]}`; {hint}"
+
+
+def _misnamed(field: str, text: str) -> str:
+    """What to say when a part of a field, such as one of `output_data`, has a field that there is not."""
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", text, re.DOTALL)
+    first = re.match(r"\w+", field)
+    if unknown is None or first is None:
+        return ""
+    names = [each.name for part in _structs_in(FIELDS[first[0]].type) for each in msgspec.structs.fields(part)]
+    return _no_field(unknown[1], names)
+
+
+def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [found for part in typing.get_args(kind) for found in _structs_in(part)]
 
 
 def _advice(text: str) -> str:
