@@ -77,6 +77,7 @@ CHORES: list[Chore] = [
     chore("jobs.expire-leases", _expire_leases, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.interrupt-suspended", _interrupt_suspended, every_s=5, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.fold-tally", _once(matching.fold_tally_when_due), every_s=1, timeout_s=60, retries=0, concurrency=1),
+    chore("jobs.renew-tally", _once(matching.renew_tally), every_s=60, timeout_s=300, retries=0, concurrency=1),
     chore("jobs.charge-shares", _once(service.charge_shares), every_s=10, timeout_s=60, retries=0, concurrency=1),
     chore("jobs.end-pauses", _until_empty(gates.end_pauses), every_s=1, timeout_s=60, retries=0, concurrency=1),
     chore(

@@ -1029,7 +1029,7 @@ CREATE TABLE jobs.tally (
     status      jobs.job_status NOT NULL,
     jobs        bigint NOT NULL,
     cores       bigint NOT NULL,                                -- Granted.
-    PRIMARY KEY (edition, task_queue_id, ce_id, status)
+    PRIMARY KEY (edition, status, task_queue_id, ce_id)
 ) WITH (fillfactor = 70);
 
 CREATE TABLE jobs.tally_change (
@@ -1045,15 +1045,15 @@ CREATE INDEX tally_change_xid ON jobs.tally_change (xid);
 CREATE TABLE jobs.tally_mark (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     edition     integer NOT NULL,
-    folds       integer NOT NULL,                               -- Into this edition.
+    renewed_at  timestamptz NOT NULL,                           -- When this edition began.
     below       xid8 NOT NULL,                                  -- What transactions before this one changed is folded.
     rest_until  timestamptz NOT NULL                            -- Folding takes a tenth of the time at most.
 );
-INSERT INTO jobs.tally_mark (edition, folds, below, rest_until) VALUES (1, 0, '0', '-infinity');
+INSERT INTO jobs.tally_mark (edition, renewed_at, below, rest_until) VALUES (1, now(), '0', '-infinity');
 
 -- A database that was restored elsewhere counts its transactions anew: then all of the journal is read.
 CREATE VIEW jobs.tally_bound AS
-SELECT edition, folds, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN below ELSE '0' END AS below
+SELECT edition, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN below ELSE '0' END AS below
   FROM jobs.tally_mark;
 
 -- The addends of the counts, for those who add them up in another way. (Of a range the planner expects few rows, and so

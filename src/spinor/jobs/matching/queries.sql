@@ -173,20 +173,22 @@ WITH bound AS MATERIALIZED (
 ), folded AS (
     INSERT INTO jobs.tally AS t (edition, task_queue_id, ce_id, status, jobs, cores)
     SELECT bound.edition, s.task_queue_id, s.ce_id, s.status, s.jobs, s.cores
-      FROM summed s CROSS JOIN bound ORDER BY 2, 3, 4
-    ON CONFLICT (edition, task_queue_id, ce_id, status) DO UPDATE
+      FROM summed s CROSS JOIN bound ORDER BY s.status, s.task_queue_id, s.ce_id
+    ON CONFLICT (edition, status, task_queue_id, ce_id) DO UPDATE
        SET jobs = t.jobs + excluded.jobs, cores = t.cores + excluded.cores
 ), marked AS (
-    UPDATE jobs.tally_mark SET folds = folds + 1, below = pg_snapshot_xmin(pg_current_snapshot())
+    UPDATE jobs.tally_mark SET below = pg_snapshot_xmin(pg_current_snapshot())
      WHERE EXISTS (SELECT FROM change)
 )
 SELECT count(*) FROM summed;
 
 -- name: renew_tally
 -- every VO: one journal serves all of them.
--- The next edition, without what has become nothing.
+-- The next edition, without what has become nothing: each hour, and when so much lies dead that vacuum seems unable to.
 WITH mark AS (
-    UPDATE jobs.tally_mark SET edition = edition + 1, folds = 0 WHERE folds >= %(folds)s::integer
+    UPDATE jobs.tally_mark SET edition = edition + 1, renewed_at = clock_timestamp()
+     WHERE renewed_at < now() - interval '1 hour'
+        OR (SELECT n_dead_tup > 50000 + 4 * n_live_tup FROM pg_stat_user_tables WHERE relid = 'jobs.tally'::regclass)
     RETURNING edition
 ), old AS (
     DELETE FROM jobs.tally WHERE edition < (SELECT edition FROM mark)
@@ -194,7 +196,7 @@ WITH mark AS (
 )
 INSERT INTO jobs.tally (edition, task_queue_id, ce_id, status, jobs, cores)
 SELECT mark.edition, o.task_queue_id, o.ce_id, o.status, o.jobs, o.cores
-  FROM old o CROSS JOIN mark WHERE o.jobs <> 0 OR o.cores <> 0 ORDER BY 2, 3, 4;
+  FROM old o CROSS JOIN mark WHERE o.jobs <> 0 OR o.cores <> 0 ORDER BY o.status, o.task_queue_id, o.ce_id;
 
 -- name: rest_from_folding
 -- every VO: one journal serves all of them.

@@ -27,7 +27,6 @@ from spinor.jobs.models import Requirements, ShareOfVO
 from spinor.jobs.rows import FactoryPause, PilotCount, PlaceInQueue
 
 Q = Queries("spinor.jobs.matching")
-_FOLDS_OF_EDITION = 60
 
 
 def _numbers(values: Iterable[float]) -> str:
@@ -129,9 +128,14 @@ async def fold_tally(tx: Tx) -> int:
     """Add the journal to the counters; how many counters that changed. Nothing when another one folds just now."""
     if not await fetch_value(tx, Q.take_folding_turn):
         return 0
-    changed = int(await fetch_value(tx, Q.fold_tally))
-    await execute(tx, Q.renew_tally, {"folds": _FOLDS_OF_EDITION})
-    return changed
+    return int(await fetch_value(tx, Q.fold_tally))
+
+
+async def renew_tally(tx: Tx) -> int:
+    """Write the counters anew when it is time; how many. Nothing when another one folds just now."""
+    if not await fetch_value(tx, Q.take_folding_turn):
+        return 0
+    return await execute(tx, Q.renew_tally)
 
 
 async def charge_shares(tx: Tx, work: WorkRules) -> float:
