@@ -172,6 +172,49 @@ async def test_an_element_that_says_waiting_then_nothing(site: Site, paper: Pape
             await service.pilot_log(tx, site.world.bea, launch.pilot_id, 0)
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_an_element_that_cannot_tell_last_words_holds_nothing_up(
+    site: Site, paper: PaperElement, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """The ending, the pause of the factory, and what must be cancelled come before the words for people."""
+
+    async def output(_: Sequence[str]) -> Mapping[str, str]:
+        if hangs:
+            await asyncio.Event().wait()
+        raise OSError("the element's disk is full")
+
+    monkeypatch.setattr(paper, "output", output)
+    monkeypatch.setattr(chores, "OUTPUT_S", 0.05)
+    for _ in range(3):
+        await site.submit(site.world.ada, SLEEP)
+    await chores.submit_pilots(site.context, {})
+    dead, unwanted = paper.submitted
+    async with site.context.db.transaction() as tx:
+        await service.cancel_pilots(tx, site.world.ada_admin, [unwanted.pilot_id], "")
+    paper.states[f"paper-{dead.pilot_id}"] = ElementState.FAILED
+    await chores.follow_pilots(site.context, {})
+    assert await rows(site, "status::text") == [("aborted",), ("deleted",)]
+    assert paper.cancelled == [f"paper-{unwanted.pilot_id}"]
+    async with site.context.db.transaction() as tx:
+        (told,) = await service.pilot_stats(tx, site.world.alan, 3600, "")
+    assert "ended before it enrolled" in told.trouble
+
+
+async def test_of_many_mute_pilots_some_are_asked_for_their_last_words(
+    site: Site, paper: PaperElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores, "MUTE_PILOTS", 1)
+    for _ in range(3):
+        await site.submit(site.world.ada, SLEEP)
+    await chores.submit_pilots(site.context, {})
+    paper.states.update({f"paper-{each.pilot_id}": ElementState.FAILED for each in paper.submitted})
+    await chores.follow_pilots(site.context, {})
+    assert await rows(site, "status::text") == [("aborted",)] * 2
+    async with site.context.db.transaction() as tx:
+        logs = [await service.pilot_log(tx, site.world.alan, each.pilot_id, 0) for each in paper.submitted]
+    assert sorted(bool(log) for log in logs) == [False, True]
+
+
 async def test_a_cancelled_pilot_is_cancelled_until_it_is_gone(site: Site, paper: PaperElement) -> None:
     await site.submit(site.world.ada, SLEEP)
     await chores.submit_pilots(site.context, {})

@@ -20,6 +20,9 @@ from spinor.resources.models import ComputingElement
 
 UNKNOWN = ElementState.UNKNOWN
 LOOK_UP_AFTER_S = 10.0  # Younger intents are still being carried out.
+# Of pilots that never enrolled, what they have said is read for people: of so many in a round, since those of one
+# element mostly say the same, and for so long, since the round has other things to do.
+MUTE_PILOTS, OUTPUT_S = 20, 10.0
 
 
 async def submit_pilots(context: ChoreContext, _: dict[str, Any]) -> None:
@@ -79,10 +82,11 @@ async def _follow(context: ChoreContext, element: ComputingElement, pilots: Sequ
             known = [pilot for pilot in pilots if pilot.external_id is not None]
             said = await plugin.status([pilot.external_id for pilot in known if pilot.external_id]) if known else {}
             judged = [(p, rules.judge(p, said.get(p.external_id or "", UNKNOWN), element.wall_s)) for p in known]
-            await _conclude(context, plugin, judged)
+            ended = await _conclude(context, plugin, judged)
             cancelled = [p.external_id for p, verdict in judged if verdict.cancel and p.external_id]
             if cancelled:
                 await plugin.cancel(cancelled)
+            await _read_last_words(context, plugin, [p for p, _ in judged if p.pilot_id in ended])
     except Exception:
         # One element's trouble must not hide the others' pilots; the next round asks again.
         context.log.exception("element-not-followed", extra={"computing_element": element.name})
@@ -109,27 +113,37 @@ async def _look_up(context: ChoreContext, plugin: ComputingPlugin, pilots: Seque
 
 async def _conclude(
     context: ChoreContext, plugin: ComputingPlugin, judged: Sequence[tuple[Followed, rules.Verdict]]
-) -> None:
-    """Record what follows from the element's words. What pilots that never enrolled have said becomes their log."""
+) -> list[int]:
+    """Record what follows from the element's words; the pilots that ended by it."""
     waiting = [pilot.pilot_id for pilot, verdict in judged if verdict.becomes is PilotStatus.WAITING]
     endings = [(pilot.status, verdict.ends) for pilot, verdict in judged if verdict.ends is not None]
     settled = [pilot.pilot_id for pilot, verdict in judged if verdict.settled]
     if not waiting and not endings and not settled:
-        return
-    mute = {
-        pilot.external_id: pilot.pilot_id
-        for pilot, verdict in judged
-        if verdict.ends is not None and pilot.running_s is None and pilot.external_id
-    }
-    texts = await plugin.output(list(mute)) if mute else {}
+        return []
     async with context.db.transaction() as tx:
         await service.note_waiting(tx, waiting)
         ended = await service.end_pilots(tx, endings)
         await service.settle_pilots(tx, settled)
-        await service.keep_output(tx, {mute[each]: text for each, text in texts.items() if text})
         await service.note_trouble(tx, _never_enrolled(judged, ended))
     if ended:
         context.log.warning("pilots-ended", extra={"plugin": plugin.name, "pilot_ids": ended})
+    return ended
+
+
+async def _read_last_words(context: ChoreContext, plugin: ComputingPlugin, ended: Sequence[Followed]) -> None:
+    """What pilots that never enrolled have said becomes their log; an element that cannot tell it is no trouble."""
+    mute = {p.external_id: p.pilot_id for p in ended if p.running_s is None and p.external_id}
+    asked = list(mute)[:MUTE_PILOTS]
+    if not asked:
+        return
+    try:
+        async with asyncio.timeout(OUTPUT_S):
+            texts = await plugin.output(asked)
+    except Exception:
+        context.log.exception("last-words-not-read", extra={"pilot_ids": [mute[each] for each in asked]})
+        return
+    async with context.db.transaction() as tx:
+        await service.keep_output(tx, {mute[each]: text for each, text in texts.items() if text})
 
 
 def _never_enrolled(
