@@ -1,6 +1,7 @@
 """What people see of pilots, over HTTPS and through the command line."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,8 @@ from spinor import cli
 from spinor.errors import NotFound, SpinorError
 from spinor.jobs.models import JobSpec
 from spinor.pilots import service
-from spinor.pilots.models import Cancelled, CancelPilots, Pilot
+from spinor.pilots.models import Cancelled, CancelPilots, NewPilot, Pilot
+from spinor.pilots.service import life
 
 from .conftest import Site
 from .test_enrolment import call, enrolled, new_pilot
@@ -69,8 +71,8 @@ async def test_cancelling_is_for_administrators(site: Site) -> None:
     assert [refused.code for refused in again.refused] == ["pilot-ended"]
 
 
-async def test_the_log_is_kept_in_order_and_once(site: Site) -> None:
-    pilot = await new_pilot(site)
+async def sender(site: Site, pilot: NewPilot) -> Callable[[int, bytes], Awaitable[int]]:
+    """Sends bytes of this pilot's own log; answers the position that the server expects next."""
     server = await enrolled(site, pilot)
 
     async def send(position: int, data: bytes) -> int:
@@ -82,6 +84,12 @@ async def test_the_log_is_kept_in_order_and_once(site: Site) -> None:
 
         return await asyncio.to_thread(once)
 
+    return send
+
+
+async def test_the_log_is_kept_in_order_and_once(site: Site) -> None:
+    pilot = await new_pilot(site)
+    send = await sender(site, pilot)
     assert await send(0, b"one ") == 4
     assert await send(0, b"one ") == 4  # The answer was lost: said again, kept once.
     assert await send(2, b"e two ") == 8
@@ -91,6 +99,20 @@ async def test_the_log_is_kept_in_order_and_once(site: Site) -> None:
         assert await service.pilot_log(tx, site.world.alan, pilot.pilot_id, 0) == b"one two \x00\xff"
         assert await service.pilot_log(tx, site.world.alan, pilot.pilot_id, 5) == b"wo \x00\xff"
         assert await service.pilot_log(tx, site.world.alan, pilot.pilot_id, 10) == b""
+
+
+async def test_past_its_limit_a_log_is_taken_and_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "LOG_LIMIT_BYTES", 10)
+    pilot = await new_pilot(site)
+    send = await sender(site, pilot)
+    assert await send(0, b"one two ") == 8
+    assert await send(8, b"three ") == 14  # Of these, two are kept.
+    assert await send(14, b"four ") == 19
+    assert await send(19, b"five ") == 24  # Never back: the pilot would send the same bytes again and again.
+    assert await send(8, b"three ") == 14  # The answer was lost.
+    assert await send(0, b"one ") == 10
+    async with site.context.db.transaction() as tx:
+        assert await service.pilot_log(tx, site.world.alan, pilot.pilot_id, 0) == b"one two th"
 
 
 async def test_a_goodbye_ends_the_pilot(site: Site) -> None:

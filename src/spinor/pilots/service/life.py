@@ -97,19 +97,20 @@ async def append_log(tx: Tx, caller: Caller, position: int, data: bytes) -> int:
     """Keep bytes of the pilot's own log; the position that is expected next.
 
     Bytes that are there already are skipped, and a gap is answered with the position where it begins. Past the limit,
-    bytes are taken and forgotten.
+    bytes are taken and forgotten: a pilot that was told to go back would send the same ones for ever.
     """
     end = await store.find_log_end(tx, caller)
     if end is None:
         raise PilotEnded
+    after = position + len(data)
+    if end >= LOG_LIMIT_BYTES:
+        return max(after, end)
     if position > end or not data:
         return end
-    new = data[end - position :]
-    if end + len(new) > LOG_LIMIT_BYTES:
-        return position + len(data)
+    new = data[end - position : LOG_LIMIT_BYTES - position]
     if new:
         await store.insert_log(tx, caller, end, new)
-    return end + len(new)
+    return max(after, end)
 
 
 async def say_goodbye(tx: Tx, caller: Caller, reason: str) -> None:
