@@ -49,6 +49,26 @@ class TestLocal(ComputingContract):
         assert (await plugin.status([external_id]))[external_id] is ElementState.VANISHED
         await plugin.cancel([external_id])  # It would end this test.
 
+    async def test_nobody_waits_for_the_grace(self, tmp_path: Path, launch: Launcher) -> None:
+        """The first call asks, calls within the grace ask again, and the first one after it forces."""
+        patient, strict = element(tmp_path, grace_s=3600), element(tmp_path, grace_s=0)
+        external_id = await self.submit(patient, launch("long", "stubborn"))
+        await self.until_output(patient, external_id, "out ")
+        for _ in range(2):
+            await patient.cancel([external_id])
+            assert (await patient.status([external_id]))[external_id] is ElementState.RUNNING
+        await strict.cancel([external_id])
+        await self.until(patient, external_id, ElementState.VANISHED)
+
+    async def test_where_nothing_can_be_written_a_pilot_is_forced_at_once(
+        self, plugin: LocalComputing, launch: Launcher
+    ) -> None:
+        external_id = await self.submit(plugin, launch("long", "stubborn"))
+        await self.until_output(plugin, external_id, "out ")
+        (plugin.base / external_id / "asked-to-stop").mkdir()
+        await plugin.cancel([external_id])
+        await self.until(plugin, external_id, ElementState.VANISHED)
+
     async def test_an_earlier_services_pilot_of_the_same_number_makes_room(
         self, plugin: LocalComputing, launch: Launcher
     ) -> None:

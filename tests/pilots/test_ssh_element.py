@@ -132,7 +132,7 @@ async def test_slots_are_counted_and_a_refusal_stands(hosts: list[SSHServer], se
     late = launch()
     (refused,) = await plugin.submit([late])
     assert (refused.external_id, refused.error) == (None, "no host has a free slot")
-    await plugin.cancel(running)
+    await stopped(plugin, running)
     (again,) = await plugin.submit([late])
     assert again.external_id is None, "another worker may have been told so"
     await runs_one(plugin, launch)
@@ -152,6 +152,7 @@ async def test_a_host_that_is_down_hides_no_other(
     states = await plugin.status([lost, *others])
     assert states == dict.fromkeys(others, ElementState.RUNNING), "of the lost host nothing is said"
     await plugin.cancel([lost, *others])
+    await stopped(plugin, others)
     for _ in range(3):  # At least one of them would be the lost host's turn.
         await runs_one(plugin, launch)
     assert set((await plugin.find([each.pilot_id for each in ones])).values()) == set(others)
@@ -195,6 +196,13 @@ async def submitted(plugin: SSHComputing, one: PilotLaunch) -> str:
     (answer,) = await plugin.submit([one])
     assert answer.external_id, answer.error
     return answer.external_id
+
+
+async def stopped(plugin: SSHComputing, external_ids: list[str]) -> None:
+    deadline = time.monotonic() + 30
+    while ElementState.RUNNING in (await plugin.status(external_ids)).values():
+        assert time.monotonic() < deadline
+        await plugin.cancel(external_ids)
 
 
 async def runs_one(plugin: SSHComputing, launch: Launcher) -> None:

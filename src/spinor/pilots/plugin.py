@@ -151,7 +151,8 @@ class ComputingPlugin(Protocol):
     async def cancel(self, external_ids: Sequence[str]) -> None:
         """Stop pilots: ask first (SIGTERM or the element's way), force after a grace of a few seconds.
 
-        Unknown and ended ones are passed over. It is called again until `status` says that they are gone.
+        Unknown and ended ones are passed over. It is called again until `status` says that they are gone, so what must
+        be forced can be forced by a later call; a verb that waits for the grace holds up its whole round.
         """
 
     async def output(self, external_ids: Sequence[str]) -> Mapping[str, str]:

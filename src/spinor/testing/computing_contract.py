@@ -178,7 +178,7 @@ class ComputingContract:
             found = await restarted.find([one.pilot_id, never.pilot_id])
             assert dict(found) == {one.pilot_id: external_id}
         finally:
-            await plugin.cancel([external_id])
+            await self.stop(plugin, external_id)
 
     @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.3])
     async def test_what_a_killed_worker_submitted_is_found(
@@ -238,8 +238,7 @@ class ComputingContract:
     ) -> None:
         external_id = await self.submit(plugin, launch("long", "stubborn"))
         await self.until_output(plugin, external_id, "out ")
-        await plugin.cancel([external_id])
-        await self.until_gone(plugin, external_id)
+        await self.stop(plugin, external_id)
 
     async def test_what_is_unknown_is_passed_over(self, plugin: ComputingPlugin, launch: Launcher) -> None:
         one = launch()
@@ -328,6 +327,18 @@ class ComputingContract:
         async def gone() -> bool:
             state = (await plugin.status([external_id])).get(external_id)
             return state in ENDED
+
+        await self._wait(gone, lambda: f"{external_id} is still there")
+
+    async def stop(self, plugin: ComputingPlugin, external_id: str) -> None:
+        """Cancel as the factory does: again and again, until the pilot is gone."""
+
+        async def gone() -> bool:
+            if (await plugin.status([external_id])).get(external_id) in ENDED:
+                return True
+            await plugin.cancel([external_id])
+            await asyncio.sleep(0.2)
+            return False
 
         await self._wait(gone, lambda: f"{external_id} is still there")
 

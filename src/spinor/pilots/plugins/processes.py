@@ -34,6 +34,7 @@ START_S = 10.0
 OUTPUT_BYTES = 64 * 1024
 FULL = "full"  # The error of a pilot for which there is no slot.
 BUNDLE = "spinor-pilot.pyz"
+_ASKED = "asked-to-stop"  # When it was: seconds of the clock that begins with the boot, as `process` names the boot.
 PARCEL = ".parcel-"  # So begin the names of large bundles, which are sent before those who start from them.
 
 # The file `process` is made once and by nobody else (noclobber), so a pilot cannot be started twice; it says who the
@@ -88,14 +89,21 @@ class Processes:
         return "vanished"
 
     def cancel(self, names: list[str], grace_s: float) -> None:
-        """Ask, and force whoever is still there after the grace."""
-        alive = {name for name in names if self.signal(name, signal.SIGTERM)}
-        end = time.monotonic() + grace_s
-        while alive and time.monotonic() < end:
-            time.sleep(0.1)
-            alive = {name for name in alive if self.state(name) == "running"}
-        for name in alive:
-            self.signal(name, signal.SIGKILL)
+        """Ask, and force at a later call whoever is still there after the grace; nobody waits for it here."""
+        for name in names:
+            home = self._home(name)
+            if home is None:
+                continue
+            asked_at_s = _asked_at_s(home)
+            if asked_at_s is not None and time.monotonic() - asked_at_s >= grace_s:
+                self.signal(name, signal.SIGKILL)
+            # Asked again within the grace, as one that was just starting may not have heard it.
+            elif self.signal(name, signal.SIGTERM) and asked_at_s is None:
+                try:
+                    (home / _ASKED).write_text(str(time.monotonic()))
+                except OSError:
+                    # On a full disk nobody could tell later when the grace is over; and this pilot may have filled it.
+                    self.signal(name, signal.SIGKILL)
 
     def signal(self, name: str, number: int) -> bool:
         """Whether there was a process group to signal."""
@@ -269,6 +277,12 @@ def _group(home: Path) -> int | None:
     except OSError:
         return None
     return int(fields[2]) if same_boot and fields[0] not in "ZXx" and fields[19] == start else None
+
+
+def _asked_at_s(home: Path) -> float | None:
+    with contextlib.suppress(OSError, ValueError):
+        return float((home / _ASKED).read_text())
+    return None
 
 
 # ------------------------------------------------------------------------------------------------- on another machine
