@@ -69,6 +69,39 @@ class TestLocal(ComputingContract):
         await plugin.cancel([external_id])
         await self.until(plugin, external_id, ElementState.VANISHED)
 
+    async def test_what_was_left_is_removed_after_a_day_in_whatever_way_it_ended(
+        self, plugin: LocalComputing, launch: Launcher
+    ) -> None:
+        ended, killed, running = [await self.submit(plugin, launch(*plan)) for plan in ([], ["long"], ["long"])]
+        await self.until(plugin, ended, ElementState.DONE)
+        await self.until_output(plugin, killed, "out ")
+        stat = (plugin.base / killed / "process").read_text()
+        os.killpg(int(stat.rpartition(")")[2].split()[2]), signal.SIGKILL)
+        await self.until(plugin, killed, ElementState.VANISHED)
+        halves = ["pilot-1", ".pilot-2.0123456789abcdef"]  # Their worker was killed; the secret is in them.
+        for name in [*halves, "pilot-tools"]:
+            (plugin.base / name).mkdir()
+            (plugin.base / name / "launch.json").write_text("{}")
+        try:
+            for day, kept in ((0, [ended, killed, running, *halves]), (2, [running])):
+                for path in plugin.base.rglob("*"):
+                    past = path.lstat().st_mtime - 86_400 * day
+                    os.utime(path, (past, past), follow_symlinks=False)
+                await self.until(plugin, await self.submit(plugin, launch()), ElementState.DONE)
+                there = {path.name for path in plugin.base.iterdir()} & {ended, killed, running, *halves, "pilot-tools"}
+                assert there == {*kept, "pilot-tools"}
+        finally:
+            await self.stop(plugin, running)
+
+    async def test_what_still_changes_is_kept(self, plugin: LocalComputing, launch: Launcher) -> None:
+        external_id = await self.submit(plugin, launch())
+        await self.until(plugin, external_id, ElementState.DONE)
+        for path in [*(plugin.base / external_id).iterdir(), plugin.base / external_id]:
+            os.utime(path, (0, 0))
+        (plugin.base / external_id / "stdout").write_text("a late word")
+        await self.submit(plugin, launch())
+        assert "a late word" in (await plugin.output([external_id]))[external_id]
+
     async def test_an_earlier_services_pilot_of_the_same_number_makes_room(
         self, plugin: LocalComputing, launch: Launcher
     ) -> None:

@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -35,6 +36,7 @@ OUTPUT_BYTES = 64 * 1024
 FULL = "full"  # The error of a pilot for which there is no slot.
 BUNDLE = "spinor-pilot.pyz"
 _ASKED = "asked-to-stop"  # When it was: seconds of the clock that begins with the boot, as `process` names the boot.
+_HOME = re.compile(r"pilot-\d+|\.pilot-\d+\.[0-9a-f]{16}")  # The second ones are being made.
 PARCEL = ".parcel-"  # So begin the names of large bundles, which are sent before those who start from them.
 
 # The file `process` is made once and by nobody else (noclobber), so a pilot cannot be started twice; it says who the
@@ -233,11 +235,12 @@ class Processes:
         return home if number.isdecimal() and name == _name(int(number)) and home.is_dir() else None
 
     def _sweep(self) -> None:
+        """Remove what has been still for long and belongs to no process, in whatever way that has ended."""
         limit = time.time() - KEEP_S
-        for code in self.base.glob("pilot-*/exit-code"):
+        for home in (*self.base.glob("pilot-*"), *self.base.glob(".pilot-*")):
             with contextlib.suppress(OSError):
-                if code.stat().st_mtime < limit:
-                    shutil.rmtree(code.parent)
+                if _HOME.fullmatch(home.name) and _changed_before(home, limit) and _group(home) is None:
+                    shutil.rmtree(home)
         for file in (*self.base.glob(".refused-*"), *self.base.glob(f"{PARCEL}*")):
             with contextlib.suppress(OSError):
                 if file.stat().st_mtime < limit:
@@ -251,6 +254,11 @@ def mark_of(pilot_id: int, secret: str) -> str:
 
 def _name(pilot_id: int) -> str:
     return f"pilot-{pilot_id}"
+
+
+def _changed_before(home: Path, limit: float) -> bool:
+    """Whether the directory and all that lies in it are older; the directory is looked at first, as that is quick."""
+    return home.lstat().st_mtime < limit and all(path.lstat().st_mtime < limit for path in home.iterdir())
 
 
 def _identity(home: Path) -> tuple[int, str, str] | None:
