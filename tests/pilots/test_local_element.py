@@ -1,7 +1,9 @@
 """The local computing element, under the contract that all elements are held to."""
 
 import ast
+import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementSettings, UnknownPlugin, plugin_named
 from spinor.pilots.plugins import processes
-from spinor.pilots.plugins.local import LocalComputing
+from spinor.pilots.plugins.local import LocalComputing, described
 from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
 
 
@@ -68,6 +70,33 @@ class TestLocal(ComputingContract):
         (plugin.base / external_id / "asked-to-stop").mkdir()
         await plugin.cancel([external_id])
         await self.until(plugin, external_id, ElementState.VANISHED)
+
+    async def test_a_parcel_is_linked_and_a_bundle_of_many_is_copied(
+        self, plugin: LocalComputing, launch: Launcher
+    ) -> None:
+        """What a pilot does to its parcel is seen by nobody else; and a parcel may be too large to be copied."""
+        ones = [launch(), launch()]
+        plugin.base.mkdir()
+        parcel = Path(shutil.copy(ones[0].bundle, plugin.base / ".parcel-1"))
+        for one, bundle, names in ((ones[0], parcel, 2), (ones[1], ones[1].bundle, 1)):
+            here = processes.Processes(plugin.base, {})
+            (started,) = await asyncio.to_thread(here.submit, [described(one)], bundle)
+            assert (plugin.base / started["name"] / processes.BUNDLE).stat().st_nlink == names
+            await self.until(plugin, started["name"], ElementState.DONE)
+
+    async def test_a_parcel_is_copied_where_there_are_no_links(
+        self, plugin: LocalComputing, launch: Launcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def link(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "link", link)
+        one = launch()
+        plugin.base.mkdir()
+        parcel = Path(shutil.copy(one.bundle, plugin.base / ".parcel-1"))
+        here = processes.Processes(plugin.base, {})
+        (started,) = await asyncio.to_thread(here.submit, [described(one)], parcel)
+        await self.until(plugin, started["name"], ElementState.DONE)
 
     async def test_what_was_left_is_removed_after_a_day_in_whatever_way_it_ended(
         self, plugin: LocalComputing, launch: Launcher

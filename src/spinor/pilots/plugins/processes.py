@@ -66,7 +66,8 @@ class Processes:
     def submit(self, pilots: list[dict[str, Any]], bundle: bytes | Path) -> list[dict[str, Any]]:
         """Start pilots, each {pilot_id, mark, launch}; for each its name or an error. Raises OSError for all.
 
-        The bundle comes as it is, or as a file.
+        The bundle comes as it is, or as a file. One beside the pilots' directories was sent for them, and is nobody
+        else's: it is linked, since a copy of some gigabytes takes longer than whoever asks waits for the answer.
         """
         self.base.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._sweep()
@@ -199,7 +200,7 @@ class Processes:
         (hidden / "mark").write_text(pilot["mark"])
         if isinstance(bundle, bytes):
             (hidden / BUNDLE).write_bytes(bundle)
-        else:
+        elif bundle.parent != self.base or not _linked(bundle, hidden / BUNDLE):
             shutil.copyfile(bundle, hidden / BUNDLE)
         (hidden / "command").write_text("\n".join([self.python, "-I", "-B", BUNDLE, "launch.json"]))
         try:
@@ -254,6 +255,14 @@ def mark_of(pilot_id: int, secret: str) -> str:
 
 def _name(pilot_id: int) -> str:
     return f"pilot-{pilot_id}"
+
+
+def _linked(file: Path, target: Path) -> bool:
+    """Whether the file got a second name, which not every file system can give."""
+    with contextlib.suppress(OSError):
+        os.link(file, target)
+        return True
+    return False
 
 
 def _changed_before(home: Path, limit: float) -> bool:
