@@ -1,11 +1,13 @@
 """Files that go to the machine of a batch system, and come from there; other machines: test_push_carriers.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spinor.pilots.plugin import ElementUnavailable
-from spinor.pilots.plugins.machines import ThisMachine, fetch, put
+from spinor.pilots.plugins.machines import Ran, ThisMachine, fetch, put
 
 
 async def test_a_file_goes_and_comes(tmp_path: Path) -> None:
@@ -31,6 +33,23 @@ async def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ElementUnavailable, match="cannot be written on this machine"):
         await put(ThisMachine(), str(tmp_path / "file" / "x"), tmp_path / "file")
+
+
+async def test_a_file_that_was_cut_short_is_told_and_replaces_nothing(tmp_path: Path) -> None:
+    whole, part, there = tmp_path / "whole", tmp_path / "part", tmp_path / "there"
+    whole.write_text("all of it")
+    part.write_text("all")
+    there.write_text("what was there")
+
+    class Broken(ThisMachine):
+        async def run(self, words: Sequence[str], stdin: bytes | Path = b"", **more: Any) -> Ran:
+            assert stdin == whole
+            return await super().run(words, part, **more)  # As when the connection is lost in between.
+
+    with pytest.raises(ElementUnavailable, match="not all of its 9 bytes are there"):
+        await put(Broken(), str(there), whole)
+    assert there.read_text() == "what was there"
+    assert names(tmp_path) == {"whole", "part", "there"}
 
 
 def names(directory: Path) -> set[str]:

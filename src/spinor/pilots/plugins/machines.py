@@ -108,9 +108,18 @@ async def run_script(machine: Machine, script: str, *, timeout_s: float = TIMEOU
 
 
 async def put(machine: Machine, path: str, content: Path) -> None:
-    """Bring a file there, of mode 0600 and in one step; its directory is made where it is missing."""
-    script = 'umask 077 && mkdir -p -- "${1%/*}" && cat >"$1.new.$$" && mv -f -- "$1.new.$$" "$1"'
-    ran = await machine.run(["/bin/sh", "-c", script, "put", path], content, timeout_s=TRANSFER_S)
+    """Bring a file there, of mode 0600 and in one step; its directory is made where it is missing.
+
+    Its size is looked at there, since a connection that is lost looks like the end of the file.
+    """
+    script = (
+        'umask 077 && mkdir -p -- "${1%/*}" || exit; new=$1.new.$$; '
+        'if cat >"$new" && [ "$(wc -c <"$new")" -eq "$2" ] && mv -f -- "$new" "$1"; then exit 0; fi; '
+        'rm -f -- "$new"; echo "not all of its $2 bytes are there" >&2; exit 1'
+    )
+    size_bytes = (await asyncio.to_thread(content.stat)).st_size
+    words = ["/bin/sh", "-c", script, "put", path, str(size_bytes)]
+    ran = await machine.run(words, content, timeout_s=TRANSFER_S)
     if ran.code != 0:
         raise ElementUnavailable(f"{path} cannot be written on {machine.name}: {said(ran)}")
 
