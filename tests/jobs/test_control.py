@@ -33,6 +33,7 @@ from spinor.jobs.models import (
     SummariseJobs,
 )
 from spinor.settings import Settings
+from tests.pilots.conftest import until
 from tests.servers.authority import Authority
 
 from .test_attempts import produced
@@ -229,6 +230,13 @@ async def test_marks_go_on_after_the_database_was_read_only(
 ) -> None:
     """As it is for a moment when another server takes over: without marks, no lease would ever end again."""
     monkeypatch.setattr(grace, "MARK_S", 0.01)
+
+    async def warned() -> bool:
+        return "mark-not-written" in caplog.text
+
+    async def answers() -> bool:
+        return await bench.run(grace.service_answers)
+
     async with Database.open(bench.db.url, size=1) as one:
         async with one.statements() as conn:
             await conn.execute("SET default_transaction_read_only = on")
@@ -237,13 +245,10 @@ async def test_marks_go_on_after_the_database_was_read_only(
                 await grace.mark(tx)
         marking = asyncio.create_task(grace.keep_marking(one))
         try:
-            async with asyncio.timeout(20):
-                while "mark-not-written" not in caplog.text:
-                    await asyncio.sleep(0.01)
-                async with one.statements() as conn:
-                    await conn.execute("SET default_transaction_read_only = off")
-                while not await bench.run(grace.service_answers):
-                    await asyncio.sleep(0.01)
+            await until(warned)
+            async with one.statements() as conn:
+                await conn.execute("SET default_transaction_read_only = off")
+            await until(answers)
             assert not marking.done()
         finally:
             marking.cancel()
