@@ -142,6 +142,29 @@ async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
     ]  # fmt: skip
 
 
+async def test_what_a_leaving_pilot_never_began_costs_no_retry(bench: Workbench) -> None:
+    begun = await bench.running(echo(retries=Retries(site=0)))
+    unbegun = await bench.submit_one(echo(retries=Retries(site=0)))
+    await bench.match()
+    back = await bench.run(service.give_back_jobs_of_pilot, bench.pilot(), "given back by its pilot: told to end")
+    assert back == [begun.job_id, unbegun]
+    assert await bench.status(begun.job_id) is JobStatus.FAILED
+    assert await bench.history(unbegun) == ["waiting", "matched", "rescheduled", "waiting"]
+    assert await bench.rows("SELECT count(*) FROM jobs.running") == [(0,)]
+    assert [job.job_id for job in await bench.match(2)] == [unbegun]
+
+
+async def test_a_job_that_every_pilot_leaves_without_beginning_ends_somewhere(bench: Workbench) -> None:
+    job_id = await bench.submit_one(echo(retries=Retries(site=1)))
+    for number in range(1, 13):
+        assert await bench.match(number)
+        await bench.run(service.give_back_jobs_of_pilot, bench.pilot(number), "told to end")
+    assert await bench.status(job_id) is JobStatus.FAILED
+    assert await bench.rows("SELECT status::text, count(*) FROM jobs.ended_attempt GROUP BY 1 ORDER BY 1") == [
+        ("rescheduled", 10), ("stalled", 2),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("report", "minor"),
     [

@@ -169,6 +169,16 @@ SELECT j.job_id
  WHERE r.pilot_id = %(pilot_id)s::bigint
  ORDER BY j.job_id FOR UPDATE OF j;
 
+-- name: list_unbegun
+-- Jobs of a pilot that it has not begun; an earlier statement has locked them.
+SELECT j.job_id
+  FROM jobs.job j
+ WHERE j.job_id = ANY (%(job_ids)s::bigint[]) AND j.vo_id = %(vo_id)s::integer AND j.pilot_id = %(pilot_id)s::bigint
+   AND j.status = 'matched'
+   AND (SELECT count(*) FROM jobs.ended_attempt e WHERE e.job_id = j.job_id AND e.status = 'rescheduled')
+       < %(most)s::integer
+ ORDER BY j.job_id;
+
 -- name: release_jobs
 -- every VO: the jobs were chosen and locked by one of the two statements above.
 -- From a lost pilot to the queue again, or to failed when that happened too often: each step has its own history row.
