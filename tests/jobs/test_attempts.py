@@ -9,7 +9,19 @@ import pytest
 from spinor.catalog import service as catalog
 from spinor.errors import SpinorError
 from spinor.jobs import service
-from spinor.jobs.models import Assignment, Held, JobStatus, LogChunk, LogStream, OutputData, OutputFile, Retries, Slot
+from spinor.jobs.attempts import store
+from spinor.jobs.models import (
+    Assignment,
+    FinishReport,
+    Held,
+    JobStatus,
+    LogChunk,
+    LogStream,
+    OutputData,
+    OutputFile,
+    Retries,
+    Slot,
+)
 from spinor.jobs.service import Matcher, StaleReport
 
 from .workbench import GB, Workbench, echo, offer
@@ -129,6 +141,21 @@ async def test_a_renewed_lease_does_not_expire(bench: Workbench) -> None:
     held = Held(job_id=job.job_id, attempt=1, cpu_s=3.0)
     assert await bench.run(service.renew_leases, bench.pilot(), [held]) == []
     assert await bench.run(service.expire_leases) == []
+
+
+async def test_a_heartbeat_waits_for_no_report(bench: Workbench) -> None:
+    """It holds the leases when it comes to the jobs, and a report holds the jobs when it comes to the leases."""
+    reported, other = await bench.running(), await bench.running()
+    await bench.rows("UPDATE jobs.job SET updated_at = now() - interval '61 seconds' RETURNING 1")
+    held = [Held(job_id=job.job_id, attempt=job.attempt, cpu_s=3.0) for job in (reported, other)]
+    async with asyncio.timeout(30), bench.db.transaction() as report:
+        await store.lock_held_jobs(report, bench.pilot(), [(reported.job_id, reported.attempt)])
+        async with bench.db.transaction() as beat:
+            assert await service.renew_leases(beat, bench.pilot(), held) == []
+        await service.finish_job(report, bench.pilot(), reported.job_id, FinishReport(attempt=1, exit_code=0))
+    assert await bench.rows("SELECT status::text, cpu_s FROM jobs.job ORDER BY job_id") == [
+        ("done", None), ("running", 3.0),
+    ]  # fmt: skip
 
 
 async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
