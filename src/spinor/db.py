@@ -173,6 +173,8 @@ class Database:
             return DatabaseFull()
         if isinstance(error, psycopg.DataError):
             return BadInput(f"A value cannot be stored: {str(error).splitlines()[0]}.")
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            return DatabaseUnavailable()  # Another server has become the primary, or is about to.
         if isinstance(error, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError):
             return DatabaseUnavailable()
         return error

@@ -9,7 +9,19 @@ import pytest
 from spinor.catalog import service as catalog
 from spinor.errors import SpinorError
 from spinor.jobs import service
-from spinor.jobs.models import Assignment, Held, JobStatus, LogChunk, LogStream, OutputData, OutputFile, Retries, Slot
+from spinor.jobs.attempts import store
+from spinor.jobs.models import (
+    Assignment,
+    FinishReport,
+    Held,
+    JobStatus,
+    LogChunk,
+    LogStream,
+    OutputData,
+    OutputFile,
+    Retries,
+    Slot,
+)
 from spinor.jobs.service import Matcher, StaleReport
 
 from .workbench import GB, Workbench, echo, offer
@@ -131,6 +143,21 @@ async def test_a_renewed_lease_does_not_expire(bench: Workbench) -> None:
     assert await bench.run(service.expire_leases) == []
 
 
+async def test_a_heartbeat_waits_for_no_report(bench: Workbench) -> None:
+    """It holds the leases when it comes to the jobs, and a report holds the jobs when it comes to the leases."""
+    reported, other = await bench.running(), await bench.running()
+    await bench.rows("UPDATE jobs.job SET updated_at = now() - interval '61 seconds' RETURNING 1")
+    held = [Held(job_id=job.job_id, attempt=job.attempt, cpu_s=3.0) for job in (reported, other)]
+    async with asyncio.timeout(30), bench.db.transaction() as report:
+        await store.lock_held_jobs(report, bench.pilot(), [(reported.job_id, reported.attempt)])
+        async with bench.db.transaction() as beat:
+            assert await service.renew_leases(beat, bench.pilot(), held) == []
+        await service.finish_job(report, bench.pilot(), reported.job_id, FinishReport(attempt=1, exit_code=0))
+    assert await bench.rows("SELECT status::text, cpu_s FROM jobs.job ORDER BY job_id") == [
+        ("done", None), ("running", 3.0),
+    ]  # fmt: skip
+
+
 async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
     job_id = await bench.submit_one(echo(retries=Retries(site=1)))
     for number in (1, 2):
@@ -139,6 +166,29 @@ async def test_too_many_losses_end_a_job(bench: Workbench) -> None:
     assert await bench.status(job_id) is JobStatus.FAILED
     assert await bench.history(job_id) == [
         "waiting", "matched", "stalled", "rescheduled", "waiting", "matched", "stalled", "failed",
+    ]  # fmt: skip
+
+
+async def test_what_a_leaving_pilot_never_began_costs_no_retry(bench: Workbench) -> None:
+    begun = await bench.running(echo(retries=Retries(site=0)))
+    unbegun = await bench.submit_one(echo(retries=Retries(site=0)))
+    await bench.match()
+    back = await bench.run(service.give_back_jobs_of_pilot, bench.pilot(), "given back by its pilot: told to end")
+    assert back == [begun.job_id, unbegun]
+    assert await bench.status(begun.job_id) is JobStatus.FAILED
+    assert await bench.history(unbegun) == ["waiting", "matched", "rescheduled", "waiting"]
+    assert await bench.rows("SELECT count(*) FROM jobs.running") == [(0,)]
+    assert [job.job_id for job in await bench.match(2)] == [unbegun]
+
+
+async def test_a_job_that_every_pilot_leaves_without_beginning_ends_somewhere(bench: Workbench) -> None:
+    job_id = await bench.submit_one(echo(retries=Retries(site=1)))
+    for number in range(1, 13):
+        assert await bench.match(number)
+        await bench.run(service.give_back_jobs_of_pilot, bench.pilot(number), "told to end")
+    assert await bench.status(job_id) is JobStatus.FAILED
+    assert await bench.rows("SELECT status::text, count(*) FROM jobs.ended_attempt GROUP BY 1 ORDER BY 1") == [
+        ("rescheduled", 10), ("stalled", 2),
     ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spinor.db import execute
+from spinor.db import Database, DatabaseUnavailable, execute
 from spinor.errors import SpinorError
 from spinor.jobs import service
 from spinor.jobs.attempts import grace
@@ -33,6 +33,7 @@ from spinor.jobs.models import (
     SummariseJobs,
 )
 from spinor.settings import Settings
+from tests.pilots.conftest import until
 from tests.servers.authority import Authority
 
 from .test_attempts import produced
@@ -222,6 +223,36 @@ async def test_no_lease_ends_while_nobody_could_renew_it(bench: Workbench) -> No
     assert await bench.run(grace.mark) == 1
     assert await bench.run(service.expire_leases) == []
     assert await bench.status(job.job_id) is S.RUNNING
+
+
+async def test_marks_go_on_after_the_database_was_read_only(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is for a moment when another server takes over: without marks, no lease would ever end again."""
+    monkeypatch.setattr(grace, "MARK_S", 0.01)
+
+    async def warned() -> bool:
+        return "mark-not-written" in caplog.text
+
+    async def answers() -> bool:
+        return await bench.run(grace.service_answers)
+
+    async with Database.open(bench.db.url, size=1) as one:
+        async with one.statements() as conn:
+            await conn.execute("SET default_transaction_read_only = on")
+        with pytest.raises(DatabaseUnavailable):
+            async with one.transaction() as tx:
+                await grace.mark(tx)
+        marking = asyncio.create_task(grace.keep_marking(one))
+        try:
+            await until(warned)
+            async with one.statements() as conn:
+                await conn.execute("SET default_transaction_read_only = off")
+            await until(answers)
+            assert not marking.done()
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
 
 
 async def test_summaries_come_out_of_the_counters(bench: Workbench) -> None:

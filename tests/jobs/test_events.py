@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from spinor.access import Caller
+from spinor.blobs import Blobs
 from spinor.jobs import service
 from spinor.jobs.logs import events, store
+from spinor.jobs.logs.keeping import keep_logs
 from spinor.jobs.models import JobStatus
 from tests.asgi import Http
 
@@ -249,6 +251,26 @@ async def test_the_log_of_the_next_attempt_follows(bench: Workbench, heard: Hear
         await bench.finish(again)
         await heard.until(lambda h: h.ended)
     assert [data["attempt"] for event, _, data in heard.events if event == "log"] == [1, 2]
+
+
+async def test_a_long_log_has_its_end_too(bench: Workbench, heard: Heard, http: Http) -> None:
+    """More than is read at once: of the rows that a pilot writes, and of the frames of a log that is kept."""
+    job = await bench.running()
+    path = f"/api/jobs/{job.job_id}/log/events"
+    sizes = [1] * 20 + [1024 * 1024] * 5
+    async with heard.listening(bench.world.ada, path):
+        for n, size in enumerate(sizes):
+            await append(bench, job, sum(sizes[:n]), b"x" * size)
+        await bench.finish(job)
+        await heard.until(lambda h: h.ended)
+    assert heard.events[-1][0] == "end"
+    assert len(heard.text) == sum(sizes)
+    assert await keep_logs(bench.db, http.state[Blobs]) == 1
+    kept = Heard(http)
+    async with kept.listening(bench.world.ada, path):
+        await kept.until(lambda h: h.ended)
+    assert kept.events[-1][0] == "end"
+    assert kept.text == heard.text
 
 
 async def test_a_stream_ends_after_a_while_so_that_tokens_are_asked_for_again(

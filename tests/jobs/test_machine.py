@@ -251,6 +251,21 @@ class JobsMachine(RuleBasedStateMachine):
         for job_id in held:
             self.lost(job_id)
 
+    @rule(pilot=st.integers(1, 3))
+    def leave(self, pilot: int) -> None:
+        held = [job_id for job_id in self.status if self.status[job_id] in HELD and self.holder[job_id] == pilot]
+        counted = self.run(
+            fetch_rows, "SELECT job_id, count(*) FROM jobs.ended_attempt WHERE status = 'rescheduled' GROUP BY job_id"
+        )
+        often = {job_id for job_id, times in counted if times >= 10}
+        given_back = self.run(service.give_back_jobs_of_pilot, pilot_of(self.ada, pilot), "told to end")
+        assert given_back == sorted(held)
+        for job_id in held:
+            if self.status[job_id] is S.MATCHED and job_id not in often:
+                self.status[job_id] = S.WAITING
+            else:
+                self.lost(job_id)
+
     @rule(late_s=st.sampled_from([0, 61]))
     def expire(self, late_s: int) -> None:
         held = [job_id for job_id, status in self.status.items() if status in HELD] if late_s else []

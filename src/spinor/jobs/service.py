@@ -11,6 +11,7 @@ from spinor.jobs.attempts.payloads import (
 from spinor.jobs.attempts.reports import finish_job, start_job, take_reports
 from spinor.jobs.attempts.service import (
     expire_leases,
+    give_back_jobs_of_pilot,
     quick_failures,
     release_jobs_of_pilot,
     renew_leases,
@@ -84,6 +85,7 @@ __all__ = [
     "find_sandbox_of_attempt",
     "finish_job",
     "forget_usage",
+    "give_back_jobs_of_pilot",
     "hold_jobs",
     "interrupt_suspended",
     "job_history",

@@ -7,6 +7,8 @@ the last mark to be old gives every pilot a whole lease again, before it marks.
 import asyncio
 import logging
 
+import psycopg
+
 from spinor.db import Database, Tx
 from spinor.errors import SpinorError
 from spinor.jobs.attempts import store
@@ -32,7 +34,7 @@ async def service_answers(tx: Tx) -> bool:
 
 
 async def keep_marking(db: Database) -> None:
-    """Mark until cancelled. What the database refuses is tried again: that is the case this is for."""
+    """Mark until cancelled. Whatever the database refuses is tried again: that is the case this is for."""
     while True:
         try:
             async with db.transaction() as tx:
@@ -41,4 +43,6 @@ async def keep_marking(db: Database) -> None:
                 _log.warning("leases-extended", extra={"leases": extended})
         except SpinorError as error:
             _log.warning("mark-not-written", extra={"error": error.code})
+        except psycopg.Error as error:  # Also what is no word for a caller: without marks, no lease would end again.
+            _log.warning("mark-not-written", extra={"error": error.sqlstate or type(error).__name__})
         await asyncio.sleep(MARK_S)

@@ -73,13 +73,21 @@ UPDATE jobs.running SET lease_expires_at = now() + make_interval(secs => %(lease
 -- name: record_usage
 -- every VO: pilots of several are answered together; each tells of its own only.
 -- What running payloads have used so far, written once a minute per job at most: it is for people, not for accounting.
-UPDATE jobs.job SET cpu_s = u.cpu_s, wall_s = u.wall_s, max_rss_bytes = u.max_rss_bytes, updated_at = now()
-  FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(pilot_ids)s::bigint[], %(vo_ids)s::integer[],
-              %(cpu_s)s::double precision[], %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[])
-       AS u (job_id, attempt, pilot_id, vo_id, cpu_s, wall_s, max_rss_bytes)
- WHERE job.job_id = u.job_id AND job.attempt = u.attempt AND job.vo_id = u.vo_id
-   AND job.pilot_id = u.pilot_id AND job.status IN ('running', 'completing')
-   AND job.updated_at < now() - interval '60 seconds';
+-- The transaction holds leases already, and whoever ends an attempt takes the job before its lease: jobs that somebody
+-- changes now are left to the next heartbeat, so that neither waits for the other. A row that is locked stays in its
+-- place, where it is found without the index.
+WITH due AS MATERIALIZED (
+    SELECT job.ctid AS place, u.cpu_s, u.wall_s, u.max_rss_bytes
+      FROM unnest(%(job_ids)s::bigint[], %(attempts)s::integer[], %(pilot_ids)s::bigint[], %(vo_ids)s::integer[],
+                  %(cpu_s)s::double precision[], %(wall_s)s::double precision[], %(max_rss_bytes)s::bigint[])
+           AS u (job_id, attempt, pilot_id, vo_id, cpu_s, wall_s, max_rss_bytes)
+      JOIN jobs.job ON job.job_id = u.job_id AND job.attempt = u.attempt AND job.vo_id = u.vo_id
+       AND job.pilot_id = u.pilot_id AND job.status IN ('running', 'completing')
+       AND job.updated_at < now() - interval '60 seconds'
+       FOR NO KEY UPDATE OF job SKIP LOCKED
+)
+UPDATE jobs.job SET cpu_s = due.cpu_s, wall_s = due.wall_s, max_rss_bytes = due.max_rss_bytes, updated_at = now()
+  FROM due WHERE job.ctid = due.place;
 
 -- name: end_jobs
 -- The ends of attempts as their pilot reports them, with what they left behind. `next_status` differs from `status` when
@@ -168,6 +176,16 @@ SELECT j.job_id
   FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
  WHERE r.pilot_id = %(pilot_id)s::bigint
  ORDER BY j.job_id FOR UPDATE OF j;
+
+-- name: list_unbegun
+-- Jobs of a pilot that it has not begun; an earlier statement has locked them.
+SELECT j.job_id
+  FROM jobs.job j
+ WHERE j.job_id = ANY (%(job_ids)s::bigint[]) AND j.vo_id = %(vo_id)s::integer AND j.pilot_id = %(pilot_id)s::bigint
+   AND j.status = 'matched'
+   AND (SELECT count(*) FROM jobs.ended_attempt e WHERE e.job_id = j.job_id AND e.status = 'rescheduled')
+       < %(most)s::integer
+ ORDER BY j.job_id;
 
 -- name: release_jobs
 -- every VO: the jobs were chosen and locked by one of the two statements above.

@@ -9,12 +9,15 @@ from spinor.access import Caller
 from spinor.db import Tx, array_text
 from spinor.jobs import rules
 from spinor.jobs.attempts import store
+from spinor.jobs.control import store as control
+from spinor.jobs.control.changes import given_back
 from spinor.jobs.models import Held, JobStatus, Lost
 from spinor.jobs.rows import NotRenewed, QuickFailures
 from spinor.jobs.usage import service as usage
 from spinor.signals import notify
 
 _BATCH = 1000
+_GIVEN_BACK = 10  # So often a job is given back by pilots that leave, and it costs no retry.
 
 
 async def renew_leases(tx: Tx, pilot: Caller, held: Sequence[Held]) -> list[Lost]:
@@ -68,6 +71,21 @@ async def release_jobs_of_pilot(tx: Tx, pilot_id: int, reason: str) -> list[int]
     released = await store.release_jobs(tx, job_ids, rules.source_of(pilot_id), reason)
     await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
     return [row.job_id for row in released]
+
+
+async def give_back_jobs_of_pilot(tx: Tx, pilot: Caller, reason: str) -> list[int]:
+    """Take from a pilot that leaves all that it holds. What it never began waits again as if it had not been given, but
+    not for ever: a job that was given back often may be why its pilots leave, and is then released like the others.
+    """
+    assert pilot.pilot_id is not None
+    job_ids = await store.lock_jobs_of_pilot(tx, pilot.pilot_id)
+    if not job_ids:
+        return []
+    unbegun = await store.list_unbegun(tx, pilot, job_ids, _GIVEN_BACK)
+    if unbegun:
+        change = given_back(rules.source_of(pilot.pilot_id), reason)
+        await control.change_jobs(tx, pilot.vo_id, unbegun, [JobStatus.MATCHED], change)
+    return sorted([*unbegun, *await release_jobs_of_pilot(tx, pilot.pilot_id, reason)])
 
 
 async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:

@@ -154,6 +154,12 @@ async def lock_jobs_of_pilot(tx: Tx, pilot_id: int) -> list[int]:
     return [row[0] for row in await fetch_rows(tx, Q.lock_jobs_of_pilot, {"pilot_id": pilot_id})]
 
 
+async def list_unbegun(tx: Tx, pilot: Caller, job_ids: Sequence[int], most: int) -> list[int]:
+    """Of jobs that are locked, those that wait for the pilot to begin, and were not given back `most` times before."""
+    parameters = {"vo_id": pilot.vo_id, "pilot_id": pilot.pilot_id, "job_ids": list(job_ids), "most": most}
+    return [row[0] for row in await fetch_rows(tx, Q.list_unbegun, parameters)]
+
+
 async def release_jobs(
     tx: Tx, job_ids: Sequence[int], source: str, reason: str, before: datetime | None = None
 ) -> list[Released]:

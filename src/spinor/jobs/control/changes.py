@@ -34,14 +34,14 @@ def rescheduled(source: str, reason: str) -> Change:
     )
 
 
-def given_back(source: str) -> Change:
+def given_back(source: str, reason: str = "the slot was busy for longer than expected") -> Change:
     """A pilot had it in hand and did not begin it: that counts as no attempt of the automatic retries."""
     minor = "given back unused"
     return Change(
         status=S.WAITING,
         minor_status=minor,
         source=source,
-        steps=[(S.RESCHEDULED, minor, "the slot was busy for longer than expected"), (S.WAITING, minor, "")],
+        steps=[(S.RESCHEDULED, minor, reason), (S.WAITING, minor, "")],
         attempt_status=S.RESCHEDULED,
     )
 

@@ -241,13 +241,9 @@ async def log_events(
     yield _GREETING
     async with signals.subscribed(f"log:{job_id}") as event:
         while not signals.closing and not clock.is_over:
-            newest = None
-            if query.attempt is None:  # Whether another attempt has followed.
-                asked = LogQuery(stream=query.stream, position=position if attempt is None else 0)
-                newest = await service.read_log(db, blobs, caller, job_id, asked)
-                attempt = attempt or newest.attempt
             asked = LogQuery(stream=query.stream, attempt=attempt, position=position)
-            part = await service.read_log(db, blobs, caller, job_id, asked)
+            part, job = await service.look(db, blobs, caller, job_id, asked)
+            attempt = part.attempt
             if part.data:
                 position = part.position
                 text = decoder.decode(part.data)
@@ -256,11 +252,11 @@ async def log_events(
                 yield frame("log", told, f"{part.attempt}.{position - len(decoder.getstate()[0])}")
                 clock.spoke()
                 continue
-            if newest is not None and newest.attempt > (attempt or 0):
-                attempt, position = newest.attempt, 0
+            if query.attempt is None and job.attempt > attempt:
+                attempt, position = job.attempt, 0
                 decoder.reset()
                 continue
-            if part.ended and (newest is None or newest.ended):
+            if part.ended and (query.attempt is not None or job.status in _FINAL):
                 yield _END
                 return
             if clock.is_quiet:

@@ -1,5 +1,7 @@
 """The output of payloads, while they run and after."""
 
+from typing import NamedTuple
+
 from spinor.access import Caller
 from spinor.blobs import Blobs
 from spinor.db import Database, Tx
@@ -9,6 +11,7 @@ from spinor.jobs.attempts import store as attempts
 from spinor.jobs.errors import StaleReport, UnknownJob
 from spinor.jobs.logs import rules, store
 from spinor.jobs.models import LogChunk, LogPart, LogQuery, LogStream
+from spinor.jobs.rows import Attempt
 
 _CHUNKS = 16
 _FRAMES = 4
@@ -53,6 +56,18 @@ async def append_log(tx: Tx, pilot: Caller, chunk: LogChunk) -> int:
 
 async def read_log(db: Database, blobs: Blobs, caller: Caller, job_id: int, query: LogQuery) -> LogPart:
     """Stored bytes from a position on, at most some MiB at a time, and whether more can come."""
+    return (await look(db, blobs, caller, job_id, query)).part
+
+
+class Look(NamedTuple):
+    """Bytes of a log, and what the job was when they were read, or a moment before."""
+
+    part: LogPart
+    job: Attempt
+
+
+async def look(db: Database, blobs: Blobs, caller: Caller, job_id: int, query: LogQuery) -> Look:
+    """The same, beside the job's newest attempt."""
     async with db.transaction() as tx:
         job = await attempts.find_attempt(tx, caller.vo_id, job_id)
         if job is None:
@@ -69,7 +84,7 @@ async def read_log(db: Database, blobs: Blobs, caller: Caller, job_id: int, quer
     if kept is not None:
         parts, is_last = await _kept_parts(blobs, kept, query.position)
     data, position = rules.assembled(parts, query.position)
-    return LogPart(data=data, position=position, attempt=attempt, ended=ended and is_last)
+    return Look(LogPart(data=data, position=position, attempt=attempt, ended=ended and is_last), job)
 
 
 async def read_tail(tx: Tx, caller: Caller, job_id: int, attempt: int, stream: LogStream) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -30,12 +30,17 @@ class Groups(Generic[Q, A]):
         pending = _Pending[Q, A](key, question)
         self._pending.append(pending)
         if len(self._workers) < self._at_once:
-            worker = asyncio.create_task(self._work(), name="group")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work(), name="group"))
         return await pending.answer
 
     async def _work(self) -> None:
+        try:
+            await self._answer_all()
+        finally:
+            # In the step that found nobody left to ask: whoever asks next must not count on this worker.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _answer_all(self) -> None:
         while group := self._taken():
             try:
                 answers = await self._serve([each.question for each in group])

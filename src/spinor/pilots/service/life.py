@@ -117,4 +117,4 @@ async def say_goodbye(tx: Tx, caller: Caller, reason: str) -> None:
     """End the pilot and give back what it still holds. Saying it twice is harmless."""
     assert caller.pilot_id is not None
     if await store.say_goodbye(tx, caller, reason):
-        await jobs.release_jobs_of_pilot(tx, caller.pilot_id, f"given back by its pilot: {reason}")
+        await jobs.give_back_jobs_of_pilot(tx, caller, f"given back by its pilot: {reason}")

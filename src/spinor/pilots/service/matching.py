@@ -4,7 +4,8 @@ The cost of a match is the request and not the job, so a server that answers thi
 as many. Whoever waits for jobs does not wait in the database: a look at the view tells whether it is worth asking.
 """
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +25,7 @@ _Asked = tuple[Caller, MatchRequest]
 
 _GROUP = 32  # More in one transaction would only take longer.
 _AT_ONCE = 2  # While one waits for the database, the other chooses.
+_REMEMBERED = 50_000  # Slots: most pilots end without asking once more. One that was forgotten asks once in vain.
 
 
 class Desk:
@@ -32,7 +34,7 @@ class Desk:
     def __init__(self, db: Database, keys: KeyRing, issuer: str, matcher: Matcher, watch: Watch) -> None:
         self._db, self._keys, self._issuer, self._matcher, self._watch = db, keys, issuer, matcher, watch
         self._groups: Groups[_Asked, list[Assignment]] = Groups(self._served, most=_GROUP, at_once=_AT_ONCE)
-        self._slots: dict[int, store.SlotOfPilot] = {}
+        self._slots: OrderedDict[int, store.SlotOfPilot] = OrderedDict()
 
     async def match(self, caller: Caller, asked: MatchRequest) -> list[Assignment]:
         """Jobs for a pilot, now, each with a token for its payload; none when none fits. The offer is kept, since it
@@ -49,11 +51,21 @@ class Desk:
         return slot is None or jobs.may_match(self._matcher, Ask(caller.vo_id, _slot(slot, asked.offer), 1))
 
     async def _served(self, group: Sequence[_Asked]) -> list[list[Assignment] | Exception]:
+        seen: dict[int, store.SlotOfPilot] = {}
         async with self._db.transaction() as tx:
-            answers = await serve(tx, self._matcher, group, self._slots)
+            answers = await serve(tx, self._matcher, group, seen)
             given = [(caller, answer or []) for (caller, _), answer in zip(group, answers, strict=True)]
             tokened = await with_tokens(tx, self._keys, self._issuer, given)
+        self._remember(group, seen)
         return [PilotEnded() if answer is None else new for answer, new in zip(answers, tokened, strict=True)]
+
+    def _remember(self, group: Sequence[_Asked], seen: Mapping[int, store.SlotOfPilot]) -> None:
+        """Those that asked last are forgotten last; those that have ended, at once."""
+        for caller, _ in group:
+            self._slots.pop(_id(caller), None)
+        self._slots.update(seen)
+        while len(self._slots) > _REMEMBERED:
+            self._slots.popitem(last=False)
 
 
 async def with_tokens(
