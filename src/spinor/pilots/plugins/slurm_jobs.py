@@ -13,7 +13,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -72,6 +72,20 @@ class Job(NamedTuple):
     @property
     def is_hopeless(self) -> bool:
         return "PENDING" in self.states and self.reason in HOPELESS
+
+
+class Row(TypedDict, total=False):
+    """What we read of a job in the REST service's list of all jobs, which tells a hundred times as much."""
+
+    job_id: Any
+    name: Any
+    job_state: Any
+    state_reason: Any
+
+
+class Listing(TypedDict, total=False):
+    jobs: list[Row] | None
+    errors: list[dict[str, Any]] | None
 
 
 W, R, D, F = ElementState.WAITING, ElementState.RUNNING, ElementState.DONE, ElementState.FAILED
