@@ -78,7 +78,7 @@ class StandIn:
         if (what, name) == ("diagnose", "local"):
             return f"jobname={job['name']}\nstarttime={job['at']}\n".encode()
         if (what, name) == ("diagnose", "errors"):
-            return job["diary"].encode()
+            return str(job["diary"]).encode()
         if method == "PUT":
             job["files"].append(name)
             job["bytes"][name] = len(body)
