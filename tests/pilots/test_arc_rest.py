@@ -7,13 +7,13 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spinor.pilots.plugin import ElementSettings, ElementUnavailable
+from spinor.pilots.plugin import ElementRefused, ElementSettings, ElementUnavailable
 from spinor.pilots.plugins import arc_rest
 from spinor.pilots.plugins.arc import ARCComputing
 from spinor.testing.computing_contract import Launcher, launcher
@@ -24,7 +24,10 @@ Fault = Callable[[Request], str]
 
 
 class StandIn:
-    """As much of A-REX as `submit` asks for. A fault says of a request that it is cut off "before" or "after" it."""
+    """As much of A-REX as `submit` asks for.
+
+    A fault says of a request that it is cut off "before" or "after" it, or with which status it is answered.
+    """
 
     def __init__(self) -> None:
         self.port = 0
@@ -46,7 +49,8 @@ class StandIn:
                 answer = self.answer(*request, await reader.readexactly(int(length[1]) if length else 0))
                 if fault == "after":
                     break
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+                status = fault.encode() or b"200 OK"
+                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # The client has left.
@@ -61,20 +65,23 @@ class StandIn:
             (name,) = re.findall(r"<Name>(spinor-[^<]*)</Name>", body.decode())
             job_id = f"job{len(self.jobs):08}"
             submitted_at = datetime.now(UTC).strftime("%Y%m%d%H%M%SZ")
-            self.jobs[job_id] = {"name": name, "at": submitted_at, "files": []}
+            self.jobs[job_id] = {"name": name, "at": submitted_at, "files": [], "bytes": {}, "state": "PREPARING"}
             return json.dumps({"job": {"status-code": "201", "reason": "Created", "id": job_id}}).encode()
         if path.startswith("/jobs?action="):
             ids = [each["id"] for each in json.loads(body)["job"]]
             if path.endswith("clean"):
                 self.cleaned += ids
-            told = [{"status-code": "200", "id": each, "state": "PREPARING"} for each in ids]
+            told = [{"status-code": "200", "id": each, "state": self.jobs[each]["state"]} for each in ids]
             return json.dumps({"job": told}).encode()
         _, _, job_id, what, name = path.split("/", 4)
         job = self.jobs[job_id]
         if (what, name) == ("diagnose", "local"):
             return f"jobname={job['name']}\nstarttime={job['at']}\n".encode()
+        if (what, name) == ("diagnose", "errors"):
+            return str(job["diary"]).encode()
         if method == "PUT":
             job["files"].append(name)
+            job["bytes"][name] = len(body)
             return b""
         return b"x" * 100_000
 
@@ -132,8 +139,27 @@ async def test_what_breaks_off_is_asked_again(
     for job in arex.jobs.values():
         assert set(job["files"]) == {"start.sh", "stand-in.pyz", "launch.json"}
     target = tmp_path / "brought"
+    bundle_bytes = launches[0].bundle.stat().st_size
+    assert {job["bytes"]["stand-in.pyz"] for job in arex.jobs.values()} == {bundle_bytes}
     assert await plugin.bring(str(submitted[0].external_id), "results.tar", target)
     assert target.stat().st_size == 100_000
+
+
+async def test_only_a_file_that_is_not_there_was_not_left(
+    arex: StandIn, plugin: ARCComputing, launch: Launcher, tmp_path: Path
+) -> None:
+    (submitted,) = await plugin.submit([launch()])
+    status = "404 Not Found"
+    arex.fault = lambda request: status if request[1].endswith("/session/results.tar") else ""
+    bringing = str(submitted.external_id), "results.tar", tmp_path / "brought"
+    assert not await plugin.bring(*bringing)
+    status = "503 Service Unavailable"
+    with pytest.raises(ElementUnavailable, match="503"):
+        await plugin.bring(*bringing)
+    status = "403 Forbidden"
+    with pytest.raises(ElementRefused, match="403"):
+        await plugin.bring(*bringing)
+    assert not (tmp_path / "brought").exists()
 
 
 async def test_a_job_whose_answer_was_lost_is_not_started_twice(
@@ -146,6 +172,22 @@ async def test_a_job_whose_answer_was_lost_is_not_started_twice(
     assert arex.jobs[oldest]["files"]
     assert not arex.jobs[other]["files"]
     assert arex.cleaned == [other]
+
+
+async def test_what_ended_is_kept_from_its_end_on(arex: StandIn, plugin: ARCComputing, launch: Launcher) -> None:
+    """However long ago it was submitted: the queue and the work may have taken days."""
+    now = datetime.now(UTC)
+    for name, ended in {"fresh": now - timedelta(hours=23), "old": now - timedelta(hours=25), "unknown": None}.items():
+        diary = "An error of the job.\n2020-01-01T00:00:00Z Job state change SUBMIT -> INLRMS   Reason: passed on\n"
+        if ended is not None:
+            diary += f"{ended:%Y-%m-%dT%H:%M:%SZ} Job state change FINISHING -> FINISHED   Reason: done\n"
+        arex.jobs[f"job{name:0>8}"] = {
+            "name": f"{plugin.prefix}1-{name}", "at": "20200101000000Z", "state": "FINISHED", "diary": diary
+        }  # fmt: skip
+    for _ in range(2):
+        await plugin.submit([launch()])
+    assert set(arex.cleaned) == {"job00000old"}
+    assert arex.asked["GET", "/jobs/job000fresh/diagnose/errors"] == 1
 
 
 async def test_it_is_not_asked_for_ever(arex: StandIn, plugin: ARCComputing, launch: Launcher) -> None:

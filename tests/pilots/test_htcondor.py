@@ -1,15 +1,18 @@
 """The HTCondor computing element under the contract, with a real pool."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, ElementUnavailable
+from spinor.pilots.plugins import htcondor
 from spinor.pilots.plugins.htcondor import HTCondorComputing, state_of
-from spinor.testing.computing_contract import ComputingContract, Launcher, Maker
+from spinor.testing.computing_contract import ComputingContract, Launcher, Maker, launcher
 from tests.servers.authority import Authority
 from tests.servers.htcondor import HTCondorServer, htcondor_server
 from tests.servers.oidc import oidc_server
@@ -31,6 +34,11 @@ def element(
             url=of, secrets=server.tokens.parent,
         )
     )  # fmt: skip
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launcher:
+    return launcher(tmp_path)
 
 
 @pytest.mark.peer("htcondor")
@@ -79,8 +87,16 @@ class TestHTCondor(ComputingContract):
     async def test_nothing_of_a_launch_stays_on_the_worker(
         self, plugin: HTCondorComputing, launch: Launcher, tmp_path: Path
     ) -> None:
+        left = tmp_path / "computing" / "output" / "sent-by-a-call-that-was-killed" / "4711"
+        home = tmp_path / "computing" / "output" / "pilot-4711"
+        for directory in (left, home):
+            directory.mkdir(parents=True)
+        (left / "launch.json").write_text("a secret")
+        for directory in (left.parent, home):
+            os.utime(directory, (0, 0))
         one = launch()
         external_id = await self.submit(plugin, one)
+        assert not home.exists()
         await self.until(plugin, external_id, ElementState.DONE)
         assert (await plugin.output([external_id]))[external_id]
         assert _files(tmp_path) == ["stand-in.pyz"]
@@ -147,6 +163,29 @@ class TestTokens:
 
 def _files(directory: Path) -> list[str]:
     return [path.name for path in directory.rglob("*") if path.is_file()]
+
+
+async def test_calls_with_parcels_may_take_long(
+    launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody takes their jobs for abandoned meanwhile."""
+    asked: list[dict[str, Any]] = []
+
+    def run(call: bytes, environ: Mapping[str, str], process: object) -> tuple[bytes, bytes]:
+        asked.append(msgspec.json.decode(call))
+        return b'{"answer": {}}', b""
+
+    monkeypatch.setattr(htcondor, "_run", run)
+    monkeypatch.setattr(htcondor, "find_spec", lambda name: name)
+    plugin = HTCondorComputing(ElementSettings(name="pool", site="CONDOR", options={}, directory=tmp_path))
+    small, large = launch(), msgspec.structs.replace(launch(), leaves="left.tar")
+    await plugin.submit([small, large])
+    await plugin.status(["1.0"])
+    await plugin.bring("1.0", "left.tar", tmp_path / "brought")
+    assert [each["limit_s"] for each in asked] == [120, 3600, 120, 3600]
+    for each in asked[:2]:
+        assert each["spool_s"] > each["limit_s"]
+        assert f"? {each['spool_s'] * 2} :" in each["submit"]["periodic_remove"]
 
 
 def test_states() -> None:

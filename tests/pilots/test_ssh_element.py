@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import asyncssh
+import msgspec
 import pytest
 
 from spinor.pilots.models import ElementState
@@ -83,6 +84,16 @@ async def test_a_host_of_another_key_gets_nothing(hosts: list[SSHServer], secret
             await plugin.submit([launch()])
     (secrets / "known_hosts").write_text(hosts[0].known)
     await runs_one(plugin, launch)
+
+
+async def test_one_host_of_another_key_keeps_no_parcel_from_the_others(
+    hosts: list[SSHServer], secrets: Path, launch: Launcher
+) -> None:
+    plugin = element(secrets, hosts={named(host): 4 for host in hosts})
+    (secrets / "known_hosts").write_text(hosts[1].known)
+    one = next(each for each in iter(launch, None) if plugin._row(each.pilot_id)[0] == named(hosts[0]))
+    (submitted,) = await plugin.submit([msgspec.structs.replace(one, leaves="left.tar")])
+    assert str(submitted.external_id).startswith(named(hosts[1])), submitted.error
 
 
 async def test_keys_and_known_hosts_must_be_kept_well(hosts: list[SSHServer], secrets: Path, launch: Launcher) -> None:

@@ -22,6 +22,7 @@ from spinor.pilots.plugins.files import OUTPUT_BYTES, START_SCRIPT, tail, togeth
 from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _ID = re.compile(r"[A-Za-z0-9]{8,200}")
+_END = re.compile(rb"^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z) Job state change [A-Z]+ -> FINISHED\b", re.MULTILINE)
 # A job's time of submission has whole seconds: a second later, everybody sees the same jobs of that second.
 _TIE_S = 1.2
 _START, _LAUNCH, _OUT, _ERR = "start.sh", "launch.json", "stdout", "stderr"
@@ -79,6 +80,7 @@ class Known(NamedTuple):
 
     name: str
     submitted_at: str
+    ended_at: str = ""  # Only where it has been asked for.
 
 
 class Delegation(NamedTuple):
@@ -180,9 +182,8 @@ class ARCComputing:
         told = await rest.ask("status", list(pilots))
 
         async def give(job_id: str, pilot: PilotLaunch) -> None:
-            bundle = await asyncio.to_thread(pilot.bundle.read_bytes)
             await rest.upload(job_id, _START, START_SCRIPT)
-            await rest.upload(job_id, pilot.bundle.name, bundle)
+            await rest.upload(job_id, pilot.bundle.name, pilot.bundle)
             await rest.upload(job_id, _LAUNCH, pilot.launch_file())
 
         waiting = [each for each in pilots if told.get(each, {}).get("state") in _BEFORE_FILES]
@@ -194,7 +195,7 @@ class ARCComputing:
 
     async def _ours(self, rest: Rest) -> dict[str, Known]:
         """All jobs of this service that the element has, by id. Each is asked for its name once."""
-        known = _known.setdefault((self.access.url, self.access.token, self.access.proxy), {})
+        known = self._remembered()
         ids = await rest.job_ids()
         for gone in known.keys() - set(ids):
             del known[gone]
@@ -214,9 +215,19 @@ class ARCComputing:
     async def _sweep(self, rest: Rest) -> None:
         """Clean what ended long ago. Jobs are asked for when they were submitted longer ago than they are kept."""
         limit = datetime.fromtimestamp(time.time() - self.options.keep_s, UTC).strftime("%Y%m%d%H%M%SZ")
-        old = [each for each, job in (await self._ours(rest)).items() if job.submitted_at < limit]
+        ours = await self._ours(rest)
+        old = [each for each, job in ours.items() if job.submitted_at < limit]
         told = await rest.ask("status", old)
-        await rest.ask("clean", [each for each in old if told.get(each, {}).get("state") in _ENDED])
+        ended = [each for each in old if told.get(each, {}).get("state") in _ENDED]
+        known = self._remembered()
+        unread = [each for each in ended if not ours[each].ended_at]
+        for each, ended_at in zip(unread, await together(*(_ended_at(rest, each) for each in unread)), strict=True):
+            known[each] = ours[each] = ours[each]._replace(ended_at=ended_at)
+        # What does not tell its end is left to A-REX, which keeps nothing for ever.
+        await rest.ask("clean", [each for each in ended if "" < ours[each].ended_at <= limit])
+
+    def _remembered(self) -> dict[str, Known]:
+        return _known.setdefault((self.access.url, self.access.token, self.access.proxy), {})
 
     async def _delegation(self, rest: Rest) -> str:
         """One credential for all pilots of this element, made anew at half of its life."""
@@ -252,6 +263,12 @@ class ARCComputing:
             memory=-(-pilot.memory_bytes // pilot.cores), wall=wall_s, cpu=wall_s * pilot.cores,
             delegation=f"<nordugrid-adl:DelegationID>{delegation}</nordugrid-adl:DelegationID>" if delegation else "",
         )  # fmt: skip
+
+
+async def _ended_at(rest: Rest, job_id: str) -> str:
+    """From the job's own diary, since A-REX's other answers tell it of jobs that ran only; empty when unknown."""
+    ends = _END.findall(await rest.tail(job_id, "diagnose/errors", OUTPUT_BYTES))
+    return re.sub(r"[-:T]", "", ends[-1].decode()) if ends else ""
 
 
 async def _words(rest: Rest, job_id: str) -> str:

@@ -23,6 +23,7 @@ from spinor.x509.tls import client_context
 T = TypeVar("T")
 
 _AT_ONCE = 8
+_PART_BYTES = 256 * 1024
 # Of many TLS handshakes at once A-REX 6 fails about one in a hundred: its OpenSSL says "unable to get local issuer
 # certificate" of a chain that it takes a moment later. With TLS 1.3 a server judges our certificate when we take the
 # handshake for done, so we see the end of it anywhere in the request: as TLS's own alert, or as a connection that is
@@ -91,8 +92,11 @@ class Rest:
             return job["id"], ""
         return "", f"{job['status-code']} {job['reason']}"
 
-    async def upload(self, job_id: str, name: str, data: bytes) -> None:
-        await self._send("PUT", f"/jobs/{job_id}/session/{name}", content=data)
+    async def upload(self, job_id: str, name: str, content: bytes | Path) -> None:
+        """A file of the job, whose content may stand in a file of any size."""
+        size_bytes = (await asyncio.to_thread(content.stat)).st_size if isinstance(content, Path) else len(content)
+        headers = {"Content-Length": str(size_bytes)}  # Without it, a file would be sent in chunks.
+        await self._send("PUT", f"/jobs/{job_id}/session/{name}", headers=headers, content=content)
 
     async def tail(self, job_id: str, path: str, last_bytes: int) -> bytes:
         """The end of a file of the job, below its address; empty when there is none."""
@@ -107,8 +111,12 @@ class Rest:
         async def fetch() -> bool:
             address, extensions = f"{self.base}/jobs/{job_id}/{path}", {"trace": ClosedWhenCutOff()}
             async with self.client.stream("GET", address, extensions=extensions) as answer:
-                if answer.status_code != 200:
+                if answer.status_code == 404:
                     return False
+                if answer.status_code != 200:
+                    # That the element cannot tell just now does not say that the job has left nothing.
+                    await answer.aread()
+                    raise self._trouble(answer, f"/jobs/{job_id}/{path}")
                 with await asyncio.to_thread(target.open, "wb") as file:
                     async for part in answer.aiter_bytes():
                         file.write(part)
@@ -136,14 +144,19 @@ class Rest:
 
     async def _send(self, method: str, path: str, ok: Iterable[int] = (), **content: Any) -> httpx.Response:
         answer = await self._tried(
-            lambda: self.client.request(method, self.base + path, extensions={"trace": ClosedWhenCutOff()}, **content)
+            lambda: self.client.request(
+                method, self.base + path, extensions={"trace": ClosedWhenCutOff()}, **_from_the_start(content)
+            )
         )
-        if answer.status_code >= 500:
-            raise ElementUnavailable(f"{self.base}{path} answers {answer.status_code}: {answer.text[:200]}")
         if answer.status_code >= 300 and answer.status_code not in ok:
-            words = answer.reason_phrase if not answer.text else answer.text[:200]
-            raise ElementRefused(f"{self.base}{path} refuses: {answer.status_code} {words}")
+            raise self._trouble(answer, path)
         return answer
+
+    def _trouble(self, answer: httpx.Response, path: str) -> ElementUnavailable | ElementRefused:
+        if answer.status_code >= 500:
+            return ElementUnavailable(f"{self.base}{path} answers {answer.status_code}: {answer.text[:200]}")
+        words = answer.reason_phrase if not answer.text else answer.text[:200]
+        return ElementRefused(f"{self.base}{path} refuses: {answer.status_code} {words}")
 
     async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
         """What the call gives, when need be at a later try, for which httpx takes another connection."""
@@ -157,6 +170,18 @@ class Rest:
                 if pause_s is None:
                     raise ElementUnavailable(f"{self.base}: {type(error).__name__}: {error}") from error
             await asyncio.sleep(pause_s)
+
+
+def _from_the_start(content: Mapping[str, Any]) -> dict[str, Any]:
+    """For each try anew: what has been read of a file is gone."""
+    file = content.get("content")
+    return {**content, "content": _parts(file)} if isinstance(file, Path) else {**content}
+
+
+async def _parts(file: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(file.open, "rb") as opened:
+        while part := await asyncio.to_thread(opened.read, _PART_BYTES):
+            yield part
 
 
 @asynccontextmanager

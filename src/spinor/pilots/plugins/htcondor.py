@@ -27,6 +27,7 @@ from spinor.pilots.plugin import (
     Submitted,
 )
 from spinor.pilots.plugins.files import PREPARE, START, secret_directory
+from spinor.pilots.plugins.machines import TRANSFER_S
 from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
 _CALLS = Path(__file__).with_name("htcondor_calls.py")
@@ -60,7 +61,8 @@ exit "$code"
 ).decode()
 _ID = re.compile(r"[0-9]{1,9}\.[0-9]{1,6}")
 _SPOOLING = 16  # The HoldReasonCode of a job whose files are on their way.
-_SPOOL_S = 180
+_LIMIT_S = 120  # Nobody waits longer for an answer,
+_TRANSFER_S = int(TRANSFER_S)  # save for one with a file that may be large.
 # Commands of the submit language that choose among the site's resources. The others are ours, or could read files here.
 _ALLOWED = frozenset({
     "accounting_group", "accounting_group_user", "batch_name", "batch_project", "batch_queue", "concurrency_limits",
@@ -119,7 +121,11 @@ class HTCondorComputing:
                 }
                 for mark, pilot in marks.items()
             ]
-            found = await self._call("submit", launches=launches, script=_SCRIPT, submit=self._description(alike[0]))
+            limit_s = _limit_s(alike[0])
+            found = await self._call(
+                "submit", limit_s, launches=launches, script=_SCRIPT, submit=self._description(alike[0]),
+                spool_s=_spool_s(limit_s),
+            )  # fmt: skip
             answers += [
                 Submitted(pilot_id=pilot.pilot_id, external_id=found.get(mark), error="" if mark in found else "lost")
                 for mark, pilot in marks.items()
@@ -149,7 +155,7 @@ class HTCondorComputing:
 
     async def bring(self, external_id: str, name: str, target: Path) -> bool:
         known = _known([external_id])
-        return bool(known and await self._call("bring", external_ids=known, name=name, target=str(target)))
+        return bool(known and await self._call("bring", _TRANSFER_S, external_ids=known, name=name, target=str(target)))
 
     # ------------------------------------------------------------------------------------------------------ details
 
@@ -158,6 +164,7 @@ class HTCondorComputing:
         options = self.options
         environment = " ".join(f"{name}={_in_quotes(value)}" for name, value in options.environment.items())
         minutes = -(-pilot.wall_s // 60) + 5
+        spool_s = _spool_s(_limit_s(pilot))
         lines = {
             "arguments": f'"{_in_quotes(options.python)} {_in_quotes(pilot.bundle.name)}"',
             "environment": f'"{environment}"',
@@ -171,7 +178,7 @@ class HTCondorComputing:
             "+maxMemory": str(-(-pilot.memory_bytes // 2**20)),
             "leave_in_queue": f"JobStatus == 4 && time() - CompletionDate < {options.keep_s}",
             "periodic_remove": "(JobStatus == 1 && NumJobStarts > 0) || (JobStatus == 5 && "
-            f"time() - EnteredCurrentStatus > (HoldReasonCode == {_SPOOLING} ? {_SPOOL_S * 2} : {options.keep_s}))",
+            f"time() - EnteredCurrentStatus > (HoldReasonCode == {_SPOOLING} ? {spool_s * 2} : {options.keep_s}))",
         }
         return lines | options.submit
 
@@ -202,7 +209,7 @@ class HTCondorComputing:
             found["_CONDOR_TRUST_DOMAIN"] = options.trust_domain
         return found
 
-    async def _call(self, call: str, **facts: Any) -> Any:
+    async def _call(self, call: str, limit_s: int = _LIMIT_S, /, **facts: Any) -> Any:
         if find_spec("htcondor2") is None:
             raise BadOptions(
                 f"Computing element {self.element.name!r} needs HTCondor's bindings on every worker: "
@@ -211,7 +218,8 @@ class HTCondorComputing:
         options, element = self.options, self.element
         asked = {
             "call": call, "collector": options.collector, "schedd": options.schedd, "service": element.url,
-            "element": f"{element.site}/{element.name}", "directory": str(element.directory / "output"), **facts,
+            "element": f"{element.site}/{element.name}", "directory": str(element.directory / "output"),
+            "limit_s": limit_s, **facts,
         }  # fmt: skip
         process: list[subprocess.Popen[bytes]] = []
         try:
@@ -265,8 +273,18 @@ def _known(external_ids: Sequence[str]) -> list[str]:
     return [each for each in external_ids if _ID.fullmatch(each)]
 
 
-def _shape(pilot: PilotLaunch) -> tuple[int, int, int, str]:
-    return pilot.cores, pilot.memory_bytes, pilot.wall_s, pilot.bundle.name
+def _shape(pilot: PilotLaunch) -> tuple[int, int, int, str, str]:
+    return pilot.cores, pilot.memory_bytes, pilot.wall_s, pilot.bundle.name, pilot.leaves
+
+
+def _limit_s(pilot: PilotLaunch) -> int:
+    """How long its submission may take: what is to leave a file comes with a parcel."""
+    return _TRANSFER_S if pilot.leaves else _LIMIT_S
+
+
+def _spool_s(limit_s: int) -> int:
+    """After so long a job without its files waits for a submitter that has ended."""
+    return limit_s + 60
 
 
 def _mark(pilot: PilotLaunch) -> str:

@@ -15,17 +15,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import classad2
 import htcondor2
 
-LIMIT_S = 120  # Nobody waits longer for an answer.
+_BEGIN_S = 120  # What is asked has come by then, and says how long its answer may take.
 _REMOVED, _COMPLETED, _HELD = 3, 4, 5
 _SPOOLING = 16  # The HoldReasonCode of a job whose files are on their way.
-_SPOOL_S = 180  # A job whose files have not come by then has lost its submitter.
+_ABANDONED_S = 2 * 3600  # No call goes on for so long.
+_SENT, _HOME = "sent-", "pilot-"  # Directories of what one call sends, and of what comes back of one pilot.
 _PROJECTION = [
     "ClusterId", "ProcId", "JobStatus", "QDate", "ExitCode", "ExitBySignal", "HoldReason", "HoldReasonCode",
     "NumJobStarts", "SpinorPilotId", "SpinorMark",
@@ -62,12 +63,14 @@ class Calls:
         the lower cluster is the one that counts, and its files are sent only after a look at the queue.
         """
         launches = {each["mark"]: each for each in self.asked["launches"]}
+        directory = _made(Path(self.asked["directory"]))
+        _sweep(directory)
         for _ in range(5):
             there = self._marked(launches)
             missing = {mark: each for mark, each in launches.items() if mark not in there}
             if not missing:
                 return there
-            with tempfile.TemporaryDirectory(prefix="spinor-htcondor-") as place:
+            with tempfile.TemporaryDirectory(prefix=_SENT, dir=directory) as place:
                 result = self._queue(Path(place), missing)
                 first = self._marked(missing)
                 if all(_cluster(first.get(mark, "")) == result.cluster() for mark in missing):
@@ -116,7 +119,7 @@ class Calls:
         if place.parent != Path(self.asked["directory"]):
             yield Path("/nonexistent")
             return
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _made(place)
         try:
             if ad["JobStatus"] == _COMPLETED and ad.get("StreamOut"):
                 # What a job streamed is not among what it brought back, so the schedd would keep it to itself.
@@ -131,16 +134,15 @@ class Calls:
         """The first job of each mark that has, or waits for, its files. Who has lost its submitter makes room."""
         wanted = ",".join(_quoted(mark) for mark in marks)
         ads = self._query(f"member(SpinorMark, {{{wanted}}}) && JobStatus != {_REMOVED}")
-        lost = [_id(ad) for ad in ads if ad.get("HoldReasonCode") == _SPOOLING and time.time() - ad["QDate"] > _SPOOL_S]
+        latest = time.time() - self.asked["spool_s"]  # Whose files have not come since then has lost its submitter.
+        lost = [_id(ad) for ad in ads if ad.get("HoldReasonCode") == _SPOOLING and ad["QDate"] < latest]
         if lost:
             self.schedd.act(htcondor2.JobAction.Remove, lost, "its files never came")
         # The oldest comes last and stays.
         return {ad["SpinorMark"]: _id(ad) for ad in reversed(ads) if _id(ad) not in lost}
 
     def _queue(self, place: Path, launches: dict[str, dict[str, Any]]) -> Any:
-        directory = Path(self.asked["directory"])
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        items = list(_items(place, directory, launches, self.asked["script"]))
+        items = list(_items(place, Path(self.asked["directory"]), launches, self.asked["script"]))
         marks = {"My.SpinorService": _quoted(self.asked["service"]), "My.SpinorElement": _quoted(self.asked["element"])}
         own = {"My.SpinorPilotId": "$(pilot_id)", "My.SpinorMark": '"$(mark)"'}
         files = {"initialdir": "$(home)", "executable": "$(script)", "transfer_input_files": "$(bundle), $(launch)"}
@@ -170,8 +172,7 @@ def _items(place: Path, directory: Path, launches: dict[str, dict[str, Any]], sc
     start.write_text(script, encoding="utf-8")
     start.chmod(0o700)
     for mark, each in launches.items():
-        home = directory / f"pilot-{each['pilot_id']}"
-        home.mkdir(exist_ok=True, mode=0o700)
+        home = _made(directory / f"{_HOME}{each['pilot_id']}")
         launch = place / str(each["pilot_id"]) / "launch.json"
         launch.parent.mkdir(mode=0o700)
         with open(os.open(launch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -180,6 +181,25 @@ def _items(place: Path, directory: Path, launches: dict[str, dict[str, Any]], sc
             "pilot_id": str(each["pilot_id"]), "mark": mark, "home": str(home), "script": str(start),
             "bundle": each["bundle"], "launch": str(launch),
         }  # fmt: skip
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what calls have left that were ended in the middle, launch files with their secrets above all.
+
+    And the pilots' directories, which whoever needs one makes again.
+    """
+    latest = time.time() - _ABANDONED_S
+    for each in directory.iterdir():
+        with suppress(FileNotFoundError):  # Another call may be doing the same.
+            if each.name.startswith((_SENT, _HOME)) and each.stat().st_mtime < latest:
+                shutil.rmtree(each)
+
+
+def _made(directory: Path) -> Path:
+    """A directory that no sweep takes for abandoned while it is used."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.utime(directory)
+    return directory
 
 
 def _quoted(text: str) -> str:
@@ -224,10 +244,11 @@ def _is_denied(error: Exception) -> bool:
 
 
 def main() -> None:
-    signal.alarm(LIMIT_S)
+    signal.alarm(_BEGIN_S)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # The bindings may print; what they print is no answer.
     asked = json.load(sys.stdin)
+    signal.alarm(asked["limit_s"])
     try:
         told: dict[str, Any] = {"answer": getattr(Calls(asked), asked["call"])()}
     except (htcondor2.HTCondorException, classad2.ClassAdException, RuntimeError, OSError, ValueError) as error:

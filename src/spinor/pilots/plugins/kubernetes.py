@@ -9,16 +9,21 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
 
+from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BadOptions, ElementSettings, PilotLaunch, Submitted
+from spinor.pilots.plugin import BadOptions, ElementRefused, ElementSettings, PilotLaunch, Submitted
 from spinor.pilots.plugins.files import OUTPUT_BYTES, together
 from spinor.pilots.plugins.kubernetes_api import Access, Namespace, connected
 from spinor.pilots.plugins.options import PilotOptions, options_of, secret_file, wrong
 
+_BEGUN = "spinor.io/begun"
+_LOST = timedelta(minutes=10)
 _PLACE = "/run/spinor"
 _CONTAINER = "pilot"
 _LARGEST_BUNDLE = 900_000  # Of a ConfigMap's mebibyte, in which it is base64 only on its way.
@@ -79,6 +84,7 @@ class KubernetesComputing:
         self._token = secret_file(element, "token_file", options.token_file) if options.token_file else None
         self._kubeconfig = secret_file(element, "kubeconfig", options.kubeconfig) if options.kubeconfig else None
         self._ca = secret_file(element, "ca_file", options.ca_file, private=False) if options.ca_file else None
+        self._hopeless: dict[str, str] = {}  # Pilots that could not start and were removed, and why.
         self.service = hashlib.sha256(element.url.encode()).hexdigest()[:8]
 
     async def submit(self, pilots: Sequence[PilotLaunch]) -> Sequence[Submitted]:
@@ -86,7 +92,16 @@ class KubernetesComputing:
             return []
         async with self._cluster() as cluster:
             shared = await self._share(cluster, pilots[0])
-            return await together(*(self._submit(cluster, pilot, shared) for pilot in pilots))
+            told = await together(*(self._submit(cluster, each, shared) for each in pilots), return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException) and not isinstance(error, ElementRefused):
+                raise error
+        if all(isinstance(each, ElementRefused) for each in told):
+            raise told[0]  # That is about us, or about the namespace as a whole.
+        return [
+            Submitted(pilot_id=pilot.pilot_id, error=each.message) if isinstance(each, ElementRefused) else each
+            for pilot, each in zip(pilots, told, strict=True)
+        ]
 
     async def find(self, pilot_ids: Sequence[int]) -> Mapping[int, str]:
         if not pilot_ids:
@@ -104,6 +119,12 @@ class KubernetesComputing:
         async with self._cluster() as cluster:
             jobs, pods = await self._jobs_and_pods(cluster)
             states = {each: state_of(jobs.get(each), pods.get(each)) for each in external_ids}
+            for each, state in states.items():
+                if state is ElementState.FAILED and not _ending(jobs[each]):
+                    self._hopeless[each] = _said(pods[each])
+            # What will not start holds room, and what was not begun long ago has lost its submitter.
+            useless = {*(self._hopeless.keys() & jobs.keys()), *(name for name, job in jobs.items() if _is_lost(job))}
+            await together(*(cluster.delete(f"{cluster.batch}/jobs/{each}") for each in useless))
             ended = [each for each, state in states.items() if state in (ElementState.DONE, ElementState.FAILED)]
             # Whoever has ended needs no secret, and its job stays for a while.
             await together(*(cluster.delete(f"{cluster.core}/secrets/{each}") for each in ended))
@@ -125,7 +146,8 @@ class KubernetesComputing:
             _, pods = await self._jobs_and_pods(cluster)
             there = [each for each in ours if each in pods]
             texts = await together(*(self._words(cluster, pods[each]) for each in there))
-        return dict(zip(there, texts, strict=True))
+        gone = {each: self._hopeless[each] for each in ours if each in self._hopeless}
+        return gone | dict(zip(there, texts, strict=True))
 
     # ------------------------------------------------------------------------------------------------------ details
 
@@ -161,21 +183,38 @@ class KubernetesComputing:
         return name
 
     async def _submit(self, cluster: Namespace, pilot: PilotLaunch, shared: str) -> Submitted:
-        """The Job comes first, since the Secret is to go with it; the pod waits for the Secret."""
+        """The Job comes first, since the Secret is to go with it; without one it would hold room for nothing.
+
+        So it is made suspended, and begun when the Secret is there. Whoever comes after one that was cut off goes on.
+        """
         mark = hashlib.sha256(f"mark {pilot.pilot_id} {pilot.secret}".encode()).hexdigest()[:12]
         name = f"spinor-{self.service}-{pilot.pilot_id}-{mark}"
-        job = await cluster.create(f"{cluster.batch}/jobs", self._job(name, pilot, shared))
-        job = job or await cluster.get(f"{cluster.batch}/jobs/{name}")
+        path = f"{cluster.batch}/jobs/{name}"
+        job = await cluster.create(f"{cluster.batch}/jobs", self._job(name, pilot, shared)) or await cluster.get(path)
+        gone = Submitted(pilot_id=pilot.pilot_id, error="its job was removed in the moment in which it was made")
         if job is None:
-            return Submitted(pilot_id=pilot.pilot_id, error="its job was removed in the moment in which it was made")
-        if not _ending(job) and "deletionTimestamp" not in job["metadata"]:
-            owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
-            metadata = {"name": name, "labels": job["metadata"]["labels"], "ownerReferences": [owner]}
-            launch = {"launch.json": base64.b64encode(pilot.launch_file()).decode()}
-            await cluster.create(
-                f"{cluster.core}/secrets", {"metadata": metadata, "type": "Opaque", "data": launch, "immutable": True}
-            )
+            return gone
+        if not _is_begun(job) and not _ending(job) and "deletionTimestamp" not in job["metadata"]:
+            try:
+                await self._give_secret(cluster, job, pilot)
+            except ElementRefused:
+                with suppress(SpinorError):  # Otherwise it is removed later: see `status`.
+                    await cluster.delete(path)
+                raise
+            if not await cluster.patch(
+                path, {"metadata": {"annotations": {_BEGUN: "true"}}, "spec": {"suspend": False}}
+            ):
+                return gone
         return Submitted(pilot_id=pilot.pilot_id, external_id=name)
+
+    async def _give_secret(self, cluster: Namespace, job: Mapping[str, Any], pilot: PilotLaunch) -> None:
+        name, labels = job["metadata"]["name"], job["metadata"]["labels"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        launch = {"launch.json": base64.b64encode(pilot.launch_file()).decode()}
+        await cluster.create(
+            f"{cluster.core}/secrets", {"metadata": metadata, "type": "Opaque", "data": launch, "immutable": True}
+        )
 
     def _job(self, name: str, pilot: PilotLaunch, shared: str) -> dict[str, Any]:
         options = self.options
@@ -218,7 +257,7 @@ class KubernetesComputing:
             "metadata": {"name": name, "labels": labels},
             "spec": {
                 # A pilot is started once: its secret works once.
-                "backoffLimit": 0, "ttlSecondsAfterFinished": options.keep_s,
+                "suspend": True, "backoffLimit": 0, "ttlSecondsAfterFinished": options.keep_s,
                 "template": {"metadata": {"labels": labels}, "spec": pod},
             },
         }  # fmt: skip
@@ -236,15 +275,7 @@ class KubernetesComputing:
     async def _words(self, cluster: Namespace, pod: Mapping[str, Any]) -> str:
         path = f"{cluster.core}/pods/{pod['metadata']['name']}/log"
         text = await cluster.text(path, container=_CONTAINER, tailLines="2000")
-        waiting = _waiting(pod)
-        said = [
-            pod["status"].get("reason"),
-            pod["status"].get("message"),
-            waiting.get("reason"),
-            waiting.get("message"),
-        ]
-        words = ": ".join(each for each in said if each)
-        return text[-OUTPUT_BYTES:] + (f"Kubernetes says: {words}\n" if words else "")
+        return text[-OUTPUT_BYTES:] + _said(pod)
 
 
 def state_of(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> ElementState:
@@ -259,6 +290,24 @@ def state_of(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> El
     if pod is not None and _waiting(pod).get("reason") in _HOPELESS:
         return ElementState.FAILED
     return ElementState.WAITING
+
+
+def _said(pod: Mapping[str, Any]) -> str:
+    """What the cluster says of a pod."""
+    status, waiting = pod["status"], _waiting(pod)
+    said = [status.get("reason"), status.get("message"), waiting.get("reason"), waiting.get("message")]
+    words = ": ".join(each for each in said if each)
+    return f"Kubernetes says: {words}\n" if words else ""
+
+
+def _is_begun(job: Mapping[str, Any]) -> bool:
+    """Whether it has all that it needs. What the cluster suspends after that is the cluster's affair."""
+    return _BEGUN in job["metadata"].get("annotations", {})
+
+
+def _is_lost(job: Mapping[str, Any]) -> bool:
+    made_at = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    return not _is_begun(job) and datetime.now(UTC) - made_at > _LOST
 
 
 def _ending(job: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ import base64
 import binascii
 import os
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,6 +96,11 @@ class Namespace:
         answer = await self._send("GET", path, ok=(404,))
         return None if answer.status_code == 404 else answer.json()
 
+    async def patch(self, path: str, changes: Mapping[str, Any]) -> bool:
+        """False when there is none."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return (await self._send("PATCH", path, ok=(404,), json=changes, headers=headers)).status_code != 404
+
     async def text(self, path: str, **query: str) -> str:
         """What there is to read; nothing where the API has nothing (yet, or any more)."""
         answer = await self._send("GET", f"{path}?{urlencode(query)}", ok=(400, 404))
@@ -155,8 +159,8 @@ def _decoded(text: str) -> bytes:
 
 
 def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """OpenSSL reads both from a file only; this one is gone at once."""
-    with tempfile.NamedTemporaryFile(prefix="spinor-") as file:
+    """OpenSSL reads both from a file only; this one is in memory, so that no end of this process leaves the key."""
+    with open(os.memfd_create("spinor"), "wb") as file:
         file.write(certificate + b"\n" + key)
         file.flush()
-        context.load_cert_chain(file.name)
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

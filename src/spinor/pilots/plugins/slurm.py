@@ -6,6 +6,7 @@ takes two or three calls of a machine for any number of pilots; each is one scri
 
 import asyncio
 import base64
+import contextlib
 import re
 import secrets
 import shlex
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import ElementSettings, ElementUnavailable, PilotLaunch, Submitted
 from spinor.pilots.plugins.machines import Ran, fetch, put, said
@@ -25,6 +27,7 @@ from spinor.pilots.plugins.slurm_jobs import (
     RemotePath,
     Wishes,
     is_passing,
+    left_file,
     mebibytes,
     minutes,
     notice_s,
@@ -166,12 +169,15 @@ class SlurmComputing:
         return await outputs(self._machine, self.options.directory, await self._known(set(numbers(external_ids))))
 
     async def bring(self, external_id: str, name: str, target: Path) -> bool:
-        for job in await self._known(set(numbers([external_id]))):
-            left = f"{self.options.directory}/{job.name}.{name}"
-            if await fetch(self._machine, left, target):
-                await self._run(shlex.join(["rm", "-f", "--", left]))
-                return True
-        return False
+        """Slurm is not asked: it may be away, or remember the job no more, when the file is there."""
+        if not numbers([external_id]):
+            return False
+        left = left_file(self.options.directory, external_id, name)
+        if not await fetch(self._machine, left, target):
+            return False
+        with contextlib.suppress(SpinorError):  # What has come counts, and what is left there is swept some day.
+            await self._run(shlex.join(["rm", "-f", "--", left]))
+        return True
 
     # ---------------------------------------------------------------------------------------------------- submitting
 
@@ -277,7 +283,9 @@ class SlurmComputing:
             before.append(f'export PATH={shlex.quote(self.options.bin)}:"$PATH"')
         if self.options.slurm_conf:
             before.append(f"export SLURM_CONF={shlex.quote(self.options.slurm_conf)}")
-        ran = await self._machine.run(_SHELL, "\n".join([*before, script, ""]).encode())
+        # The shell carries out what it has read, and a link may be lost in the middle of a script: so it gets one
+        # command, which it has to read to the end first.
+        ran = await self._machine.run(_SHELL, "\n".join(["{", *before, script, "}", ""]).encode())
         if ran.code == 127:
             raise ElementUnavailable(f"Slurm's commands are not on the PATH of {self._machine.name}: {said(ran)}")
         return ran

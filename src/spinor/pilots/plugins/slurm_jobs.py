@@ -13,7 +13,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -72,6 +72,20 @@ class Job(NamedTuple):
     @property
     def is_hopeless(self) -> bool:
         return "PENDING" in self.states and self.reason in HOPELESS
+
+
+class Row(TypedDict, total=False):
+    """What we read of a job in the REST service's list of all jobs, which tells a hundred times as much."""
+
+    job_id: Any
+    name: Any
+    job_state: Any
+    state_reason: Any
+
+
+class Listing(TypedDict, total=False):
+    jobs: list[Row] | None
+    errors: list[dict[str, Any]] | None
 
 
 W, R, D, F = ElementState.WAITING, ElementState.RUNNING, ElementState.DONE, ElementState.FAILED
@@ -188,7 +202,7 @@ END-OF-PILOT"""
 # A parcel may be larger than any script of Slurm, and it is nobody else's. It goes from where it was put to the node.
 _TAKE = 'mv -- {directory}/"$SLURM_JOB_NAME.pyz" spinor-pilot.pyz || exit 73'
 _LEAVE = """if [ -f {name} ]; then
-    left={directory}/"$SLURM_JOB_NAME".{name}
+    left={directory}/spinor-"$SLURM_JOB_ID".{name}
     cp -- {name} "$left.new" && mv -f -- "$left.new" "$left" || code=73
 fi"""
 
@@ -242,6 +256,11 @@ def output_file(directory: str, name: str) -> str:
 def parcel_file(directory: str, name: str) -> str:
     """Where the bundle of a job is that has its own."""
     return f"{directory}/{name}.pyz"
+
+
+def left_file(directory: str, external_id: str, name: str) -> str:
+    """Where a job leaves a file: by its number, which we know also when Slurm has forgotten the job."""
+    return f"{directory}/spinor-{external_id}.{name}"
 
 
 async def outputs(machine: Machine, directory: str, jobs: Sequence[Job]) -> dict[str, str]:

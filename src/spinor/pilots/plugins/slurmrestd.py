@@ -27,8 +27,10 @@ from spinor.pilots.plugins.options import check_name, options_of, secret_file, w
 from spinor.pilots.plugins.slurm_jobs import (
     LAUNCH,
     Job,
+    Listing,
     Names,
     RemotePath,
+    Row,
     Wishes,
     is_passing,
     mebibytes,
@@ -193,8 +195,9 @@ class SlurmRestComputing:
     # -------------------------------------------------------------------------------------------------------- looking
 
     async def _listed(self, talk: "_Talk") -> list[Job]:
-        told = await talk.ask("GET", "/jobs/" if talk.version >= NEW else "/jobs")
-        return [job for each in told.get("jobs") or [] if (job := self._job(each)) is not None]
+        rows = await talk.every()
+        # There may be a hundred thousand of them, and others wait for their turn meanwhile.
+        return await asyncio.to_thread(lambda: [job for each in rows if (job := self._job(each)) is not None])
 
     async def _known(self, talk: "_Talk", wanted: set[int]) -> dict[int, Job | None]:
         """Of each the job, or None when it is certain that none of ours has that number."""
@@ -283,6 +286,14 @@ class _Talk:
             if isinstance(outcome, BaseException):
                 raise outcome
 
+    async def every(self) -> Sequence[Row]:
+        """All jobs of the cluster, whoever's they are, and no more of each than we read."""
+        path = f"/slurm/v0.0.{self.version}/jobs" + ("/" if self.version >= NEW else "")
+        told: Listing = await self._call("GET", path, of=Listing)
+        if "jobs" not in told:  # Whoever took that for no jobs would submit those that there are once more.
+            raise ElementUnavailable(f"slurmrestd at {self._url} answers {path} with no list of jobs.")
+        return told["jobs"] or []
+
     async def cancel(self, number: int) -> None:
         await self.ask("DELETE", f"/job/{number}", none_is_fine=True)
 
@@ -296,7 +307,9 @@ class _Talk:
         """None when there is none and that is fine."""
         return await self._call(method, f"/{system}/v0.0.{self.version}{path}", body, none_is_fine=none_is_fine)
 
-    async def _call(self, method: str, path: str, body: object = None, *, none_is_fine: bool = False) -> Any:
+    async def _call(
+        self, method: str, path: str, body: object = None, *, none_is_fine: bool = False, of: Any = Any
+    ) -> Any:
         try:
             answer = await self._client.request(method, path, json=body, extensions={"trace": ClosedWhenCutOff()})
         except httpx.HTTPError as error:
@@ -304,7 +317,7 @@ class _Talk:
                 f"slurmrestd at {self._url} does not answer: {error or type(error).__name__}"
             ) from error
         try:
-            told = msgspec.json.decode(answer.content)
+            told = msgspec.json.decode(answer.content, type=of)
         except msgspec.DecodeError:
             told = {}
         errors = [each for each in told.get("errors") or [] if each.get("error_code") != _HELD] if told else []

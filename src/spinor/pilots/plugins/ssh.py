@@ -180,6 +180,9 @@ class SSHComputing:
         for host, request in list(requests.items()):
             try:
                 await put(self._hosts[host], f"{self._directory(host)}/{request['parcel']}", bundle)
+            except ElementRefused as error:
+                troubles[host] = error
+                del requests[host]
             except ElementUnavailable as error:
                 troubles[host] = NotReached(error.message)
                 del requests[host]
