@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spinor_pilot import system
+from spinor_pilot import children, system
 from spinor_pilot.children import GUARDIAN, Guardian, Start
 from spinor_pilot.faults import SiteFault
 from spinor_pilot.isolation import NAMESPACES, Home, Isolation, Site
@@ -257,7 +257,26 @@ def test_a_family_that_cannot_be_killed_just_now_ends_no_other(tmp_path: Path) -
 BUSY = """
 import errno, os, sys
 sys.path.insert(0, sys.argv[1])
-from spinor_pilot import system
+from spinor_pilot import children, system
 def busy(*_): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 system.kill_family = busy
 """
+
+
+def test_one_that_a_kill_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs in the kernel: its job runs elsewhere. When it ends after all, nobody minds."""
+    monkeypatch.setattr(children, "KILLED_S", 0.1)
+    guardian = Guardian(f"{BUSY}\n{GUARDIAN}")
+    guardian.watch()
+    os.mkfifo(tmp_path / "fifo")
+    child = guardian.run(_nothing(tmp_path, False)._replace(argv=["/bin/sh", "-c", "read word < fifo; exit 3"]))
+    child.signal(signal.SIGKILL)
+    child.ended.wait()
+    assert child.over.is_set()
+    assert isinstance(child.error, SiteFault)
+    assert "was still there" in str(child.error)
+    os.kill(child.pid, signal.SIGKILL)
+    after = guardian.run(_nothing(tmp_path, False))
+    after.ended.wait()
+    assert after.code == 0
+    guardian.close()
