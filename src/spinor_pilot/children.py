@@ -17,6 +17,7 @@ from spinor_pilot.faults import Lost, SiteFault, told
 
 # A fork costs what it has to copy, so the guardian is an interpreter of its own with no more in it than it needs.
 GUARDIAN = "import sys; sys.path.insert(0, sys.argv[1]); from spinor_pilot.guardian import main; main(int(sys.argv[2]))"
+KILLED_S = 120.0  # Whoever is killed and still there after this hangs in the kernel, on a file system that is dead.
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # Of the package: a directory, or the bundle.
 
 
@@ -37,9 +38,12 @@ class Child:
         self.oom_kills = 0
         self._guardian = ward
         self._number = number
+        self.killed: Optional[threading.Timer] = None  # Runs from the kill to the end, but not for ever.
 
     def end(self) -> None:
         """Nobody has to wait for anything more."""
+        if self.killed is not None:
+            self.killed.cancel()
         for event in (self.ended, self.over, self.begun, self.ready):
             event.set()
 
@@ -54,6 +58,8 @@ class Child:
         """To every process of the payload."""
         if not self.ended.is_set():
             self._guardian.tell({"n": self._number, "signal": int(which)})
+            if which == signal.SIGKILL:
+                self._guardian.expect_end(self, self._number)
 
 
 class Start(NamedTuple):
@@ -120,6 +126,23 @@ class Guardian:
         with self._lock, contextlib.suppress(OSError):
             self._socket.sendall(json.dumps(order).encode() + b"\n")
 
+    def expect_end(self, child: Child, number: int) -> None:
+        """Wait for the end of one that was killed, but not for ever."""
+        with self._lock:
+            if child.killed is None and number in self._children:
+                child.killed = threading.Timer(KILLED_S, self._abandon, (child, number))
+                child.killed.daemon = True
+                child.killed.start()
+
+    def _abandon(self, child: Child, number: int) -> None:
+        with self._lock:
+            if self._children.pop(number, None) is None:
+                return
+        child.error = SiteFault(
+            f"the payload was killed, and after {KILLED_S:.0f} s it was still there: a file system of the node may hang"
+        )
+        child.end()
+
     def close(self) -> None:
         """Let the guardian go; it kills what is left of the payloads first."""
         with contextlib.suppress(OSError):
@@ -141,7 +164,9 @@ class Guardian:
             child.end()
 
     def _told(self, news: dict[str, Any]) -> None:
-        child = self._children[news["n"]]
+        child = self._children.get(news["n"])
+        if child is None:
+            return  # Nobody waits for it any more.
         counted = news.get("counted", {})
         child.oom_kills = int(counted.get("oom_kills", 0))
         if "error" in news:
@@ -160,7 +185,8 @@ class Guardian:
         if "over" in news:
             child.over.set()
         if "code" in news or "error" in news:
-            del self._children[news["n"]]
+            with self._lock:
+                self._children.pop(news["n"], None)
             child.end()
 
 

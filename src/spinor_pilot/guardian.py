@@ -7,6 +7,7 @@ dies. When the pilot is gone (end of file on their socket, also after SIGKILL) i
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -17,6 +18,8 @@ import time
 from typing import Any, Optional
 
 from spinor_pilot import birth, cgroups, kernel, system
+
+LOST = {"error": [errno.EAGAIN, "the process was lost at its start", None], "stage": birth.ISOLATION}
 
 
 class _Ward:
@@ -61,6 +64,7 @@ class _Nursery:
         self.selector = selectors.DefaultSelector()
         self.running: dict[int, _Ward] = {}  # By process id.
         self.births: dict[int, _Ward] = {}  # By the reading end of the pipe that tells of it.
+        self.forks: dict[int, _Ward] = {}  # By the process id of a fork that is to tell its keeper's.
         self.kept: dict[int, _Ward] = {}  # By our end of the line to its keeper.
         self.left: list[dict[str, Any]] = []  # Control groups that would not go at once.
         self.text = b""
@@ -108,17 +112,24 @@ class _Nursery:
     def start(self, asked: dict[str, Any]) -> None:
         ward = _Ward({**asked, "guardian": os.getpid()})
         doors: list[int] = []
+        ours: list[int] = []
         theirs: Optional[socket.socket] = None
         try:
             doors = cgroups.make(asked["cgroups"])
             listening, telling = os.pipe()
+            ours += (listening, telling)
             gate, ward.gate = os.pipe()
+            ours.append(gate)
             if asked["cell"] is not None:
                 ward.keeper, theirs = socket.socketpair()
             direct = self.pids is not None and asked["cell"] is not None and not asked["cell"]["users"]
             pid = self.pids.fork() if self.pids is not None and direct else os.fork()
         except OSError as error:
-            self.tell({"n": ward.number, "error": [error.errno, error.strerror, None], "stage": birth.ISOLATION})
+            for number in (*doors, *ours):
+                os.close(number)
+            if theirs is not None:
+                theirs.close()
+            self.bury(ward, {"error": [error.errno, error.strerror, None], "stage": birth.ISOLATION})
             return
         if pid == 0:
             birth.born(ward.asked, birth.Cradle(telling, gate, doors, theirs, direct))
@@ -131,6 +142,8 @@ class _Nursery:
         if direct or theirs is None:
             ward.pid = pid
             self.running[pid] = ward
+        else:
+            self.forks[pid] = ward
         os.set_blocking(listening, False)
         self.births[listening] = ward
         self.selector.register(listening, selectors.EVENT_READ)
@@ -155,16 +168,17 @@ class _Nursery:
                     self.running[ward.pid] = ward
                 elif "ready" in news:
                     ward.ready, ward.building_s = True, news["cpu_s"]
-                    self.tell({"n": ward.number, "pid": ward.pid})
                 else:
                     ward.error = news
+                if ward.ready and ward.pid and ward.error is None:  # In whichever order they were told.
+                    self.tell({"n": ward.number, "pid": ward.pid})
         del self.births[listening]
         self.selector.unregister(listening)
         os.close(listening)
         if ward.error is None and ward.ready:
             self.tell({"n": ward.number, "begun": True})
         elif ward.error is None:  # Whoever killed it, it was not its program.
-            ward.error = {"error": [11, "the process was lost at its start", None], "stage": birth.ISOLATION}
+            ward.error = LOST
         if ward.error is not None and not ward.pid:  # It never came so far that somebody would be collected for it.
             self.bury(ward, ward.error)
 
@@ -202,12 +216,13 @@ class _Nursery:
                 for listening in list(self.births):  # A keeper that ended before its birth was heard of?
                     self.hear(listening)
             ward = self.running.pop(pid, None)
-            if ward is None:
-                continue  # A fork that has made its keeper, or an adopted orphan.
+            if ward is None:  # A fork that has made its keeper, or an adopted orphan.
+                self.miss(self.forks.pop(pid, None))
+                continue
             code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
             if ward.keeper is None:
                 # A job is over when its leader ends; what it left behind goes too.
-                system.kill_family(pid, ward.asked["mark"], signal.SIGKILL, ward.asked["uid"])
+                self.send(ward, signal.SIGKILL)
             else:
                 if ward.keeper.fileno() in self.kept:
                     self.listen(ward.keeper.fileno())
@@ -218,6 +233,14 @@ class _Nursery:
             cpu_s = max(0.0, usage.ru_utime + usage.ru_stime - ward.building_s)
             ended = {"code": code, "cpu_s": cpu_s, "max_rss_bytes": usage.ru_maxrss * 1024}
             self.bury(ward, ward.error or ended)
+
+    def miss(self, ward: Optional[_Ward]) -> None:
+        """Its fork has ended. Where that did not tell the keeper's process id, nobody could signal or collect the
+        keeper, so it is sent away from the gate."""
+        if ward is not None and not ward.pid and ward.gate is not None:
+            ward.error = LOST
+            os.close(ward.gate)
+            ward.gate = None
 
     def listen(self, number: int) -> None:
         """A keeper's last words. What it kept is over, though it takes the kernel a while to end the namespaces."""

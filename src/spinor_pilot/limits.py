@@ -87,6 +87,12 @@ class Watch:
 
     def look(self, child: Child, everybody: Everybody) -> Optional[Excess]:
         """Look at use of memory, processes and disk."""
+        try:
+            return self._looked(child, everybody)
+        except OSError:  # It has ended meanwhile, or too many files are open just now: the next look tells.
+            return None
+
+    def _looked(self, child: Child, everybody: Everybody) -> Optional[Excess]:
         counted = cgroups.usage(child.start.cgroups)
         files = {name for group in child.start.cgroups for name in group["files"]}
         kernel_counts = "rss_bytes" in counted and "pids.max" in files
@@ -99,7 +105,11 @@ class Watch:
         return excess or self._disk(child, everybody)
 
     def measure(self, child: Child, everybody: Everybody) -> None:
-        """For a heartbeat: processor time and what was read and written, too."""
+        """For a heartbeat: processor time and what was read and written, too. What cannot be seen just now stays."""
+        with contextlib.suppress(OSError):
+            self._measured(child, everybody)
+
+    def _measured(self, child: Child, everybody: Everybody) -> None:
         counted = cgroups.usage(child.start.cgroups)
         # Control groups know whom they hold; without them every process of the node has to be looked at.
         members = [] if {"rss_bytes", "cpu_s"} <= counted.keys() else family(child, everybody)

@@ -231,6 +231,8 @@ class Payload:
 
     def _explain(self, report: dict[str, Any], start: Start, child: Child, overtime: bool) -> None:
         """Write down how the payload ended."""
+        if child.error is not None:
+            raise child.error  # It could not be killed.
         if child.code is None:
             # That is the pilot's trouble, not the job's: the pilot's good-bye gives it back, and it runs elsewhere.
             raise Lost("The pilot's guardian process died, and the payload with it.")

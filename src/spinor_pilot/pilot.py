@@ -9,10 +9,10 @@ import traceback
 from typing import Any, Callable, Optional
 
 from spinor_pilot import fitness, limits, node, peeks
-from spinor_pilot.faults import Fault
+from spinor_pilot.faults import Fault, told
 from spinor_pilot.hand import Hand
 from spinor_pilot.payload import Payload
-from spinor_pilot.reports import Reports
+from spinor_pilot.reports import ENDED, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.slot import MARGIN_S, Slot
 from spinor_pilot.workplace import Workshop
@@ -48,6 +48,7 @@ class Pilot:
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._failed = False
+        self._closed = False  # What comes now is not begun any more.
         self._bad_in_a_row = 0
         self._peeking: set[int] = set()
         workshop.changed = self._release
@@ -87,6 +88,8 @@ class Pilot:
         except Exception:  # Running payloads must still be seen off, whatever this was.
             _log.error("the pilot itself failed\n%s", traceback.format_exc())
             self.draining, self._failed = self.draining or "the pilot itself failed", True
+            if loop == self._beat:  # Their leases lapse, and nobody would hear that others run them now.
+                self._lose_all("the pilot's heart failed")
 
     def _take_jobs(self) -> None:
         idle_since = time.monotonic()
@@ -140,11 +143,26 @@ class Pilot:
         except (Refused, Untrusted) as error:
             self._dismiss(error)
             return
-        if self.hurried:
-            return  # Too late: the good-bye gives back what this answer brought.
-        for assignment in answer["jobs"]:
-            self._take(assignment)
-        self._begin()
+        with self._changed:
+            late = self._closed or self.hurried
+            if not late:
+                for assignment in answer["jobs"]:
+                    self._take(assignment)
+        if late:
+            self._decline(answer["jobs"])
+        else:
+            self._begin()
+
+    def _decline(self, assignments: list[dict[str, Any]]) -> None:
+        """Give back jobs that came too late to begin. Where this is not heard, the good-bye gives them back."""
+        if not assignments or self.dismissed:
+            return
+        jobs = [{"job_id": each["job_id"], "attempt": each["attempt"]} for each in assignments]
+        body = {STARTED: [], ENDED: [], RETURNED: jobs}
+        try:
+            self.server.json("POST", "/api/pilot/reports", body, patience_s=LAST_WAIT_S)
+        except (Refused, Untrusted, Unreachable) as error:
+            _log.warning("jobs that came too late were not given back: %s", error)
 
     def _take(self, assignment: dict[str, Any]) -> None:
         """Let a job prepare itself; it waits in the hand for its share of the slot."""
@@ -236,7 +254,12 @@ class Pilot:
             everybody = limits.Everybody()
             for payload in running:
                 payload.look(everybody)
-            if node.disk_bytes(self.slot.base) < limits.RESERVE_BYTES / 2:
+            try:
+                nearly_full = node.disk_bytes(self.slot.base) < limits.RESERVE_BYTES / 2
+            except OSError as error:  # The other limits must still be watched.
+                _log.warning("%s", told("looking at the free space of the disk", error))
+                continue
+            if nearly_full:
                 max(running, key=lambda payload: payload.watch.used_bytes).end_for_disk()
 
     # ---------------------------------------------------------------------------------------------------- the heart
@@ -245,7 +268,8 @@ class Pilot:
         known: set[tuple[int, int]] = set()
         early = False
         while not self._over.is_set():
-            held = self.payloads()
+            # The server would answer at once, again and again, while one that was taken away comes to its end.
+            held = [payload for payload in self.payloads() if not payload.is_lost()]
             now_held = {(payload.job_id, payload.attempt) for payload in held}
             # The server keeps the call until there is news. It can only tell of jobs named in the call, so after any
             # change, and after an early answer (which may mean that a job is on its way here), the next call is short.
@@ -305,8 +329,13 @@ class Pilot:
         self.dismissed = str(error)
         _log.error("this pilot ends: %s", error)
         self.draining = self.draining or "the server does not accept this pilot"
+        self._lose_all(self.dismissed)
+
+    def _lose_all(self, reason: str) -> None:
+        with self._changed:
+            self._closed = True
         for payload in self.payloads():
-            payload.lose(self.dismissed)
+            payload.lose(reason)
 
     # ------------------------------------------------------------------------------------------------------ the end
 
@@ -314,7 +343,7 @@ class Pilot:
         """Let payloads end; those that take too long are asked to, then killed, and given back with the good-bye."""
         end = time.monotonic() + patience_s
         hurrying = False
-        while self.payloads():
+        while not self._done():
             self._give_back()
             if self.hurried and not hurrying:
                 hurrying = True
@@ -326,11 +355,18 @@ class Pilot:
                 if now >= end - min(payload.assignment.get("stop_margin_s", 10), self.slot.grace_s / 2):
                     payload.ask_to_stop("given back: the pilot has to stop")
             self._wait_for_change(min(0.2, max(0.01, end - now)))
-        for payload in self.payloads():
-            payload.lose("given back: the pilot has to stop")
+        with self._changed:
+            self._closed = True
+        self._lose_all("given back: the pilot has to stop")
         end = time.monotonic() + LAST_WAIT_S
         while self.payloads() and time.monotonic() < end:
             self._wait_for_change(0.2)
+
+    def _done(self) -> bool:
+        """Whether no payload is left; then none begins any more."""
+        with self._changed:
+            self._closed = self._closed or not self._payloads
+            return not self._payloads
 
     def _say_goodbye(self, reason: str) -> None:
         _log.info("good-bye: %s", reason)

@@ -68,10 +68,9 @@ class Reports:
             self._deliver([letter for letter in letters if not letter.dropped])
             last = time.monotonic()
 
-    def _deliver(self, letters: list[_Letter]) -> None:
+    def _deliver(self, letters: list[_Letter], tried_before: bool = False) -> None:
         if not letters:
             return
-        tried_before = False
 
         def nobody_waits() -> bool:
             nonlocal tried_before
@@ -83,20 +82,26 @@ class Reports:
         }
         try:
             answers = self._server.json("POST", "/api/pilot/reports", body, given_up=nobody_waits)
+            heard = [_read(answers[kind], len(body[kind])) for kind in body]
         except Refused as refused:
             if len(letters) > 1:  # One of them cannot even be read, and the others are not to blame.
                 for letter in letters:
-                    self._deliver([letter])
+                    self._deliver([letter], tried_before or not refused.first)
                 return
+            refused.first = refused.first and not tried_before
             self._fail(letters, refused)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            # The reports may have been heard all the same.
+            self._fail(letters, Unreachable(f"no answer to the reports can be read: {type(error).__name__}: {error}"))
         except Exception as error:
             self._fail(letters, error)
         else:
-            for kind in (STARTED, ENDED, RETURNED):
+            for kind, said in zip(body, heard):
                 told = [letter for letter in letters if letter.kind == kind]
-                for letter, answer in zip(told, answers[kind]):
-                    letter.status = answer.get("status") or ""
-                    letter.error = _refused(answer.get("refused"), first=not tried_before)
+                for letter, (status, refusal) in zip(told, said):
+                    if refusal is not None:
+                        refusal.first = not tried_before
+                    letter.status, letter.error = status, refusal
                     letter.answered.set()
 
     @staticmethod
@@ -106,12 +111,15 @@ class Reports:
             letter.answered.set()
 
 
-def _refused(answer: Optional[dict[str, Any]], first: bool) -> Optional[Refused]:
-    if not answer:
-        return None
-    refused = Refused(answer["status"], answer["code"], answer["detail"], answer)
-    refused.first = first
-    return refused
+def _read(answers: list[dict[str, Any]], count: int) -> list[tuple[str, Optional[Refused]]]:
+    """For each report what the job is now, or why it was refused."""
+    if len(answers) != count:
+        raise ValueError(f"{len(answers)} answers to {count} reports")
+    return [(answer.get("status") or "", _refused(answer.get("refused"))) for answer in answers]
+
+
+def _refused(answer: Optional[dict[str, Any]]) -> Optional[Refused]:
+    return Refused(answer["status"], answer["code"], answer["detail"], answer) if answer else None
 
 
 NOT_HEARD = (Refused, Untrusted, Unreachable, GivenUp)

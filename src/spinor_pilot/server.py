@@ -18,6 +18,7 @@ from spinor_pilot import __version__
 Body = Union[bytes, BinaryIO, None]
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 504, 507})
+TOO_LARGE = frozenset({413, 414, 431})  # Whoever says so, the same request is too large the next time.
 PATIENCE_S = 7200.0  # How long a server may be away before the pilot gives up.
 LONGEST_PAUSE_S = 20.0
 CHUNK = 1 << 20
@@ -62,6 +63,7 @@ class Server:
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
         self.token = token
+        self._known = False  # It has answered as our server does.
         self.ahead_s: Optional[float] = None  # How far its clock is before ours, as it said last.
 
     def json(
@@ -95,7 +97,15 @@ class Server:
 
         def read(response: http.client.HTTPResponse) -> dict[str, Any]:
             raw = response.read()
-            return json.loads(raw) if raw else {}
+            if response.status == 204:  # The one answer of our server that has no body.
+                return {}
+            try:
+                answer = json.loads(raw)
+            except ValueError:
+                answer = None
+            if not isinstance(answer, dict):
+                raise _Busy(f"{response.status} with something else than an answer: {_words(raw)}")
+            return answer
 
         return self._patiently(lambda: self._once(method, path, body, kind, wait_s, read), given_up, patience_s)
 
@@ -129,15 +139,23 @@ class Server:
         while True:
             try:
                 return once()
-            except ssl.SSLCertVerificationError as error:
-                host = self._parts.hostname
-                raise Untrusted(f"the certificate of {host} is refused: {error.verify_message}") from error
+            except _Closed:
+                tries += 1
+                if given_up is not None and given_up():
+                    raise GivenUp from None
+                continue
             except Refused as refused:
                 refused.first = tries == 0
                 raise
             except (OSError, http.client.HTTPException, _Busy) as error:
+                why = f"{type(error).__name__}: {error}"
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    why = f"the certificate of {self._parts.hostname} is refused: {error.verify_message}"
+                    # Nothing was sent. A server that proved itself before may have its certificate renewed too late.
+                    if not self._known:
+                        raise Untrusted(why) from error
                 if time.monotonic() - began > patience_s:
-                    raise Unreachable(f"{self._parts.geturl()}: {type(error).__name__}: {error}") from error
+                    raise Unreachable(f"{self._parts.geturl()}: {why}") from error
             # Jitter, so that a thousand pilots do not come back in the same instant as the server does.
             tries += 1
             asleep_s = random.uniform(pause_s / 2, pause_s)  # noqa: S311 - not a secret
@@ -160,23 +178,20 @@ class Server:
             if not isinstance(body, bytes):
                 body.seek(0, 2)
                 headers["Content-Length"] = str(body.tell())
-        while True:
-            connection, used = self._connection(30 + wait_s)
-            if body is not None and not isinstance(body, bytes):
-                body.seek(0)
-            try:
-                connection.request(method, self._prefix + path, body=body, headers=headers)
-                response = connection.getresponse()
-            except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
-                # A server closes idle connections; that shows only when one is used again.
-                connection.close()
-                if used:
-                    continue
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            break
+        connection, used = self._connection(30 + wait_s)
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        try:
+            connection.request(method, self._prefix + path, body=body, headers=headers)
+            response = connection.getresponse()
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected) as error:
+            connection.close()
+            if used:
+                raise _Closed from error
+            raise
+        except BaseException:
+            connection.close()
+            raise
         return self._received(connection, response, read)
 
     def _received(
@@ -188,6 +203,7 @@ class Server:
             self._note_time(response.getheader("Date", ""))
             if 200 <= response.status < 300:
                 answer = read(response)
+                self._known = True
                 kept = not response.will_close
                 return answer
             problem = self._problem(response.status, response.read())
@@ -218,8 +234,7 @@ class Server:
             connection.sock.settimeout(timeout_s)
         return connection, True
 
-    @staticmethod
-    def _problem(status: int, raw: bytes) -> Exception:
+    def _problem(self, status: int, raw: bytes) -> Exception:
         try:
             problem = json.loads(raw)
         except ValueError:
@@ -227,13 +242,25 @@ class Server:
         if not isinstance(problem, dict):
             problem = {}
         code, detail = str(problem.get("code", "")), str(problem.get("detail", ""))
-        if status in TRY_AGAIN:
-            return _Busy(f"{status} {code} {detail}".strip())
-        return Refused(status, code or "unknown", detail or raw[:200].decode("utf-8", "replace"), problem)
+        # Every refusal of our server has a code. One without is of a proxy before it, which may be restarting.
+        stranger = not code and self._known and status not in TOO_LARGE
+        self._known = self._known or bool(code)
+        if status in TRY_AGAIN or stranger:
+            return _Busy(f"{status} {code} {detail or _words(raw)}".strip())
+        return Refused(status, code or "unknown", detail or _words(raw), problem)
+
+
+def _words(raw: bytes) -> str:
+    return raw[:200].decode("utf-8", "replace")
 
 
 class _Busy(Exception):
-    """The server answered that it cannot answer now."""
+    """The server, or something in its place, answered that it cannot answer now."""
+
+
+class _Closed(Exception):
+    """A connection that was used before is closed. Servers close idle ones, and that shows only at their next use; but
+    maybe this one broke when the request had been heard."""
 
 
 def _tls(ca_pem: str) -> ssl.SSLContext:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spinor_pilot import system
+from spinor_pilot import children, system
 from spinor_pilot.children import GUARDIAN, Guardian, Start
 from spinor_pilot.faults import SiteFault
 from spinor_pilot.isolation import NAMESPACES, Home, Isolation, Site
@@ -184,3 +184,99 @@ def _nothing(place: Path, in_a_cell: bool) -> Start:
     home.make()
     cwd = "/job"
     return Isolation(NAMESPACES, False, True, place, Site(), "").confined(start._replace(cwd=cwd), home)
+
+
+def test_a_guardian_that_cannot_fork_keeps_nothing_open(tmp_path: Path) -> None:
+    """With few files allowed, what every refusal left open would be missed soon."""
+    guardian = Guardian(f"{FULL}\n{GUARDIAN}")
+    guardian.watch()
+    for start in [_nothing(tmp_path, False), _nothing(tmp_path, True)] * 15:
+        with pytest.raises(SiteFault, match="Resource temporarily unavailable"):
+            guardian.run(start)
+    child = guardian.run(_nothing(tmp_path, False))
+    child.ended.wait()
+    assert child.code == 0
+    guardian.close()
+
+
+FULL = """
+import errno, os, resource, sys
+sys.path.insert(0, sys.argv[1])
+from spinor_pilot import guardian
+usual, start, asked = os.fork, guardian._Nursery.start, []
+def full(): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+def starve(self, what):
+    asked.append(what)
+    os.fork = full if len(asked) <= 30 else usual
+    start(self, what)
+guardian._Nursery.start = starve
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+"""
+
+FORK = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from spinor_pilot import birth
+usual = birth._tell
+def tell(pipe, news):
+    if "pid" in news: FATE
+    usual(pipe, news)
+birth._tell = tell
+"""
+
+
+def test_a_keeper_that_nobody_told_of_is_no_reason_to_wait(tmp_path: Path) -> None:
+    guardian = Guardian(f"{FORK.replace('FATE', 'time.sleep(0.3); os._exit(9)')}\n{GUARDIAN}")
+    guardian.watch()
+    with pytest.raises(SiteFault, match="lost at its start"):
+        guardian.run(_nothing(tmp_path, True))
+    guardian.close()
+
+
+def test_a_keeper_may_be_ready_before_it_is_told_of(tmp_path: Path) -> None:
+    guardian = Guardian(f"{FORK.replace('FATE', 'time.sleep(0.3)')}\n{GUARDIAN}")
+    guardian.watch()
+    child = guardian.run(_nothing(tmp_path, True))
+    child.ended.wait()
+    assert child.code == 0
+    guardian.close()
+
+
+def test_a_family_that_cannot_be_killed_just_now_ends_no_other(tmp_path: Path) -> None:
+    """Killing an account takes a fork, which may fail."""
+    guardian = Guardian(f"{BUSY}\n{GUARDIAN}")
+    guardian.watch()
+    other = guardian.run(_nothing(tmp_path, False)._replace(argv=["/bin/sh", "-c", "sleep 1; exit 3"]))
+    first = guardian.run(_nothing(tmp_path, False))
+    first.ended.wait()
+    other.ended.wait()
+    assert (first.code, other.code, guardian.alive) == (0, 3, True)
+    guardian.close()
+
+
+BUSY = """
+import errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from spinor_pilot import children, system
+def busy(*_): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+system.kill_family = busy
+"""
+
+
+def test_one_that_a_kill_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs in the kernel: its job runs elsewhere. When it ends after all, nobody minds."""
+    monkeypatch.setattr(children, "KILLED_S", 0.1)
+    guardian = Guardian(f"{BUSY}\n{GUARDIAN}")
+    guardian.watch()
+    os.mkfifo(tmp_path / "fifo")
+    child = guardian.run(_nothing(tmp_path, False)._replace(argv=["/bin/sh", "-c", "read word < fifo; exit 3"]))
+    child.signal(signal.SIGKILL)
+    child.ended.wait()
+    assert child.over.is_set()
+    assert isinstance(child.error, SiteFault)
+    assert "was still there" in str(child.error)
+    os.kill(child.pid, signal.SIGKILL)
+    after = guardian.run(_nothing(tmp_path, False))
+    after.ended.wait()
+    assert after.code == 0
+    guardian.close()

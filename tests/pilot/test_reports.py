@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spinor_pilot.reports import ENDED, Reports
+from spinor_pilot.reports import ENDED, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Unreachable
 
 
@@ -80,3 +80,55 @@ def test_everybody_hears_that_the_server_is_away() -> None:
         raise Unreachable("for hours")
 
     assert all(isinstance(answer, Unreachable) for answer in together(Office(away)))
+
+
+def test_an_answer_that_cannot_be_read_ends_no_thread() -> None:
+    """Whoever told is not left waiting, and whoever tells next is heard."""
+    answers: list[dict[str, Any]] = [{}, {ENDED: []}, {ENDED: [{"status": "done"}]}]
+
+    class Strange:
+        def json(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return {STARTED: [], ENDED: [], RETURNED: [], **answers[0]} if len(answers) < 3 else {}
+
+    reports = Reports(Strange())  # type: ignore[arg-type]
+    while len(answers) > 1:
+        with pytest.raises(Unreachable, match="can be read"):
+            tell(reports, 1)
+        del answers[0]
+    assert tell(reports, 1) == "done"
+
+
+def test_what_was_tried_together_was_tried_for_each() -> None:
+    """The first try may have been heard though its answer was lost, so no refusal after it is a first one."""
+
+    class Restarted:
+        def __init__(self) -> None:
+            self.asked: list[dict[str, Any]] = []
+            self.go = threading.Event()
+
+        def json(self, _method: str, _path: str, body: dict[str, Any], given_up: Callable[[], bool]) -> dict[str, Any]:
+            if not self.asked:
+                self.asked.append(body)
+                self.go.wait()
+                return {kind: [{"status": "done"} for _ in reports] for kind, reports in body.items()}
+            self.asked.append(body)
+            refused = Refused(410, "pilot-ended", "it has ended", {})
+            refused.first = len(body[ENDED]) == 1
+            raise refused
+
+    office = Restarted()
+    reports = Reports(office)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(tell, reports, 0)
+        while not office.asked:
+            time.sleep(0.01)
+        told = [threads.submit(tell, reports, job_id) for job_id in (1, 2)]
+        while len(reports._letters) < 2:
+            time.sleep(0.01)
+        office.go.set()
+        assert first.result() == "done"
+        for one in told:
+            refused = one.exception()
+            assert isinstance(refused, Refused)
+            assert not refused.first
+    assert [len(body[ENDED]) for body in office.asked] == [1, 2, 1, 1]

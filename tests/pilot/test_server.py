@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, dict[str, Any] | bytes]
 
 
 class Peer:
@@ -38,7 +38,7 @@ class Peer:
                 if told is None:
                     self.close_connection = True
                     return
-                raw = json.dumps(told[1]).encode()
+                raw = told[1] if isinstance(told[1], bytes) else json.dumps(told[1]).encode()
                 self.send_response(told[0])
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
@@ -106,6 +106,55 @@ def test_a_refusal_after_a_broken_try_is_known_as_such(peer: Callable[..., Peer]
     with client(there.port) as server, pytest.raises(Refused) as refused:
         server.json("POST", "/x", {})
     assert not refused.value.first
+
+
+def test_a_refusal_after_a_closed_connection_is_no_first_one(peer: Callable[..., Peer]) -> None:
+    """Whether the server had heard the request before the connection closed, nobody knows."""
+    there = peer((200, {}), None, (409, {"code": "stale-report"}))
+    asked_between_tries = []
+    with client(there.port) as server:
+        server.json("GET", "/x")
+        with pytest.raises(Refused) as refused:
+            server.json("POST", "/x", {}, given_up=lambda: bool(asked_between_tries.append(1)))  # type: ignore[func-returns-value]
+    assert not refused.value.first
+    assert asked_between_tries
+
+
+PAGE = b"<html>welcome to the proxy</html>"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [(200, PAGE), (200, b""), (200, b"[]"), (404, PAGE), (403, b""), (408, b""), (421, {"detail": "no such host"})],
+    ids=lambda answer: f"{answer[0]} {answer[1]!r:.6}",
+)
+def test_what_is_not_of_our_server_is_asked_again(peer: Callable[..., Peer], strange: Answer) -> None:
+    """A proxy that is restarting decides nothing about payloads."""
+    there = peer((200, {}), strange, (200, {"n": 1}))
+    with client(there.port) as server:
+        server.json("GET", "/x")
+        assert server.json("POST", "/x", {}) == {"n": 1}
+
+
+def test_a_request_that_is_too_large_for_a_proxy_stays_so(peer: Callable[..., Peer]) -> None:
+    there = peer((200, {}), (413, PAGE))
+    with client(there.port) as server:
+        server.json("GET", "/x")
+        with pytest.raises(Refused, match="413"):
+            server.json("POST", "/x", {})
+
+
+def test_an_address_where_no_server_of_ours_was_ever_is_not_asked_again(peer: Callable[..., Peer]) -> None:
+    there = peer((404, PAGE))
+    with client(there.port) as server, pytest.raises(Refused, match="404"):
+        server.json("POST", "/api/pilot/enrol", {})
+    assert len(there.asked) == 1
+
+
+def test_an_answer_may_have_no_body(peer: Callable[..., Peer]) -> None:
+    there = peer((204, b""))
+    with client(there.port) as server:
+        assert server.json("POST", "/x", {}) == {}
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch, peer: Callable[..., Peer]) -> None:
@@ -221,3 +270,25 @@ def test_nobody_else_is_trusted(
     with client(there.port, "https", authority.pem, "localhost") as server, pytest.raises(Untrusted, match="localhost"):
         server.json("POST", "/api/pilot/enrol", {"secret": "not for strangers"})
     assert there.asked == []
+
+
+def test_a_server_that_was_trusted_may_renew_its_certificate_late(peer: Callable[..., Peer], tmp_path: Path) -> None:
+    """The pilot waits for that as for a server that is away, and tells it nothing meanwhile."""
+    authority = Authority()
+    good = authority.tls(tmp_path, "localhost", [LOCALHOST])
+    there = peer((200, {"n": 1}), (200, {"n": 2}), tls=good)
+    with client(there.port, "https", authority.pem, "localhost") as server:
+        assert server.json("GET", "/x") == {"n": 1}
+        server.close()
+        authority.tls(tmp_path, "localhost", [LOCALHOST], days=-1)
+        good.load_cert_chain(tmp_path / "host.pem")
+        with pytest.raises(Unreachable, match="certificate of localhost is refused"):
+            server.json("GET", "/x", patience_s=0)
+        assert len(there.asked) == 1
+
+        def renew() -> bool:
+            authority.tls(tmp_path, "localhost", [LOCALHOST])
+            good.load_cert_chain(tmp_path / "host.pem")
+            return False
+
+        assert server.json("GET", "/x", given_up=renew) == {"n": 2}
