@@ -185,8 +185,9 @@ class Payload:
             self.home.make()
         except OSError as error:
             raise SiteFault(told("making the job's directory", error)) from error
+        room = inputs.Room(self.share.limits.disk_bytes, self.is_lost)
         for sandbox in self.assignment["input_sandboxes"]:
-            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.home.work, self.is_lost)
+            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.home.work, room)
         if self.assignment.get("input_policy") == "protocol":
             return inputs.where_they_are(self.assignment["input_data"])
         return inputs.fetch_data(self.assignment["input_data"], self.home.work, self._check)
