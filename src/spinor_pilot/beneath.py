@@ -11,6 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # A named pipe would otherwise wait for its other end.
 
+_LEADS_OUT = "it leads out of the job's directory"
+
 
 class Entry(NamedTuple):
     """Something below the directory; `path` is relative to it."""
@@ -35,6 +37,28 @@ def create_file(top: str, path: str) -> BinaryIO:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=parent)
         return os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o644, dir_fd=parent), "wb")
+
+
+def create_link(top: str, path: str, target: str) -> None:
+    """A new symbolic link, in place of what was there under its name.
+
+    OSError (EXDEV) for one that leads out now, or could when another link is created later.
+    """
+    with _parent(top, path, True) as (parent, name):
+        _check_stays(top, _parts(path)[:-1], target)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        os.symlink(target, name, dir_fd=parent)
+
+
+def create_directory(top: str, path: str) -> None:
+    """A directory with those above it, unless it is there already."""
+    os.close(_descend(top, _parts(path), True))
+
+
+def remove_file(top: str, path: str) -> None:
+    with _parent(top, path, False) as (parent, name):
+        os.unlink(name, dir_fd=parent)
 
 
 def walk(top: str, path: str = ".") -> Iterator[Entry]:
@@ -64,14 +88,42 @@ def walk(top: str, path: str = ".") -> Iterator[Entry]:
 
 def open_directory(top: str, path: str) -> int:
     """The number of an open directory; the caller closes it."""
+    return _descend(top, _parts(path), False)
+
+
+def _descend(top: str, parts: list[str], make: bool) -> int:
     number = os.open(top, os.O_RDONLY | os.O_DIRECTORY | _PLAIN)
-    for part in _parts(path):
+    for part in parts:
         try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=number)
             deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _PLAIN, dir_fd=number)
         finally:
             os.close(number)
         number = deeper
     return number
+
+
+def _check_stays(top: str, above: list[str], target: str) -> None:
+    if not target or target.startswith("/"):
+        raise OSError(errno.EXDEV, _LEADS_OUT, target)
+    place = list(above)
+    for part in target.split("/"):
+        if part in ("", "."):
+            continue
+        if part != "..":
+            place.append(part)
+            continue
+        # Back from a link is not where one came from, and where nothing is now a link may come to stand. A directory
+        # stays one.
+        try:
+            os.close(_descend(top, place, False))
+        except OSError as error:
+            raise OSError(errno.EXDEV, _LEADS_OUT, target) from error
+        if not place:
+            raise OSError(errno.EXDEV, _LEADS_OUT, target)
+        place.pop()
 
 
 def _status(top: str, path: str) -> os.stat_result:
@@ -84,16 +136,7 @@ def _parent(top: str, path: str, make: bool) -> Iterator[tuple[int, str]]:
     *above, name = _parts(path) or [""]
     if not name:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if make:
-        for depth in range(len(above)):
-            number = open_directory(top, "/".join(above[:depth]))
-            try:
-                os.mkdir(above[depth], 0o755, dir_fd=number)
-            except FileExistsError:
-                pass
-            finally:
-                os.close(number)
-    number = open_directory(top, "/".join(above))
+    number = _descend(top, above, make)
     try:
         yield number, name
     finally:
@@ -103,5 +146,5 @@ def _parent(top: str, path: str, make: bool) -> Iterator[tuple[int, str]]:
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or ".." in parts or "\0" in path:
-        raise OSError(errno.EXDEV, "the path leads out of the job's directory", path)
+        raise OSError(errno.EXDEV, _LEADS_OUT, path)
     return parts

@@ -169,6 +169,8 @@ def _files_of(output: dict[str, Any], top: str) -> Iterator[str]:
             raise Fault(f"The output {name!r} is a link that leads out of the job's directory.")
         if any(ord(character) < 32 or ord(character) == 127 for character in name):
             raise Fault(f"The output {name!r} has a control character in its name, which no LFN may have.")
+        if any("\udc80" <= character <= "\udcff" for character in name):  # So Python writes bytes that are no text.
+            raise Fault(f"The name of the output {name!r} is not UTF-8, as that of an LFN must be.")
         yield name
 
 

@@ -23,7 +23,9 @@ from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.workplace import Share, Workshop
 
-STALE = frozenset({404, 409, 410})  # What the server answers about an attempt that this pilot does not hold.
+# Of an attempt that this pilot does not hold. A status says less: a sandbox can be gone, and the attempt still ours.
+STALE = frozenset({"stale-report", "pilot-ended"})
+MISSING = frozenset({404, 410})
 RETURN_S = 5.0  # How long the server may take to take a job back.
 SUDDEN_S = 10.0  # A site error so soon after the beginning may mean that every other job ends here the same way.
 
@@ -67,6 +69,7 @@ class Payload:
         # Two services may each have a job of this number on this node, so the number alone does not mark its processes.
         self._mark = f"SPINOR_PAYLOAD={self.name}-{secrets.token_hex(8)}"
         self._uploaded: list[dict[str, Any]] = []
+        self._told = False  # Its end is on the way or has arrived: the catalog may have its outputs.
 
     def admit(self, share: Share) -> None:
         """There is room for it now."""
@@ -141,7 +144,8 @@ class Payload:
         try:
             self._report(self._attempt())
         except (Lost, GivenUp):
-            self._forget_uploads()
+            if not self._told:  # Too much does no harm: no other attempt writes to these addresses.
+                self._forget_uploads()
             if self._withdrawn:
                 self._return()
         except (Refused, Untrusted, Unreachable) as error:
@@ -173,10 +177,16 @@ class Payload:
         except OSError as error:
             report["error"], report["error_class"] = told("running the payload", error), "site"
         except Refused as refused:
-            if refused.status in STALE:
+            if refused.code in STALE:
                 self.lose(str(refused))
                 raise Lost from None
-            report["error"], report["error_class"] = str(refused), "site"
+            report["error"], report["error_class"] = str(refused), "data" if refused.status in MISSING else "site"
+        except (Lost, GivenUp, Untrusted, Unreachable):
+            raise
+        except Exception as error:  # Unreported, the job would idle here until its lease ends, and then elsewhere.
+            _log.error("job %s: the pilot itself failed\n%s", self.name, traceback.format_exc())
+            words = f"The pilot itself failed ({type(error).__name__}); its log says where."
+            report["error"], report["error_class"] = words, "site"
         return report
 
     def _prepare(self) -> list[dict[str, Any]]:
@@ -185,8 +195,9 @@ class Payload:
             self.home.make()
         except OSError as error:
             raise SiteFault(told("making the job's directory", error)) from error
+        room = inputs.Room(self.share.limits.disk_bytes, self.is_lost)
         for sandbox in self.assignment["input_sandboxes"]:
-            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.home.work, self.is_lost)
+            inputs.fetch_sandbox(self._server, self.assignment, sandbox, self.home.work, room)
         if self.assignment.get("input_policy") == "protocol":
             return inputs.where_they_are(self.assignment["input_data"])
         return inputs.fetch_data(self.assignment["input_data"], self.home.work, self._check)
@@ -220,14 +231,14 @@ class Payload:
         """From its turn to its end; whether it ran into the end of its wall time."""
         try:
             self._await_turn()
+            self._began = time.monotonic()
+            child.go(self.share.cpus)
+            if not child.over.wait(streams.PERIOD_S):  # Of one that has ended sooner, the last report tells all.
+                follower.begin()
+            return self._wait_for(child)
         except BaseException:
             child.signal(signal.SIGKILL)
             raise
-        self._began = time.monotonic()
-        child.go(self.share.cpus)
-        if not child.over.wait(streams.PERIOD_S):  # Of one that has ended sooner, the last report tells all.
-            follower.begin()
-        return self._wait_for(child)
 
     def _explain(self, report: dict[str, Any], start: Start, child: Child, overtime: bool) -> None:
         """Write down how the payload ended."""
@@ -309,11 +320,12 @@ class Payload:
                 cpu_s=max(child.cpu_s, self.watch.cpu_s), wall_s=self._wall_s,
                 max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
             )  # fmt: skip
+        self._told = True
         try:
             if self._reports.tell(ENDED, report, self.is_lost) == "failed":
                 self._forget_uploads()  # The catalog refused them.
         except Refused as refused:
-            if refused.code == "stale-report" or not report["outputs"]:
+            if refused.code in STALE or not report["outputs"]:
                 raise
             # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
             report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
@@ -340,7 +352,7 @@ class Payload:
         try:
             self._reports.tell(STARTED, {"job_id": self.job_id, "attempt": self.attempt}, self.is_lost)
         except Refused as refused:
-            if refused.status in STALE:
+            if refused.code in STALE:
                 self.lose(str(refused))
             raise
 

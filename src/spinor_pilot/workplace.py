@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from spinor_pilot import containers, inputs, limits
+from spinor_pilot import beneath, containers, inputs, limits
 from spinor_pilot.cgroups import Controllers, Limits
 from spinor_pilot.children import Guardian, Start
 from spinor_pilot.gpus import Gpu
@@ -136,7 +138,9 @@ def _executable(name: str, home: Home, inside: Inside) -> str:
     own = home.work / name
     if name.startswith("/") or not own.is_file():
         return name
-    # What arrived in a sandbox may have lost its permission on the way.
-    if not own.is_symlink():
-        os.chmod(own, own.stat().st_mode | 0o700)
+    # What arrived in a sandbox may have lost its permission on the way. A link to another file of the job is followed
+    # here, to a path without any; a file elsewhere keeps its permissions.
+    plain = os.path.relpath(os.path.realpath(own), os.path.realpath(home.work))
+    with contextlib.suppress(OSError), beneath.open_file(str(home.work), plain) as file:
+        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) | 0o700)
     return f"{inside.work}/{name}"

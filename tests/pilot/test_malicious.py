@@ -225,11 +225,13 @@ def test_strange_names_are_refused_or_kept_as_they_are(run: Run) -> None:
     }  # fmt: skip
     told = run(
         job(1, "touch \"$(printf 'line\\nbreak.dat')\"", output_data=[pattern]),
+        job(4, "touch \"$(printf 'caf\\351.dat')\"", output_data=[pattern]),
         job(3, 'echo x >"..."; echo y >"$(printf \'line\\nbreak\')"', output_sandbox=["*", "..*"]),
         GOOD,
         sandbox=True,
     )
     assert "control character" in told["reports"]["1"]["error"]
+    assert "not UTF-8" in told["reports"]["4"]["error"]
     with tarfile.open(fileobj=io.BytesIO(bytes.fromhex(told["sandboxes"][0]))) as archive:
         assert sorted(archive.getnames()) == ["...", "line\nbreak"]
     neighbour_is_well(told)

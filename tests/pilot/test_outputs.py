@@ -1,6 +1,7 @@
 """What is kept of a payload."""
 
 import hashlib
+import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -79,6 +80,14 @@ def test_a_pattern_brings_each_of_its_files(tmp_path: Path, work: Path) -> None:
         ("/astro/b%.dat", "astro/b%.dat;7.1"),
     ]
     assert (tmp_path / "first/astro/b%.dat;7.1").read_text() == "b%.dat"
+
+
+@pytest.mark.parametrize(("name", "why"), [(b"caf\xe9.dat", "not UTF-8"), (b"a\nb.dat", "control character")])
+def test_a_name_that_no_lfn_can_have_is_refused(tmp_path: Path, work: Path, name: bytes, why: str) -> None:
+    Path(os.fsdecode(os.fsencode(work) + b"/" + name)).write_text("x")
+    with pytest.raises(Fault, match=why):
+        deliver(output(tmp_path, "*.dat"), work)
+    assert not (tmp_path / "first").exists()
 
 
 def test_each_place_gets_a_copy_and_another_takes_over_when_none_does(tmp_path: Path, work: Path) -> None:

@@ -2,14 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spinor_pilot import isolation, outputs
+from spinor_pilot.cgroups import Controllers
+from spinor_pilot.children import Guardian
+from spinor_pilot.payload import Payload
 from spinor_pilot.reports import ENDED, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Unreachable
+from spinor_pilot.workplace import Workshop
+from tests.pilot.recorder import Recorder
 
 
 class Office:
@@ -132,3 +139,116 @@ def test_what_was_tried_together_was_tried_for_each() -> None:
             assert isinstance(refused, Refused)
             assert not refused.first
     assert [len(body[ENDED]) for body in office.asked] == [1, 2, 1, 1]
+
+
+class Witness(Recorder):
+    """In the server's place for one payload; it does what a test says when the payload's end is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_end: Callable[[], None] = lambda: None
+        self.answers = True
+        self.refusal: Refused | None = None
+
+    def json(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        answer = super().json(method, path, body, **more)
+        if path.endswith("/reports") and body["ended"]:
+            self.at_end()
+            while not self.answers:  # The answer is lost on its way, and the next try finds nobody.
+                if more["given_up"]():
+                    raise GivenUp
+                time.sleep(0.01)
+        return answer
+
+    def download(self, *_: Any) -> None:
+        assert self.refusal is not None
+        raise self.refusal
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    base = tmp_path / "pilot"
+    base.mkdir()
+    guardian = Guardian()
+    guardian.watch()
+    none = isolation.chosen(guardian, base, isolation.Site(isolation.NONE))
+    yield Workshop(base, guardian, none, Controllers({}), [])
+    guardian.close()
+
+
+def payload(server: Witness, workshop: Workshop, script: str = "echo x >result", **changes: Any) -> Payload:
+    assignment = {
+        "job_id": 1, "attempt": 1, "vo": "astro", "owner": "ada", "executable": "/bin/sh", "arguments": ["-c", script],
+        "environment": {}, "input_sandboxes": [], "input_data": [], "output_sandbox": [], "output_data": [],
+        "cores": 1, "memory_bytes": 200_000_000, "disk_bytes": 50_000_000, "wall_s": 60, "token": "", **changes,
+    }  # fmt: skip
+    new = Payload(assignment, server, Reports(server), workshop)  # type: ignore[arg-type]
+    new.admit(new.share)
+    return new
+
+
+def output(tmp_path: Path) -> dict[str, Any]:
+    place = {"se": "se", "pfn": "astro/result;1.1", "url": (tmp_path / "se" / "result;1.1").as_uri()}
+    return {"path": "result", "lfn": "/astro/result", "places": [place], "failover": [], "required": True}
+
+
+def test_outputs_stay_where_the_end_may_have_been_heard(tmp_path: Path, workshop: Workshop) -> None:
+    """The catalog has them: its answer was lost, and then a heartbeat says that the job is done."""
+    server = Witness()
+    server.answers = False
+    job = payload(server, workshop, output_data=[output(tmp_path)])
+    server.at_end = lambda: job.lose("the job is done")
+    job.run()
+    assert [each["lfn"] for each in server.reports["1"]["outputs"]] == ["/astro/result"]
+    assert (tmp_path / "se" / "result;1.1").read_text() == "x\n"
+
+
+def test_outputs_of_a_job_that_was_taken_away_before_its_end_are_removed(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Witness()
+    job = payload(server, workshop, output_data=[output(tmp_path)])
+    deliver = outputs.deliver
+
+    def deliver_late(*given: Any) -> list[dict[str, Any]]:
+        told = deliver(*given)
+        job.lose("killed")
+        return told
+
+    monkeypatch.setattr(outputs, "deliver", deliver_late)
+    job.run()
+    assert not server.reports
+    assert not list((tmp_path / "se").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error_class"),
+    [
+        (410, "blob-gone", "data"),
+        (403, "denied", "site"),
+        (409, "stale-report", None),
+        (410, "pilot-ended", None),
+    ],
+)
+def test_a_sandbox_that_is_refused_is_told_unless_the_job_is_not_ours(
+    workshop: Workshop, status: int, code: str, error_class: str | None
+) -> None:
+    server = Witness()
+    server.refusal = Refused(status, code, "no", {})
+    payload(server, workshop, input_sandboxes=[{"sandbox_id": 7}]).run()
+    told = server.reports.get("1")
+    assert (told and told["error_class"]) == error_class
+    assert told is None or code in told["error"]
+
+
+def test_an_error_of_the_pilot_itself_is_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a secret")
+
+    monkeypatch.setattr(outputs, "send_sandbox", fail)
+    server = Witness()
+    payload(server, workshop).run()
+    told = server.reports["1"]
+    assert (told["exit_code"], told["error_class"]) == (0, "site")
+    assert "ValueError" in told["error"]
+    assert "secret" not in told["error"]
