@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from spinor_pilot import containers, inputs, limits, outputs, streams
 from spinor_pilot.children import Child, Start
@@ -146,9 +146,6 @@ class Payload:
                 self._return()
         except (Refused, Untrusted, Unreachable) as error:
             _log.error("job %s: %s", self.name, error)
-            # After a broken connection nobody knows whether the try before registered the outputs: they stay then.
-            if isinstance(error, Refused) and error.first:
-                self._forget_uploads()
         except Exception:  # The pilot must survive whatever this was; its log says what, and the lease ends the job.
             _log.error("job %s: the pilot itself failed\n%s", self.name, traceback.format_exc())
         finally:
@@ -307,16 +304,7 @@ class Payload:
                 cpu_s=max(child.cpu_s, self.watch.cpu_s), wall_s=self._wall_s,
                 max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
             )  # fmt: skip
-        try:
-            if self._reports.tell(ENDED, report, self.is_lost) == "failed":
-                self._forget_uploads()  # The catalog refused them.
-        except Refused as refused:
-            if refused.code == "stale-report" or not report["outputs"]:
-                raise
-            # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
-            report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
-            self._reports.tell(ENDED, report, self.is_lost)
-            self._forget_uploads()
+        tell_end(self._reports, report, self._uploaded, self.is_lost)
         _log.info("job %s ended: exit code %s %s", self.name, report["exit_code"], report["error"])
 
     # ----------------------------------------------------------------------------------------------------- details
@@ -350,9 +338,7 @@ class Payload:
             _log.warning("job %s was not given back: %s", self.name, error)
 
     def _forget_uploads(self) -> None:
-        for place in self._uploaded:
-            outputs.remove(place)
-        self._uploaded.clear()
+        take_back(self._uploaded)
 
     def _stream(self, name: str) -> streams.Stream:
         path = self.home.path / name
@@ -361,6 +347,35 @@ class Payload:
     def _stop_signal(self) -> int:
         name = self.assignment.get("stop_signal", "SIGTERM")
         return getattr(signal.Signals, name, signal.SIGTERM)
+
+
+def tell_end(
+    reports: Reports, report: dict[str, Any], uploaded: list[dict[str, Any]], given_up: Callable[[], bool]
+) -> str:
+    """Send the last report; what the job is now. `uploaded` is taken back when the catalog surely does not know it."""
+    try:
+        status = reports.tell(ENDED, report, given_up)
+    except Refused as refused:
+        # After a broken connection nobody knows whether the try before registered the outputs: they stay then, whatever
+        # becomes of the next report.
+        if refused.first:
+            take_back(uploaded)
+        uploaded.clear()
+        if refused.code == "stale-report" or not report["outputs"]:
+            raise
+        # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
+        report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
+        return reports.tell(ENDED, report, given_up)
+    if status == "failed":
+        take_back(uploaded)  # The catalog refused them.
+    return status
+
+
+def take_back(uploaded: list[dict[str, Any]]) -> None:
+    """Remove uploads that will never be registered."""
+    for place in uploaded:
+        outputs.remove(place)
+    uploaded.clear()
 
 
 def _signal_name(number: int) -> str:
