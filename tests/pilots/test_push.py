@@ -20,6 +20,7 @@ from spinor.jobs import service as jobs
 from spinor.jobs.models import CommandJobs, JobSpec, JobStatus, OutputData
 from spinor.jobs.sandboxes.store import Owner
 from spinor.pilots.chores import submit_pilots
+from spinor.pilots.models import ElementState
 from spinor.pilots.plugin import BadOptions, ElementSettings
 from spinor.pilots.plugins.push import PushComputing
 from spinor.types import LFN
@@ -81,7 +82,13 @@ async def cancel_all(site: Site) -> None:
     plugin = PushComputing(
         ElementSettings(name="local-ce", site="LOCAL", options={"plugin": "local", "grace_s": 20}, directory=homes)
     )
-    await plugin.cancel([home.name for home in homes.glob("pilot-*")])
+    names = [home.name for home in homes.glob("pilot-*")]
+
+    async def gone() -> bool:
+        await plugin.cancel(names)
+        return not {ElementState.WAITING, ElementState.RUNNING} & set((await plugin.status(names)).values())
+
+    await until(gone, 60)
 
 
 async def test_a_job_sees_no_network_and_everything_else_is_as_ever(pushing: Site) -> None:
