@@ -36,6 +36,7 @@ class Mailbox(Server):
         super().__init__("https://offline.invalid")
         self.parcel, self.spool = parcel, spool
         self._given = False
+        self._silent: set[tuple[int, int]] = set()  # Of the jobs given, those of which nothing was heard yet.
         self._writing = threading.Lock()
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -57,7 +58,8 @@ class Mailbox(Server):
             return {"jobs": self._jobs(wait_s, given_up)}
         if address == "/api/pilot/heartbeat":
             _wait(wait_s, given_up)
-            return {"lost": [], "drain": self._given}  # Nothing comes after what came with it.
+            # Nothing comes after what came with it. But a pilot that is to drain gives back what it has not begun.
+            return {"lost": [], "drain": self._given and not self._silent}
         if address == "/api/pilot/reports":
             return {kind: [self._keep_report(kind, report) for report in reports] for kind, reports in body.items()}
         return {}
@@ -116,8 +118,9 @@ class Mailbox(Server):
         if self._given:
             _wait(wait_s, given_up)
             return []
-        self._given = True
         jobs: list[dict[str, Any]] = json.loads((self.parcel / ASSIGNMENTS).read_text(encoding="utf-8"))
+        self._silent = {(job["job_id"], job["attempt"]) for job in jobs}
+        self._given = True
         return [self._at_home(job) for job in jobs]
 
     def _at_home(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +149,7 @@ class Mailbox(Server):
             hidden = target.with_suffix(".new")
             hidden.write_text(json.dumps({**report, "at": time.time()}), encoding="utf-8")
             hidden.rename(target)
+            self._silent.discard((report["job_id"], report["attempt"]))
         return {"status": "done"}
 
 

@@ -16,15 +16,14 @@ from typing import Any, Optional
 
 from spinor_pilot import containers, inputs, limits, outputs, streams
 from spinor_pilot.children import Child, Start
+from spinor_pilot.endings import STALE, take_back, tell_end
 from spinor_pilot.faults import Fault, ImageFault, Lost, SiteFault, told
 from spinor_pilot.isolation import Home
 from spinor_pilot.limits import Everybody, Excess
-from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, STARTED, Reports
+from spinor_pilot.reports import NOT_HEARD, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
 from spinor_pilot.workplace import Share, Workshop
 
-# Of an attempt that this pilot does not hold. A status says less: a sandbox can be gone, and the attempt still ours.
-STALE = frozenset({"stale-report", "pilot-ended"})
 MISSING = frozenset({404, 410})
 RETURN_S = 5.0  # How long the server may take to take a job back.
 SUDDEN_S = 10.0  # A site error so soon after the beginning may mean that every other job ends here the same way.
@@ -150,9 +149,6 @@ class Payload:
                 self._return()
         except (Refused, Untrusted, Unreachable) as error:
             _log.error("job %s: %s", self.name, error)
-            # After a broken connection nobody knows whether the try before registered the outputs: they stay then.
-            if isinstance(error, Refused) and error.first:
-                self._forget_uploads()
         except Exception:  # The pilot must survive whatever this was; its log says what, and the lease ends the job.
             _log.error("job %s: the pilot itself failed\n%s", self.name, traceback.format_exc())
         finally:
@@ -321,16 +317,7 @@ class Payload:
                 max_rss_bytes=max(child.max_rss_bytes, self.watch.peak_bytes),
             )  # fmt: skip
         self._told = True
-        try:
-            if self._reports.tell(ENDED, report, self.is_lost) == "failed":
-                self._forget_uploads()  # The catalog refused them.
-        except Refused as refused:
-            if refused.code in STALE or not report["outputs"]:
-                raise
-            # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
-            report.update(error=f"The outputs could not be registered: {refused}", error_class="data", outputs=[])
-            self._reports.tell(ENDED, report, self.is_lost)
-            self._forget_uploads()
+        tell_end(self._reports, report, self._uploaded, self.is_lost)
         _log.info("job %s ended: exit code %s %s", self.name, report["exit_code"], report["error"])
 
     # ----------------------------------------------------------------------------------------------------- details
@@ -364,9 +351,7 @@ class Payload:
             _log.warning("job %s was not given back: %s", self.name, error)
 
     def _forget_uploads(self) -> None:
-        for place in self._uploaded:
-            outputs.remove(place)
-        self._uploaded.clear()
+        take_back(self._uploaded)
 
     def _stream(self, name: str) -> streams.Stream:
         path = self.home.path / name

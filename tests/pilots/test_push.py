@@ -85,10 +85,8 @@ async def cancel_all(site: Site) -> None:
     names = [home.name for home in homes.glob("pilot-*")]
 
     async def gone() -> bool:
-        if ElementState.RUNNING not in (await plugin.status(names)).values():
-            return True
         await plugin.cancel(names)
-        return False
+        return not {ElementState.WAITING, ElementState.RUNNING} & set((await plugin.status(names)).values())
 
     await until(gone, 60)
 

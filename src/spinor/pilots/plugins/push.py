@@ -15,7 +15,6 @@ import msgspec
 from spinor.pilots.plugin import (
     BringsFiles,
     ElementSettings,
-    ElementUnavailable,
     PilotLaunch,
     Submitted,
     plugin_named,
@@ -23,6 +22,8 @@ from spinor.pilots.plugin import (
 from spinor.pilots.plugins.local import PilotsHere, described
 from spinor.pilots.plugins.options import PilotOptions, options_of, wrong
 from spinor.pilots.plugins.processes import Processes
+from spinor_pilot.pilot import LEAST_OFFER_S
+from spinor_pilot.slot import MARGIN_S
 
 _MAIN = "from spinor.pilots.push.agent import main\n\nraise SystemExit(main())\n"
 
@@ -36,7 +37,7 @@ class Options(PilotOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     jobs: int = 1  # In one parcel. Only all jobs of a parcel together can be ended before their end.
     disk_bytes: int = 20_000_000_000  # What a node is taken to have.
     poll_s: float = 5.0
-    grace_s: float = 60.0  # To end the pilot on the node, too.
+    grace_s: float = 120.0  # To end the pilot on the node, too.
 
 
 class PushComputing(PilotsHere):
@@ -45,6 +46,7 @@ class PushComputing(PilotsHere):
     name: ClassVar[str] = "push"
 
     def __init__(self, element: ElementSettings) -> None:
+        self.element = element
         self.options = options = options_of(element, Options)
         self.inner = msgspec.structs.replace(element, options=options.options, directory=element.directory / "behind")
         if options.plugin == self.name or not isinstance(plugin_named(options.plugin)(self.inner), BringsFiles):
@@ -54,10 +56,13 @@ class PushComputing(PilotsHere):
         super().__init__(Processes(element.directory, options.environment, sys.executable), options.grace_s)
 
     async def submit(self, pilots: Sequence[PilotLaunch]) -> Sequence[Submitted]:
-        short = [pilot for pilot in pilots if pilot.wall_s <= self.options.queue_s]
+        least_s = self.options.queue_s + int(MARGIN_S + LEAST_OFFER_S)
+        short = [pilot for pilot in pilots if pilot.wall_s < least_s]
         if short:
-            raise ElementUnavailable(
-                f"The element's wall_s of {short[0].wall_s} s leaves nothing after queue_s, {self.options.queue_s} s."
+            raise wrong(
+                self.element,
+                f"queue_s of {self.options.queue_s} s leaves no time for jobs of the element's wall_s, "
+                f"{short[0].wall_s} s, which must be {least_s} s or more",
             )
         return await self._started(pilots, _bundle(), self._described)
 

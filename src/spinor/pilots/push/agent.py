@@ -16,21 +16,24 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 from spinor.errors import SpinorError
 from spinor.pilots.models import ElementState
-from spinor.pilots.plugin import BringsFiles, ComputingPlugin, ElementSettings, PilotLaunch, plugin_named
-from spinor.pilots.push import parcel, results
+from spinor.pilots.plugin import ElementSettings, PilotLaunch, plugin_named
+from spinor.pilots.push import behind, parcel, results
 from spinor_pilot import offline, streams
+from spinor_pilot.endings import STALE
 from spinor_pilot.faults import Fault, told
-from spinor_pilot.reports import ENDED, STARTED, Reports
+from spinor_pilot.payload import RETURN_S
+from spinor_pilot.pilot import LEAST_OFFER_S
+from spinor_pilot.reports import ENDED, NOT_HEARD, RETURNED, STARTED, Reports
 from spinor_pilot.server import GivenUp, Refused, Server, Unreachable, Untrusted
+from spinor_pilot.slot import MARGIN_S
 
 LONG_POLL_S = 20.0
-GONE_S = 60.0  # How long a cancelled pilot may take to go.
-_ENDED = (ElementState.DONE, ElementState.FAILED, ElementState.VANISHED)
 
 _log = logging.getLogger("pilot")
 
@@ -52,8 +55,8 @@ class Agent:
             name=inner["name"], site=inner["site"], options=inner["options"], directory=Path(inner["directory"]),
             url=inner["url"], secrets=Path(inner["secrets"]),
         )  # fmt: skip
-        self.plugin: ComputingPlugin = plugin_named(inner["plugin"])(settings)
-        self.node_wall_s = launch["wall_s"] - self.push["queue_s"]
+        self.behind = behind.Behind(plugin_named(inner["plugin"])(settings), self.push["poll_s"])
+        self.ends: float = time.monotonic() + launch["wall_s"]  # A little later the factory cancels it.
         self.stopped = asyncio.Event()
         self.over = threading.Event()  # Nobody waits for an answer to a heartbeat any more.
         self.news = asyncio.Event()  # Something that cannot wait for the next look at the node's pilot.
@@ -76,6 +79,9 @@ class Agent:
         except (NodeFailed, Refused, Unreachable, Untrusted, SpinorError) as error:
             failed = str(error)
             _log.error("this pilot ends: %s", failed)
+        except Exception as error:  # noqa: BLE001 - the good-bye must give back its jobs, whatever this was
+            failed = told("carrying out jobs", error)
+            _log.error("the pilot itself failed\n%s", traceback.format_exc())
         finally:
             self.over.set()
             heart.cancel()
@@ -86,17 +92,28 @@ class Agent:
             await self._ask("POST", "/api/pilot/goodbye", {"reason": reason[:1000]}, patience_s=10)
         return 1 if failed else 0
 
-    def offer(self) -> dict[str, Any]:
+    def wall_s(self) -> int:
+        """What is left for a pilot that is submitted now and waits for its node as long as it may."""
+        return max(0, int(self.ends - time.monotonic() - self.push["queue_s"]))
+
+    def offer(self, wall_s: int) -> dict[str, Any]:
+        """For jobs of a pilot that has `wall_s` on its node."""
         return {
             "cores": self.launch["cores"], "memory_bytes": self.launch["memory_bytes"],
-            "disk_bytes": self.push["disk_bytes"], "wall_s": self.node_wall_s, "tags": self.launch.get("tags", []),
+            "disk_bytes": self.push["disk_bytes"], "wall_s": max(0, wall_s - int(MARGIN_S)),
+            "tags": self.launch.get("tags", []),
         }  # fmt: skip
 
     async def _take_jobs(self) -> None:
         idle_since = time.monotonic()
         while not self.draining:
             wait_s = min(LONG_POLL_S, self.launch["idle_s"])
-            asked = {"offer": self.offer(), "max_jobs": self.push["jobs"], "wait_s": wait_s}
+            wall_s = self.wall_s()
+            offer = self.offer(wall_s)
+            if offer["wall_s"] < LEAST_OFFER_S:
+                self.draining = self.draining or "its wall time is nearly over"
+                return
+            asked = {"offer": offer, "max_jobs": self.push["jobs"], "wait_s": wait_s}
             try:
                 answer = await self._ask(
                     "POST", "/api/pilot/match", asked, wait_s=wait_s, given_up=self.stopped.is_set,
@@ -108,14 +125,14 @@ class Agent:
                 self.draining = "no work, and the server is away"
                 return
             if answer["jobs"]:
-                await self._carry_out(answer["jobs"])
+                await self._carry_out(answer["jobs"], wall_s)
                 idle_since = time.monotonic()
             if time.monotonic() - idle_since >= self.launch["idle_s"]:
                 self.draining = self.draining or f"no work for {self.launch['idle_s']:.0f} s"
 
     # ------------------------------------------------------------------------------------------- a parcel's journey
 
-    async def _carry_out(self, jobs: list[dict[str, Any]]) -> None:
+    async def _carry_out(self, jobs: list[dict[str, Any]], wall_s: int) -> None:
         number = next(self._numbers)
         place = self.base / f"parcel-{number}"
         place.mkdir(mode=0o700)
@@ -123,8 +140,10 @@ class Agent:
             self.held[_key(job)] = _usage(job, None)
         try:
             ready = await self._collect(jobs, place)
-            if ready:
-                await self._run(ready, place, number)
+            if ready and self.stopped.is_set():
+                await self._return(ready)
+            elif ready:
+                await self._run(ready, place, self._launch(number, wall_s))
         finally:
             for job in jobs:
                 self.held.pop(_key(job), None)
@@ -133,20 +152,28 @@ class Agent:
 
     async def _collect(self, jobs: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
         """Those jobs whose inputs are all here. The others are told to have failed."""
-        ready = []
+        inside, ready = _made(place / "inside"), []
         for job in jobs:
             try:
                 lost = functools.partial(self._is_lost, job)
-                await asyncio.to_thread(parcel.collect, self.server, job, _made(place / "inside"), lost)
+                await asyncio.to_thread(parcel.check_room, job, inside, self.push["disk_bytes"])
+                await asyncio.to_thread(parcel.collect, self.server, job, inside, lost)
                 ready.append(job)
             except GivenUp:
                 continue
+            except Refused as refused:
+                if refused.code not in STALE:  # Else it is not ours any more.
+                    await self._fail(job, refused)
             except (Fault, OSError) as error:
                 await self._fail(job, error)
-        return ready
+        # Others' inputs may have taken hours.
+        return [job for job in ready if not self._is_lost(job)]
 
     def _is_lost(self, job: dict[str, Any]) -> bool:
         return _key(job) in self.lost
+
+    def _wanted(self, jobs: list[dict[str, Any]]) -> bool:
+        return not self.stopped.is_set() and not all(self._is_lost(job) for job in jobs)
 
     async def _fail(self, job: dict[str, Any], error: Exception) -> None:
         sentence = str(error) if isinstance(error, Fault) else told("collecting the inputs", error)
@@ -156,39 +183,68 @@ class Agent:
             "missing": [], "outputs": [],
             "error_class": error.error_class if isinstance(error, Fault) else "site",
         }  # fmt: skip
-        await self._tell(ENDED, report)
+        with contextlib.suppress(Refused):  # It is somebody else's now, and other jobs of the parcel are not.
+            await self._tell(ENDED, report)
 
-    async def _run(self, jobs: list[dict[str, Any]], place: Path, number: int) -> None:
-        bundle = place / "spinor-pilot.pyz"
-        await asyncio.to_thread(parcel.build, place / "inside", jobs, bundle)
-        launch = PilotLaunch(
+    async def _return(self, jobs: list[dict[str, Any]]) -> None:
+        """Jobs that never began wait again, and that is not counted as a try."""
+        for job in jobs:
+            if self._is_lost(job):
+                continue
+            ref = {"job_id": job["job_id"], "attempt": job["attempt"]}
+            try:
+                await asyncio.to_thread(self.reports.tell_within, RETURNED, ref, RETURN_S)
+            except NOT_HEARD as error:
+                _log.warning("job %s.%s was not given back: %s", *_key(job), error)
+
+    def _launch(self, number: int, wall_s: int) -> PilotLaunch:
+        return PilotLaunch(
             # Numbers of parcels must not meet those of other pilots on the same element.
             pilot_id=self.launch["pilot_id"] * 1_000_000 + number, secret=secrets.token_urlsafe(32),
             url="https://offline.invalid", ca_pem="", vo=self.launch["vo"], cores=self.launch["cores"],
-            memory_bytes=self.launch["memory_bytes"], wall_s=self.node_wall_s, tags=self.launch.get("tags", []),
-            idle_s=self.launch["idle_s"], grace_s=self.launch["grace_s"], bundle=bundle, leaves=offline.RESULTS,
+            memory_bytes=self.launch["memory_bytes"], wall_s=wall_s, tags=self.launch.get("tags", []),
+            idle_s=self.launch["idle_s"], grace_s=self.launch["grace_s"],
+            bundle=self.base / f"parcel-{number}" / "spinor-pilot.pyz", leaves=offline.RESULTS,
         )  # fmt: skip
-        (submitted,) = await self.plugin.submit([launch])
-        if submitted.external_id is None:
+
+    async def _run(self, jobs: list[dict[str, Any]], place: Path, launch: PilotLaunch) -> None:
+        await asyncio.to_thread(parcel.build, place / "inside", jobs, launch.bundle)
+        try:
+            submitted = await self.behind.submit(launch, functools.partial(self._wanted, jobs))
+        except SpinorError:
+            await self._return(jobs)
+            raise
+        external_id = submitted.external_id
+        if external_id is None:
+            await self._return(jobs)
             raise NodeFailed(f"{self.push['element']['plugin']} refuses the pilot: {submitted.error}")
-        _log.info("jobs %s are with %s", ", ".join(f"{job['job_id']}" for job in jobs), submitted.external_id)
-        if await self._follow(submitted.external_id, jobs):
-            await self._hand_on(submitted.external_id, jobs, place)
+        _log.info("jobs %s are with %s", ", ".join(f"{job['job_id']}" for job in jobs), external_id)
+        try:
+            has_ended = await self._follow(external_id, jobs)
+        except NodeFailed:
+            raise
+        except Exception:  # Nobody would follow it any more.
+            await self.behind.end(external_id)
+            raise
+        if has_ended:
+            await self._hand_on(external_id, jobs, place)
 
     async def _follow(self, external_id: str, jobs: list[dict[str, Any]]) -> bool:
         """Until the node's pilot has ended; False when nobody wants its results, and it is ended before."""
         submitted_at = time.monotonic()
         started_at: float | None = None
         while True:
-            state = await self._state(external_id)
+            state = await self.behind.state(external_id)
             if state is ElementState.RUNNING and started_at is None:
                 started_at = time.monotonic()
                 await self._tell_start(jobs)
-            if state in _ENDED:
+            if state in behind.ENDED:
                 return True
             waits_too_long = started_at is None and time.monotonic() - submitted_at > self.push["queue_s"]
-            if self.stopped.is_set() or all(_key(job) in self.lost for job in jobs) or waits_too_long:
-                await self._end(external_id)
+            if waits_too_long or not self._wanted(jobs):
+                await self.behind.end(external_id)
+                if started_at is None:
+                    await self._return(jobs)
                 if waits_too_long and not self.draining:
                     raise NodeFailed(f"the pilot waited in the queue for more than {self.push['queue_s']} s")
                 return False
@@ -199,65 +255,55 @@ class Agent:
                     await self.news.wait()
             self.news.clear()
 
-    async def _state(self, external_id: str) -> ElementState:
-        try:
-            return (await self.plugin.status([external_id])).get(external_id, ElementState.UNKNOWN)
-        except SpinorError as error:
-            # The element is asked again at the next round; the leases tell how long that makes sense.
-            _log.warning("the state of %s is not known: %s", external_id, error)
-            return ElementState.UNKNOWN
-
     async def _tell_start(self, jobs: list[dict[str, Any]]) -> None:
         for job in jobs:
             with contextlib.suppress(Refused):  # The heartbeat hears of it, too.
                 await self._tell(STARTED, {"job_id": job["job_id"], "attempt": job["attempt"]})
 
-    async def _end(self, external_id: str) -> None:
-        _log.info("%s is cancelled", external_id)
-        end = time.monotonic() + GONE_S
-        while time.monotonic() < end and await self._state(external_id) not in _ENDED:
-            await self.plugin.cancel([external_id])
-            await asyncio.sleep(0.5)
-
     async def _hand_on(self, external_id: str, jobs: list[dict[str, Any]], place: Path) -> None:
-        assert isinstance(self.plugin, BringsFiles)
         archive, directory = place / "results.tar", place / "results"
-        if not await self.plugin.bring(external_id, offline.RESULTS, archive):
-            words = (await self.plugin.output([external_id])).get(external_id, "")
-            raise NodeFailed(f"the pilot on the node has left nothing; its last words: {words[-500:]}")
+        wanted = functools.partial(self._wanted, jobs)
+        if not await self.behind.bring(external_id, offline.RESULTS, archive, wanted):
+            words = await self.behind.last_words(external_id)
+            raise NodeFailed(f"the pilot on the node has left nothing; its last words: {words}")
         try:
             await asyncio.to_thread(results.unpack, archive, directory)
         except Fault as fault:
             raise NodeFailed(str(fault)) from fault
+        silent = []
         for job in jobs:
-            if _key(job) in self.lost:
+            if self._is_lost(job):
                 continue
             if not results.has_ended(directory, job):
-                raise NodeFailed(f"the pilot on the node has left no report of job {job['job_id']}")
+                silent.append(str(job["job_id"]))
+                continue
             try:
                 ended = await asyncio.to_thread(results.hand_on, self.server, self.reports, job, directory)
                 _log.info("job %s.%s: %s", *_key(job), ended)
             except Refused as refused:
                 _log.error("job %s.%s: %s", *_key(job), refused)
+        if silent:
+            raise NodeFailed(f"the pilot on the node has left no report of job {', '.join(silent)}")
 
     # ---------------------------------------------------------------------------------------------------- the heart
 
     async def _beat(self, heartbeat_s: float) -> None:
+        try:
+            await self._keep_leases(heartbeat_s)
+        except GivenUp:
+            return
+        except Exception as error:  # noqa: BLE001 - without it all leases run out, so nobody may go on
+            _log.error("this pilot ends: %s", error)
+            self.lost |= self.held.keys()
+            self.draining = self.draining or f"the heartbeat ended: {error}"
+            self.stop()
+
+    async def _keep_leases(self, heartbeat_s: float) -> None:
         while True:
             held = list(self.held.values())
             wait_s = min(heartbeat_s, 2.0) if held else heartbeat_s
             asked = {"held": held, "wait_s": wait_s}
-            try:
-                answer = await self._ask(
-                    "POST", "/api/pilot/heartbeat", asked, wait_s=wait_s, given_up=self.over.is_set
-                )
-            except GivenUp:
-                return
-            except (Refused, Unreachable, Untrusted) as error:
-                _log.error("this pilot ends: %s", error)
-                self.lost |= self.held.keys()
-                self.stop()
-                return
+            answer = await self._ask("POST", "/api/pilot/heartbeat", asked, wait_s=wait_s, given_up=self.over.is_set)
             self.server.token = answer.get("token") or self.server.token
             for lost in answer["lost"]:
                 _log.info("job %s.%s is taken away: %s", lost["job_id"], lost["attempt"], lost["reason"])
@@ -296,8 +342,9 @@ async def _serve(launch: dict[str, Any], file: Path, log_file: Path) -> int:
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)
     who = {"pilot_id": launch["pilot_id"], "secret": launch.pop("secret")}
     what = {
-        "offer": agent.offer(),
-        "node": {"hostname": socket.getfqdn(), "pushes_to": agent.push["element"]["plugin"]},
+        "offer": agent.offer(agent.wall_s()),
+        # No hostname: jobs that fail on any of the nodes would be counted as failures of this one machine.
+        "node": {"hostname": "", "worker": socket.getfqdn(), "pushes_to": agent.push["element"]["plugin"]},
     }
     try:
         enrolled = await asyncio.to_thread(

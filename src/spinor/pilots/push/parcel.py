@@ -10,14 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from spinor.pilots import bundle
-from spinor_pilot import inputs, offline
-from spinor_pilot.faults import Fault
+from spinor_pilot import inputs, node, offline
+from spinor_pilot.faults import DataFault, SiteFault
+from spinor_pilot.limits import RESERVE_BYTES
 from spinor_pilot.server import Server
 
 _MAIN = b"from spinor_pilot.offline import main\n\nraise SystemExit(main())\n"
 CHUNK = 1 << 20
 
 Lost = Callable[[], bool]
+
+
+def check_room(job: dict[str, Any], directory: Path, disk_bytes: int) -> None:
+    """Raises SiteFault when a job's inputs are too much for a node, or for this machine."""
+    wanted = sum(int(one["size_bytes"]) for one in (*job["input_sandboxes"], *job["input_data"]))
+    if wanted > disk_bytes:
+        raise SiteFault(
+            f"The inputs have {wanted:,} bytes, and nodes of this element are taken to have {disk_bytes:,}; "
+            "its option disk_bytes tells what they have."
+        )
+    # All that is collected is written once more, into the bundle.
+    collected = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    room = (node.disk_bytes(directory) - RESERVE_BYTES - collected) // 2
+    if wanted > room:
+        raise SiteFault(
+            f"The inputs have {wanted:,} bytes, and the machine that collects them has room for {max(0, room):,}; "
+            "free disk space there, or move the worker's directory."
+        )
 
 
 def collect(server: Server, job: dict[str, Any], directory: Path, lost: Lost) -> None:
@@ -56,7 +75,7 @@ def _fetch_sandbox(server: Server, job: dict[str, Any], sandbox: dict[str, Any],
         server.download(path, file, lost)
         file.flush()
         if sandbox.get("sha256") and _sha256(file) != sandbox["sha256"]:
-            raise Fault(f"Input sandbox {number} arrived damaged.")
+            raise DataFault(f"Input sandbox {number} arrived damaged.")
 
 
 def _sha256(file: io.BufferedRandom) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spinor_pilot import inputs, offline, outputs
+from spinor_pilot.endings import STALE, take_back, tell_end
 from spinor_pilot.faults import DataFault, Fault, told
 from spinor_pilot.reports import ENDED, Reports
 from spinor_pilot.server import CHUNK, Refused, Server
@@ -36,18 +37,10 @@ def hand_on(server: Server, reports: Reports, job: dict[str, Any], directory: Pa
             _send_log(server, job, home / stream, stream)
         _send_sandbox(server, job, home / offline.SANDBOX, report)
         report["outputs"] = _deliver(job, home / offline.OUTPUTS, report, uploaded)
-        return reports.tell(ENDED, report, _never)
     except Fault as fault:
-        _take_back(uploaded)
+        take_back(uploaded)
         report.update(outputs=[], error=str(fault), error_class=fault.error_class)
-        return reports.tell(ENDED, report, _never)
-    except Refused as refused:
-        _take_back(uploaded)
-        if refused.code == "stale-report" or not report["outputs"]:
-            raise
-        # The outputs cannot be registered, for example because another job has taken an LFN: the owner must hear.
-        report.update(outputs=[], error=f"The outputs could not be registered: {refused}")
-        return reports.tell(ENDED, report, _never)
+    return tell_end(reports, report, uploaded, _never)
 
 
 def _deliver(
@@ -95,18 +88,12 @@ def _send_sandbox(server: Server, job: dict[str, Any], archive: Path, report: di
         with open(archive, "rb") as file:
             report["output_sandbox_id"] = server.send("PUT", path, file)["sandbox_id"]
     except Refused as refused:
-        if refused.status in (404, 409, 410):
+        if refused.code in STALE:
             raise
         report["output_sandbox_id"] = None
         report["missing"].append(f"output sandbox: {refused}")
     except OSError as error:
         raise Fault(told("reading the output sandbox", error)) from error
-
-
-def _take_back(uploaded: list[dict[str, Any]]) -> None:
-    for place in uploaded:
-        outputs.remove(place)
-    uploaded.clear()
 
 
 def _home(directory: Path, job: dict[str, Any]) -> Path:
