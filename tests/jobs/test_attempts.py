@@ -2,16 +2,18 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from spinor.catalog import service as catalog
+from spinor.db import fetch_rows
 from spinor.errors import SpinorError
 from spinor.jobs import service
 from spinor.jobs.attempts import store
 from spinor.jobs.models import (
     Assignment,
+    EndReport,
     FinishReport,
     Held,
     JobStatus,
@@ -19,10 +21,12 @@ from spinor.jobs.models import (
     LogStream,
     OutputData,
     OutputFile,
+    Reports,
     Retries,
     Slot,
 )
 from spinor.jobs.service import Matcher, StaleReport
+from tests.pilots.conftest import until
 
 from .workbench import GB, Workbench, echo, offer
 
@@ -156,6 +160,19 @@ async def test_a_heartbeat_waits_for_no_report(bench: Workbench) -> None:
     assert await bench.rows("SELECT status::text, cpu_s FROM jobs.job ORDER BY job_id") == [
         ("done", None), ("running", 3.0),
     ]  # fmt: skip
+
+
+async def test_a_report_takes_leases_in_the_order_of_heartbeats(bench: Workbench) -> None:
+    """Whatever the order in which it tells of the ends."""
+    first, second = await bench.running(), await bench.running()
+    ends = [EndReport(job_id=job.job_id, attempt=job.attempt, exit_code=0) for job in (second, first)]
+    lock: LiteralString = "SELECT 1 FROM jobs.running WHERE job_id = %(job_id)s FOR UPDATE NOWAIT"
+    async with asyncio.timeout(30), bench.db.transaction() as beat:
+        await fetch_rows(beat, lock, {"job_id": first.job_id})
+        reporting = asyncio.create_task(bench.run(service.take_reports, bench.pilot(), Reports(ended=ends)))
+        await until(lambda: bench.rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        await fetch_rows(beat, lock, {"job_id": second.job_id})
+    assert [answer.status for answer in (await reporting).ended] == [JobStatus.DONE, JobStatus.DONE]
 
 
 async def test_too_many_losses_end_a_job(bench: Workbench) -> None:

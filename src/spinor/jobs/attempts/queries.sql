@@ -200,7 +200,7 @@ WITH lost AS MATERIALIZED (
       JOIN jobs.job_array a USING (array_id)
      WHERE r.job_id = ANY (%(job_ids)s::bigint[]) AND j.status = ANY (%(sources)s::jobs.job_status[])
        AND (%(before)s::timestamptz IS NULL OR r.lease_expires_at < %(before)s::timestamptz)
-       FOR UPDATE OF r
+     ORDER BY r.job_id FOR UPDATE OF r
 ), lease AS (
     DELETE FROM jobs.running USING lost WHERE running.job_id = lost.job_id
 ), job AS (

@@ -141,6 +141,7 @@ async def _ended(tx: Tx, pilot: Caller, held: _Held, ended: Sequence[EndReport])
     # Whoever registers files locks their directories: all in one order, so that two pilots never wait for each other.
     well.sort(key=lambda each: min((output.lfn for output in each[2].outputs), default=""))
     ends = [await _end_of(tx, pilot, *each, started=each[2].key in silent) for each in well]
+    ends.sort(key=lambda end: end.job.job_id)  # The order in which a heartbeat takes the same leases.
     arrays = await store.end_jobs(tx, pilot.vo_id, ends, rules.source_of(pilot.pilot_id or 0)) if ends else {}
     for end in ends:
         key = (end.job.job_id, end.job.attempt)
