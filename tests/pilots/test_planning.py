@@ -100,6 +100,8 @@ GPU = Offer(
         ("a busy one is not", {"demand": [demand(1)], "census": [there(1)]}, {(1, ASTRO): 1}),
         ("jobs too large for every element", {"demand": [demand(1, cores=3)]}, {}),
         ("too long", {"demand": [demand(1, wall_s=9_950)]}, {}),
+        ("too long where the queue takes its part",
+         {"demand": [demand(1, wall_s=8_000)], "elements": [element(plugin="push", options={"queue_s": 2_000})]}, {}),
         ("only at the site", {"demand": [demand(1, sites=["SITE2"])], "elements": TWO}, {(2, ASTRO): 1}),
         ("not at the banned one", {"demand": [demand(1, banned_sites=["SITE2"])], "elements": TWO},
          {(1, ASTRO): 1}),

@@ -268,13 +268,19 @@ def promise(element: ComputingElement, seen: Offer | None) -> Have:
     return Have(
         cores=element.cores,
         memory_bytes=element.memory_bytes,
-        wall_s=max(0, element.wall_s - MARGIN_S),
+        wall_s=max(0, element.wall_s - _queue_s(element) - MARGIN_S),
         tags=tuple(sorted(tags_of(element))),
         gpus=tuple(seen.gpus) if seen else None,
         platform=(seen.platform or None) if seen else None,
         hs23_per_core=(seen.hs23_per_core or None) if seen else None,
         containers=bool(seen.container_runtimes) if seen and seen.platform else None,
     )
+
+
+def _queue_s(element: ComputingElement) -> int:
+    """What a pilot that pushes its jobs keeps of its wall time, since they may wait for their node."""
+    queue_s = element.options.get("queue_s", 3600) if element.plugin == "push" else 0
+    return queue_s if isinstance(queue_s, int) else 0
 
 
 def tags_of(element: ComputingElement) -> list[str]:

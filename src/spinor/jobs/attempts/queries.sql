@@ -200,6 +200,8 @@ WITH lost AS MATERIALIZED (
       JOIN jobs.job_array a USING (array_id)
      WHERE r.job_id = ANY (%(job_ids)s::bigint[]) AND j.status = ANY (%(sources)s::jobs.job_status[])
        AND (%(before)s::timestamptz IS NULL OR r.lease_expires_at < %(before)s::timestamptz)
+       -- While its row was waited for, a job may have ended and gone to another pilot.
+       AND (%(pilot_id)s::bigint IS NULL OR r.pilot_id = %(pilot_id)s::bigint)
      ORDER BY r.job_id FOR UPDATE OF r
 ), lease AS (
     DELETE FROM jobs.running USING lost WHERE running.job_id = lost.job_id

@@ -68,7 +68,7 @@ async def release_jobs_of_pilot(tx: Tx, pilot_id: int, reason: str) -> list[int]
     job_ids = await store.lock_jobs_of_pilot(tx, pilot_id)
     if not job_ids:
         return []
-    released = await store.release_jobs(tx, job_ids, rules.source_of(pilot_id), reason)
+    released = await store.release_jobs(tx, job_ids, rules.source_of(pilot_id), reason, pilot_id=pilot_id)
     await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
     return [row.job_id for row in released]
 
@@ -98,7 +98,7 @@ async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:
     if not job_ids:
         return []
     reason = f"its pilot was silent for {rules.LEASE_S} s"
-    released = await store.release_jobs(tx, job_ids, "lease", reason, before)
+    released = await store.release_jobs(tx, job_ids, "lease", reason, before=before)
     await _tell(tx, {row.array_id for row in released if row.status is JobStatus.FAILED})
     return [row.job_id for row in released]
 

@@ -161,11 +161,18 @@ async def list_unbegun(tx: Tx, pilot: Caller, job_ids: Sequence[int], most: int)
 
 
 async def release_jobs(
-    tx: Tx, job_ids: Sequence[int], source: str, reason: str, before: datetime | None = None
+    tx: Tx,
+    job_ids: Sequence[int],
+    source: str,
+    reason: str,
+    *,
+    pilot_id: int | None = None,
+    before: datetime | None = None,
 ) -> list[Released]:
-    """`before`: only those whose lease ended before it."""
+    """Of these, only those of the pilot, or those whose lease ended before a moment."""
     parameters = {
         "job_ids": list(job_ids),
+        "pilot_id": pilot_id,
         "before": before,
         "source": source,
         "reason": reason,
