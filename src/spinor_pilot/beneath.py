@@ -9,8 +9,10 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-_PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # A named pipe would otherwise wait for its other end.
+from spinor_pilot.faults import Fault
 
+_PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # A named pipe would otherwise wait for its other end.
+DEEPEST = 500
 _LEADS_OUT = "it leads out of the job's directory"
 
 
@@ -62,7 +64,10 @@ def remove_file(top: str, path: str) -> None:
 
 
 def walk(top: str, path: str = ".") -> Iterator[Entry]:
-    """What is at `path` and below it, directories before what is in them; links are told, never followed."""
+    """What is at `path` and below it, directories before what is in them; links are told, never followed.
+
+    Each directory is reached from the top, so a payload could keep us busy for hours: Fault for one that is too deep.
+    """
     path = os.path.normpath(path)
     status = os.lstat(top) if path == "." else _status(top, path)
     pending = [Entry(path, status)]
@@ -71,6 +76,8 @@ def walk(top: str, path: str = ".") -> Iterator[Entry]:
         yield entry
         if not stat.S_ISDIR(entry.status.st_mode):
             continue
+        if entry.path.count("/") >= DEEPEST:
+            raise Fault(f"The payload has nested its directories more than {DEEPEST} deep.")
         try:
             number = open_directory(top, entry.path)
         except OSError:

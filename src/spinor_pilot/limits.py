@@ -17,6 +17,7 @@ from typing import NamedTuple, Optional
 from spinor_pilot import beneath, cgroups, system
 from spinor_pilot.cgroups import Limits
 from spinor_pilot.children import Child
+from spinor_pilot.faults import Fault
 
 PROCESSES_PER_CORE = 512
 OPEN_FILES = 65_536
@@ -139,7 +140,11 @@ class Watch:
             return None
         device = os.stat(self._home).st_dev
         members = family(child, everybody)
-        self.used_bytes = sum(tree_bytes(top) for top in self._tops) + _unlinked_bytes(members, device)
+        try:
+            in_trees = sum(tree_bytes(top) for top in self._tops)
+        except Fault as fault:
+            return Excess("payload", str(fault))
+        self.used_bytes = in_trees + _unlinked_bytes(members, device)
         self._disk_at = time.monotonic()
         self._disk_took_s = self._disk_at - began
         if self.used_bytes > self.limits.disk_bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 import signal
+import subprocess
 import threading
 import time
 import traceback
@@ -370,14 +370,11 @@ def _signal_name(number: int) -> str:
 
 
 def _remove_tree(path: Path) -> None:
-    """Remove also what a payload left without write permission. Links are removed themselves, never followed."""
-    shutil.rmtree(path, ignore_errors=True)
-    if not path.exists():
-        return
-    for directory, names, _ in os.walk(path):
-        for name in names:
-            inner = os.path.join(directory, name)
-            if not os.path.islink(inner):
-                with contextlib.suppress(OSError):
-                    os.chmod(inner, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove also what a payload left without write permission, or nested deeper than Python goes; links are removed
+    themselves, never followed."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    for argv in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+        if path.exists():
+            with contextlib.suppress(OSError):
+                subprocess.run([*argv, "--", str(path)], stderr=subprocess.DEVNULL, check=False)

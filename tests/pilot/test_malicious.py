@@ -303,6 +303,15 @@ def test_a_kernel_before_5_12_keeps_the_node_read_only_too(run: Run) -> None:
     neighbour_is_well(told)
 
 
+def test_a_bottomless_tree_is_ended_and_removed(run: Run) -> None:
+    dig = "import os; [(os.mkdir(str(n)), os.chdir(str(n))) for n in range(20000)]"
+    told = run(job(1, f"python3 -c '{dig}'; chmod 500 .; sleep 30"), GOOD)
+    report = told["reports"]["1"]
+    assert report["error_class"] == "payload", report
+    assert "nested" in report["error"]
+    neighbour_is_well(told)
+
+
 @pytest.mark.peer("containers")
 @pytest.mark.parametrize("run", ["user"], indirect=True)
 def test_bubblewrap_keeps_the_same_things_apart(run: Run) -> None:
