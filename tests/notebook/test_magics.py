@@ -147,7 +147,7 @@ def test_the_end_of_a_session_of_the_notebook_is_told_to_the_service(notebook: N
         ("%get", "Write %get LFN"),
         ("%get /demo/nothing", "/demo/nothing"),
         ("%put nothing /demo/x", "There is no file"),
-        ("%%job --input-sandbox /nowhere\nprint()", "there is no file"),
+        ("%%job --input-sandbox no-such-file\nprint()", "there is no file"),
         ("%logs", "Name one job"),
         ("%proxy --hours 0", "0.02"),
         ("%jobs nofield=1", "nofield"),
