@@ -140,23 +140,23 @@ def test_ctrl_c_may_kill_it(followed: Followed, service: Service, answer: str) -
 
 def test_jobs_are_named_in_many_ways(service: Service) -> None:
     (service.work / "named.yaml").write_text(
-        "name: named\njob_group: named\nexecutable: sh\narguments: [-c, 'echo {n}']\nparameters: {n: [1, 2, 3]}\n"
+        "name: many-ways\njob_group: many-ways\nexecutable: sh\narguments: [-c, 'echo {n}']\nparameters: {n: [1, 2, 3]}\n"
     )
     first, second, third = ids(service, "named.yaml")
     array = service.ok("job", "show", "--json", first).models[0]["array_id"]
     assert service.ok("job", "wait", f"array:{array}").code == 0
     everyone = [first, second, third]
     for choice in (
-        [f"{first}-{third}"], everyone, ["--array", str(array)], [f"array:{array}"], ["--group", "named"],
-        ["--where", "name=named"],
+        [f"{first}-{third}"], everyone, ["--array", str(array)], [f"array:{array}"], ["--group", "many-ways"],
+        ["--where", "name=many-ways"],
     ):  # fmt: skip
         shown = service.ok("job", "show", "--json", *choice).models
         assert [str(job["job_id"]) for job in shown] == everyone
     assert service.ok("job", "show", "-q", "-", stdin=f"{first}\n{third}\n").lines == [first, third]
-    assert service.ok("job", "log", "--group", "named").out == "".join(
+    assert service.ok("job", "log", "--group", "many-ways").out == "".join(
         f"==> job {job_id} <==\n{n}\n" for n, job_id in enumerate(everyone, 1)
     )
-    listed = service.ok("job", "list", "--group", "named", "--status", "done", "--mine", "--columns", "job_id,name")
+    listed = service.ok("job", "list", "--group", "many-ways", "--status", "done", "--mine", "--columns", "job_id,name")
     assert listed.lines[0].split() == ["job", "id", "name"]
     assert len(listed.lines) == 4
     description = service.ok("job", "show", "--description", second).out

@@ -23,6 +23,7 @@ def check(client: "Client", described: "Sequence[tuple[JobSpec, Path]]", *, as_j
     sizes = packed_sizes(described)
     specs = [msgspec.structs.replace(spec, input_sandbox=[]) for spec, _ in described]
     checked = client.post("/api/jobs/check", SubmitJobs(specs=specs), Checked)
+    say("Nothing was submitted.")
     for array, size in zip(checked.arrays, sizes, strict=True):
         if as_json:
             click.echo(msgspec.json.encode(array).decode())
@@ -30,7 +31,6 @@ def check(client: "Client", described: "Sequence[tuple[JobSpec, Path]]", *, as_j
             _show(array, size)
     for warning in checked.warnings:
         say(f"warning: {warning}")
-    say("Nothing was submitted.")
 
 
 def _show(array: "CheckedArray", sandbox_bytes: int) -> None:
