@@ -140,7 +140,8 @@ def test_ctrl_c_may_kill_it(followed: Followed, service: Service, answer: str) -
 
 def test_jobs_are_named_in_many_ways(service: Service) -> None:
     (service.work / "named.yaml").write_text(
-        "name: many-ways\njob_group: many-ways\nexecutable: sh\narguments: [-c, 'echo {n}']\nparameters: {n: [1, 2, 3]}\n"
+        "name: many-ways\njob_group: many-ways\nexecutable: sh\narguments: [-c, 'echo {n}']\n"
+        "parameters: {n: [1, 2, 3]}\n"
     )
     first, second, third = ids(service, "named.yaml")
     array = service.ok("job", "show", "--json", first).models[0]["array_id"]
