@@ -267,6 +267,8 @@ def tide(service: Service, level: int) -> Iterator[None]:
 def old_snapshot(service: Service) -> Iterator[None]:
     """A transaction that has looked once, and stays open: nothing that is deleted meanwhile can be cleaned away."""
     with psycopg.connect(service.database_url) as conn:
+        conn.execute("SET idle_in_transaction_session_timeout = 0")
+        conn.commit()
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         conn.execute("SELECT count(*) FROM jobs.task_queue")
         yield

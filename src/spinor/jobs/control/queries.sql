@@ -114,15 +114,21 @@ SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
 
 -- name: lock_late_jobs
 -- every VO: time passes for everybody alike.
--- Jobs that have not started, and whose deadline is over. The arrays come first: few have one, and jobs are many.
+-- Jobs that have not started, and whose deadline is over. The arrays come first: few have one, and jobs are many. (As a
+-- plain join, the planner would go through all jobs in their order.)
 WITH due AS MATERIALIZED (
     SELECT first_job_id, size FROM jobs.job_array WHERE deadline_at IS NOT NULL AND deadline_at <= now()
+     ORDER BY first_job_id
 )
-SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
+SELECT late.job_id, late.array_id, late.vo_id, late.pilot_id
   FROM due
-  JOIN jobs.job j ON j.job_id BETWEEN due.first_job_id AND due.first_job_id + due.size - 1
- WHERE j.status IN ('waiting', 'checking', 'matched')
- ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
+ CROSS JOIN LATERAL (
+    SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id FROM jobs.job j
+     WHERE j.job_id BETWEEN due.first_job_id AND due.first_job_id + due.size - 1
+       AND j.status IN ('waiting', 'checking', 'matched')
+     ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE SKIP LOCKED
+ ) late
+ LIMIT %(limit)s::integer;
 
 -- name: forget_deadlines
 -- every VO: time passes for everybody alike.
