@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import pytest
 
 from spinor.catalog import service as catalog
-from spinor.db import fetch_rows
+from spinor.db import Tx, execute, fetch_rows
 from spinor.errors import SpinorError
 from spinor.jobs import service
 from spinor.jobs.attempts import store
@@ -137,6 +137,23 @@ async def test_a_lost_job_waits_again_and_its_old_pilot_is_refused(bench: Workbe
     with pytest.raises(StaleReport):
         await bench.finish(new, pilot_id=1)
     assert await bench.status(old.job_id) is JobStatus.MATCHED
+
+
+async def test_a_dear_look_for_leases_that_are_over_is_followed_by_a_rest(bench: Workbench) -> None:
+    job = await bench.running()
+    await bench.rows("UPDATE jobs.running SET lease_expires_at = now() - interval '1 hour' RETURNING 1")
+    await bench.rows(
+        "INSERT INTO jobs.service_mark (marked_at, rest_until) VALUES (now(), now() + interval '1 min') RETURNING 1"
+    )
+    assert await bench.run(service.expire_leases_when_due) == []
+    await bench.rows("UPDATE jobs.service_mark SET rest_until = '-infinity' RETURNING 1")
+
+    async def dear(tx: Tx) -> list[int]:
+        await execute(tx, "SELECT pg_sleep(0.15)")
+        return await service.expire_leases_when_due(tx)
+
+    assert await bench.run(dear) == [job.job_id]
+    assert await bench.rows("SELECT rest_until > '-infinity' FROM jobs.service_mark") == [(True,)]
 
 
 async def test_a_renewed_lease_does_not_expire(bench: Workbench) -> None:

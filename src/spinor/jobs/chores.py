@@ -44,7 +44,7 @@ def _until_empty(verb: Callable[[Tx], Awaitable[Sequence[int] | int]], warning: 
 async def _expire_leases(context: ChoreContext, payload: dict[str, Any]) -> None:
     async def expire(tx: Tx) -> Sequence[int]:
         if await service.service_answers(tx):
-            return await service.expire_leases(tx)
+            return await service.expire_leases_when_due(tx)
         context.log.warning("no server answers pilots, so no lease ends")
         return []
 

@@ -11,6 +11,7 @@ from spinor.jobs.attempts.payloads import (
 from spinor.jobs.attempts.reports import finish_job, start_job, take_reports
 from spinor.jobs.attempts.service import (
     expire_leases,
+    expire_leases_when_due,
     give_back_jobs_of_pilot,
     quick_failures,
     release_jobs_of_pilot,
@@ -79,6 +80,7 @@ __all__ = [
     "delete_jobs",
     "demand",
     "expire_leases",
+    "expire_leases_when_due",
     "explain_job",
     "find_output",
     "find_sandbox",

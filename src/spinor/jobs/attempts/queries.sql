@@ -172,6 +172,17 @@ WITH over AS MATERIALIZED (
 )
 SELECT j.job_id FROM over JOIN jobs.job j USING (job_id) ORDER BY j.job_id FOR UPDATE OF j SKIP LOCKED;
 
+-- name: is_expiring_due
+-- every VO: a lease is over for everybody alike.
+SELECT coalesce((SELECT rest_until <= clock_timestamp() FROM jobs.service_mark), true);
+
+-- name: rest_from_expiring
+-- every VO: a lease is over for everybody alike.
+-- While somebody holds an old snapshot, every lease that was given back since is looked at in vain.
+UPDATE jobs.service_mark
+   SET rest_until = clock_timestamp() + least(interval '20 s', 9 * (clock_timestamp() - transaction_timestamp()))
+ WHERE clock_timestamp() - transaction_timestamp() > interval '100 ms';
+
 -- name: lock_jobs_of_pilot
 -- every VO: a pilot serves one VO, and the verb is called for pilots only.
 SELECT j.job_id
@@ -274,10 +285,18 @@ UPDATE jobs.job SET application_status = %(text)s::text, updated_at = now()
 
 -- name: lock_suspended_jobs
 -- every VO: a ban holds in all of them.
--- What runs for owners who were suspended.
+-- What runs for owners who were suspended. The counters tell whether there is any, and the leases come before the jobs.
+WITH suspended AS MATERIALIZED (
+    SELECT q.owner_id, q.vo_id
+      FROM jobs.tally_part t JOIN jobs.task_queue q USING (task_queue_id)
+     WHERE t.status IN ('matched', 'running', 'completing')
+       AND q.owner_id IN (SELECT user_id FROM identity.suspension WHERE lifted_at IS NULL)
+     GROUP BY q.owner_id, q.vo_id HAVING sum(t.jobs) > 0 AND identity.is_suspended(q.owner_id, q.vo_id)
+), held AS MATERIALIZED (
+    SELECT r.job_id FROM jobs.running r WHERE EXISTS (SELECT FROM suspended)
+)
 SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
-  FROM jobs.running r JOIN jobs.job j ON j.job_id = r.job_id
- WHERE EXISTS (SELECT FROM identity.suspension WHERE lifted_at IS NULL) AND identity.is_suspended(j.owner_id, j.vo_id)
+  FROM held JOIN jobs.job j USING (job_id) JOIN suspended USING (owner_id, vo_id)
  ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
 
 -- name: lock_mark

@@ -103,6 +103,16 @@ async def expire_leases(tx: Tx, now: datetime | None = None) -> list[int]:
     return [row.job_id for row in released]
 
 
+async def expire_leases_when_due(tx: Tx) -> list[int]:
+    """As `expire_leases`, unless the last look was so dear that it is too early for another one."""
+    if not await store.is_expiring_due(tx):
+        return []
+    expired = await expire_leases(tx)
+    if len(expired) < _BATCH:
+        await store.rest_from_expiring(tx)
+    return expired
+
+
 async def _tell(tx: Tx, array_ids: set[int]) -> None:
     if array_ids:
         await notify(tx, *(f"array:{array_id}" for array_id in sorted(array_ids)))

@@ -150,6 +150,15 @@ async def lock_expired_jobs(tx: Tx, now: datetime, limit: int) -> list[int]:
     return [row[0] for row in await fetch_rows(tx, Q.lock_expired_jobs, {"now": now, "limit": limit})]
 
 
+async def is_expiring_due(tx: Tx) -> bool:
+    return bool(await fetch_value(tx, Q.is_expiring_due))
+
+
+async def rest_from_expiring(tx: Tx) -> None:
+    """When this transaction was long in looking for leases that are over, the next look comes later."""
+    await execute(tx, Q.rest_from_expiring)
+
+
 async def lock_jobs_of_pilot(tx: Tx, pilot_id: int) -> list[int]:
     return [row[0] for row in await fetch_rows(tx, Q.lock_jobs_of_pilot, {"pilot_id": pilot_id})]
 
