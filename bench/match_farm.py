@@ -80,9 +80,9 @@ SELECT task_queue_id, 0, 'waiting', count(*), 0 FROM made GROUP BY task_queue_id
 # So that what was ended under somebody's old snapshot is not looked through again and again.
 _INDEX = "CREATE INDEX IF NOT EXISTS running_of_farm ON jobs.running (matched_at)"
 _RUN_S = 3.0
-_LATE_S = 30.0  # So long before its end may a transaction have begun.
+_LATE_S = 5.0  # So long before its end may a transaction have begun.
 _CLEAR = """
-TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_change,
+TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_live, jobs.tally_change,
          jobs.ended_attempt, jobs.task_queue
 """
 _END = """
@@ -171,7 +171,7 @@ def fill(service: Service, jobs: int, queues: int) -> None:
             },
         )
         add(conn, jobs)
-        for table in ("job", "waiting", "tally", "job_array", "task_queue"):
+        for table in ("job", "waiting", "tally", "tally_live", "job_array", "task_queue"):
             conn.execute(f"VACUUM (ANALYZE) jobs.{table}".encode())
 
 

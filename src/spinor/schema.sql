@@ -1019,10 +1019,22 @@ CREATE INDEX job_history_of_job ON jobs.job_history (job_id, at);
 CREATE INDEX job_history_time ON jobs.job_history USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 -- How many jobs are in which state, exactly: what was folded, and the journal of changes since. Every statement that
--- changes a state writes its change here; one chore folds. Read both in one snapshot: jobs.tally_now.
+-- changes a state writes its change here; one chore folds. Read all in one snapshot: jobs.tally_now.
 -- Somebody's old snapshot keeps every row that was changed or deleted since. So the journal is read from where the last
 -- fold left it, and the counters are written anew, as another edition, before too many old versions lie among them.
 CREATE TABLE jobs.tally (
+    edition     integer NOT NULL,
+    task_queue_id integer NOT NULL,
+    ce_id       integer NOT NULL,                               -- 0: none.
+    status      jobs.job_status NOT NULL,
+    jobs        bigint NOT NULL,
+    cores       bigint NOT NULL,                                -- Granted.
+    PRIMARY KEY (edition, status, task_queue_id, ce_id)
+) WITH (fillfactor = 70);
+
+-- Those of jobs that wait or are with a pilot. They are read several times a second, and most of them are soon nothing:
+-- so they are written anew every few seconds.
+CREATE TABLE jobs.tally_live (
     edition     integer NOT NULL,
     task_queue_id integer NOT NULL,
     ce_id       integer NOT NULL,                               -- 0: none.
@@ -1046,14 +1058,17 @@ CREATE TABLE jobs.tally_mark (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     edition     integer NOT NULL,
     renewed_at  timestamptz NOT NULL,                           -- When this edition began.
+    live_edition integer NOT NULL,
+    live_renewed_at timestamptz NOT NULL,
     below       xid8 NOT NULL,                                  -- What transactions before this one changed is folded.
     rest_until  timestamptz NOT NULL                            -- Folding takes a tenth of the time at most.
 );
-INSERT INTO jobs.tally_mark (edition, renewed_at, below, rest_until) VALUES (1, now(), '0', '-infinity');
+INSERT INTO jobs.tally_mark (edition, renewed_at, live_edition, live_renewed_at, below, rest_until)
+VALUES (1, now(), 1, now(), '0', '-infinity');
 
 -- A database that was restored elsewhere counts its transactions anew: then all of the journal is read.
 CREATE VIEW jobs.tally_bound AS
-SELECT edition, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN below ELSE '0' END AS below
+SELECT edition, live_edition, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN below ELSE '0' END AS below
   FROM jobs.tally_mark;
 
 -- The addends of the counts, for those who add them up in another way. (Of a range the planner expects few rows, and so
@@ -1061,6 +1076,9 @@ SELECT edition, CASE WHEN below <= pg_snapshot_xmin(pg_current_snapshot()) THEN 
 CREATE VIEW jobs.tally_part AS
 SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally
  WHERE edition = (SELECT edition FROM jobs.tally_bound)
+UNION ALL
+SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally_live
+ WHERE edition >= (SELECT live_edition FROM jobs.tally_bound) AND edition <= 2147483647
 UNION ALL
 SELECT task_queue_id, ce_id, status, jobs, cores FROM jobs.tally_change
  WHERE xid >= (SELECT below FROM jobs.tally_bound) AND xid <= '18446744073709551615';
@@ -1140,15 +1158,10 @@ CREATE INDEX notification_of_array ON jobs.notification (array_id);
 CREATE TABLE jobs.service_mark (
     one         boolean PRIMARY KEY DEFAULT true CHECK (one),
     marked_at   timestamptz NOT NULL,
-    rest_until  timestamptz NOT NULL DEFAULT '-infinity'        -- Looking for leases that are over takes a tenth of the time at most.
+    rest_until  timestamptz NOT NULL DEFAULT '-infinity'        -- From looking for leases that are over.
 );
 
 -- jobs: matching
--- The counts that the matcher reads several times a second, without those of ended jobs. No index holds a count: a fold
--- stays a HOT update.
-CREATE INDEX tally_waiting ON jobs.tally (task_queue_id) WHERE status = 'waiting';
-CREATE INDEX tally_occupied ON jobs.tally (task_queue_id) WHERE status IN ('matched', 'running', 'completing');
-
 -- What users have used in their groups, in core-seconds that are forgotten with their VO's half-life.
 CREATE TABLE jobs.share_usage (
     vo_id       integer NOT NULL,

@@ -131,7 +131,7 @@ def test_every_tenant_table_carries_its_vo(database_url: str) -> None:
         "identity.voms_membership", "identity.proxy_request", "identity.online_ca", "identity.online_ca_name",
         "identity.provider_account", "identity.newcomer", "resources.site", "resources.computing_element",
         "resources.storage_element", "configuration.revision", "catalog.directory_location", "jobs.array_sandbox",
-        "jobs.waiting", "jobs.delayed", "jobs.tally", "jobs.tally_change", "jobs.tally_now", "jobs.tally_part",
+        "jobs.waiting", "jobs.delayed", "jobs.tally", "jobs.tally_live", "jobs.tally_change", "jobs.tally_now", "jobs.tally_part",
         "jobs.tally_mark", "jobs.tally_bound",
         "jobs.service_mark", "jobs.share_clock", "jobs.limit_state", "pilots.seen_offer", "pilots.node_mask",
         "resources.element_status", "resources.status_change", "resources.fitness_policy", "configuration.work_rules",

@@ -312,3 +312,19 @@ async def test_demand_counts_what_waits(bench: Workbench) -> None:
     await bench.submit(echo(parameters={"n": [1, 2, 3]}), echo(cores=2))
     await bench.match(what=offer(cores=1))
     assert sorted((d.wants.cores, d.waiting) for d in await bench.run(service.demand)) == [(1, 2), (2, 1)]
+
+
+async def test_what_runs_for_a_suspended_user_is_taken_from_its_pilot(bench: Workbench) -> None:
+    job, waiting = await bench.running(), await bench.submit_one()
+    assert await bench.run(service.interrupt_suspended) == []
+    suspend = (
+        "INSERT INTO identity.suspension (user_id, reason, suspended_by)"
+        " SELECT owner_id, 'stolen key', 'test' FROM jobs.job WHERE job_id = %(job_id)s RETURNING 1"
+    )
+    await bench.rows(suspend, job_id=job.job_id)
+    assert await bench.run(service.interrupt_suspended) == [job.job_id]
+    assert await bench.status(job.job_id) is JobStatus.WAITING
+    assert await bench.run(service.interrupt_suspended) == []
+    assert await bench.match() == []
+    await bench.rows("UPDATE identity.suspension SET lifted_at = now() RETURNING 1")
+    assert {each.job_id for each in await bench.match(max_jobs=2)} == {job.job_id, waiting}

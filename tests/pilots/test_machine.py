@@ -27,9 +27,10 @@ from .test_enrolment import OFFER
 T = TypeVar("T")
 MAX_PILOTS = 4  # Of local-ce.
 _EMPTY: LiteralString = """
-    TRUNCATE jobs.job_array, jobs.job, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_change,
-             jobs.ended_attempt, jobs.delayed, jobs.array_parameters, pilots.pilot, pilots.pilot_log, pilots.tally,
-             pilots.tally_change, pilots.trouble, pilots.node_mask, pilots.seen_offer, resources.element_status
+    TRUNCATE jobs.job_array, jobs.job, jobs.waiting, jobs.running, jobs.job_history, jobs.tally,
+             jobs.tally_live, jobs.tally_change, jobs.ended_attempt, jobs.delayed, jobs.array_parameters,
+             pilots.pilot, pilots.pilot_log, pilots.tally, pilots.tally_change,
+             pilots.trouble, pilots.node_mask, pilots.seen_offer, resources.element_status
              RESTART IDENTITY CASCADE;
     ALTER SEQUENCE jobs.job_id RESTART
 """

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -57,6 +57,20 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 class SessionKind(StrEnum):
     PERSON = "person"
     SERVICE = "service"
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-in in one role: through which client, how, from where, and how far it goes."""
+
+    member: Member
+    client_id: str
+    session_id: UUID = msgspec.field(default_factory=uuid4)
+    kind: SessionKind = SessionKind.PERSON
+    signed_in_by: str = ""
+    origin: Origin = Origin()
+    scopes: frozenset[str] | None = None  # The most that it will ever give, when it was narrowed.
+    auth_time: float = 0  # When the person proved who they are, in seconds since 1970; 0 for a service.
+    ends_by: datetime | None = None
 
 
 class IssuedKind(StrEnum):

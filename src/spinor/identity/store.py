@@ -11,10 +11,9 @@ from spinor.errors import Conflict, SpinorError
 from spinor.identity.models import (
     Issued,
     Member,
-    Origin,
     Person,
     RefreshToken,
-    SessionKind,
+    Session,
     TokenSession,
     WantedGroup,
     WantedUser,
@@ -79,34 +78,24 @@ async def find_user_by_identity(tx: Tx, issuer: str, subject: str) -> str | None
     return found
 
 
-async def insert_session(
-    tx: Tx,
-    session_id: UUID,
-    kind: SessionKind,
-    member: Member,
-    about: tuple[str, str, Origin],
-    scopes: list[str] | None,
-    lifetime_s: float,
-    ends_by: datetime | None = None,
-) -> None:
-    """`about` is the client, the way of signing in, and where from."""
-    client_id, signed_in_by, origin = about
+async def insert_session(tx: Tx, session: Session, lifetime_s: float) -> None:
+    member = session.member
     await execute(
         tx,
         Q.insert_session,
         {
-            "session_id": session_id,
-            "kind": kind.value,
+            "session_id": session.session_id,
+            "kind": session.kind.value,
             "vo_id": member.vo_id,
             "user_id": member.user_id,
             "group_id": member.group_id,
-            "client_id": client_id,
-            "signed_in_by": signed_in_by,
-            "scopes": scopes,
-            "address": origin.address,
-            "user_agent": origin.user_agent,
+            "client_id": session.client_id,
+            "signed_in_by": session.signed_in_by,
+            "scopes": None if session.scopes is None else sorted(session.scopes),
+            "address": session.origin.address,
+            "user_agent": session.origin.user_agent,
             "lifetime_s": lifetime_s,
-            "ends_by": ends_by,
+            "ends_by": session.ends_by,
         },
     )
 

@@ -53,17 +53,22 @@ async def test_a_new_edition_has_the_same_counts(bench: Workbench) -> None:
     await fold(bench)
     assert await bench.run(store.renew_tally) == 0
     before = await counts(bench)
-    assert await bench.rows("SELECT count(*) FROM jobs.tally WHERE jobs = 0") == [(1,)]  # Running.
+    assert await bench.rows("SELECT count(*) FROM jobs.tally_live WHERE jobs = 0") == [(1,)]  # Running.
     await bench.submit(echo())
     await bench.run(execute, "UPDATE jobs.tally_mark SET renewed_at = now() - interval '61 min'")
-    assert await bench.run(store.renew_tally) == 2
+    assert await bench.run(store.renew_tally) == 1
+    assert await counts(bench) == before | {"waiting": before["waiting"] + 1}
+    await bench.run(execute, "UPDATE jobs.tally_mark SET live_renewed_at = now() - interval '11 s'")
     await bench.submit(echo())
-    assert await counts(bench) == before | {"waiting": before["waiting"] + 2}
     await fold(bench)
     assert await counts(bench) == before | {"waiting": before["waiting"] + 2}
-    assert await bench.rows("SELECT DISTINCT edition FROM jobs.tally") == [(2,)]
-    assert await bench.rows("SELECT edition FROM jobs.tally_mark") == [(2,)]
-    assert await bench.rows("SELECT count(*) FROM jobs.tally WHERE jobs = 0") == [(0,)]
+    await bench.submit(echo())
+    await fold(bench)
+    assert await counts(bench) == before | {"waiting": before["waiting"] + 3}
+    [(edition, live)] = await bench.rows("SELECT edition, live_edition FROM jobs.tally_mark")
+    assert await bench.rows("SELECT DISTINCT edition FROM jobs.tally") == [(edition,)] == [(2,)]
+    assert await bench.rows("SELECT DISTINCT edition FROM jobs.tally_live") == [(live,)] != [(1,)]
+    assert await bench.rows("SELECT count(*) FROM jobs.tally_live WHERE jobs = 0") == [(0,)]
     assert await bench.run(store.renew_tally) == 0
 
 

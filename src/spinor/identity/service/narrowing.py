@@ -17,6 +17,7 @@ from spinor.identity.models import (
     Member,
     Origin,
     Proven,
+    Session,
     SessionKind,
     Tokens,
     Wish,
@@ -45,18 +46,16 @@ async def sign_in_service(
         raise GrantRefused(rules.Suspended().message)
     asked, most = scopes
     granted = _narrowed(member, asked, frozenset(most) or None)
-    session_id = await open_session(
-        tx,
-        member,
+    session = Session(
+        member=member,
         client_id=client_id,
-        signed_in_by=f"client:{client_id}",
         kind=SessionKind.SERVICE,
-        scopes=sorted(granted),
+        signed_in_by=f"client:{client_id}",
         origin=origin,
+        scopes=granted,
     )
-    return await tokens_for(
-        tx, keys, issuer, member, granted, session_id=session_id, client_id=client_id, origin=origin
-    )
+    await open_session(tx, session)
+    return await tokens_for(tx, keys, issuer, session, granted)
 
 
 async def sign_in_once(
@@ -65,12 +64,11 @@ async def sign_in_once(
     """An access token for a proven user, without a refresh token: what proved it can be shown again."""
     member = rules.chosen_role(await store.list_members_of_user(tx, proven.user), wish.vo, wish.group)
     granted = _narrowed(member, wish.scope)
-    session_id = await open_session(
-        tx, member, client_id=client_id, signed_in_by=proven.signed_in_by, scopes=sorted(granted), origin=origin
+    session = Session(
+        member=member, client_id=client_id, signed_in_by=proven.signed_in_by, origin=origin, scopes=granted
     )
-    return await tokens_for(
-        tx, keys, issuer, member, granted, session_id=session_id, client_id=client_id, origin=origin
-    )
+    await open_session(tx, session)
+    return await tokens_for(tx, keys, issuer, session, granted)
 
 
 async def narrowed_token(

@@ -23,7 +23,7 @@ from spinor.identity.models import (
     Origin,
     Proven,
     RefreshState,
-    SessionKind,
+    Session,
     Tokens,
     Wish,
 )
@@ -64,72 +64,45 @@ async def sign_in(
     wish = wish or Wish()
     member = rules.chosen_role(await store.list_members_of_user(tx, proven.user), wish.vo, wish.group)
     scopes = _granted(member, wish.scope, proven.at_most)
-    session_id = await open_session(
-        tx,
-        member,
+    session = Session(
+        member=member,
         client_id=client_id,
+        session_id=session_id or uuid4(),
         signed_in_by=proven.signed_in_by,
-        scopes=sorted(scopes) if wish.scope or proven.at_most is not None else None,
-        origin=origin,
-        ends_by=proven.ends_by,
-        session_id=session_id,
-    )
-    refresh = REFRESH_PREFIX + secrets.token_urlsafe(32)
-    await store.insert_refresh_token(tx, _hash(refresh), session_id, REFRESH_TOKEN_LIFETIME_S)
-    return await tokens_for(
-        tx, keys, issuer, member, scopes, session_id=session_id, client_id=client_id, refresh=refresh, origin=origin,
+        origin=origin or Origin(),
+        scopes=scopes if wish.scope or proven.at_most is not None else None,
         auth_time=time.time(),
-    )  # fmt: skip
+        ends_by=proven.ends_by,
+    )
+    await open_session(tx, session)
+    refresh = REFRESH_PREFIX + secrets.token_urlsafe(32)
+    await store.insert_refresh_token(tx, _hash(refresh), session.session_id, REFRESH_TOKEN_LIFETIME_S)
+    return await tokens_for(tx, keys, issuer, session, scopes, refresh)
 
 
-async def open_session(
-    tx: Tx,
-    member: Member,
-    *,
-    client_id: str,
-    signed_in_by: str,
-    kind: SessionKind = SessionKind.PERSON,
-    scopes: list[str] | None = None,
-    lifetime_s: float = ACCESS_TOKEN_LIFETIME_S,
-    origin: Origin | None = None,
-    ends_by: datetime | None = None,
-    session_id: UUID | None = None,
-) -> UUID:
+async def open_session(tx: Tx, session: Session) -> None:
     """A session without a token yet. A refresh token that it is given makes it live as long as that one."""
-    session_id = session_id or uuid4()
-    about = (client_id, signed_in_by, origin or Origin())
-    await store.insert_session(tx, session_id, kind, member, about, scopes, lifetime_s, ends_by)
-    return session_id
+    await store.insert_session(tx, session, ACCESS_TOKEN_LIFETIME_S)
 
 
 async def tokens_for(
-    tx: Tx,
-    keys: KeyRing,
-    issuer: str,
-    member: Member,
-    scopes: frozenset[str],
-    *,
-    session_id: UUID,
-    client_id: str,
-    refresh: str = "",
-    origin: Origin | None = None,
-    auth_time: float = 0,
+    tx: Tx, keys: KeyRing, issuer: str, session: Session, scopes: frozenset[str], refresh: str = ""
 ) -> Tokens:
     """The answer of the token endpoint for a session, and its line in the audit log."""
-    access, jti = mint_access_token(keys, issuer, member, scopes, session_id, client_id, auth_time)
+    access, jti = mint_access_token(keys, issuer, session, scopes)
     await store.insert_issued(
         tx,
         Issued(
             kind=IssuedKind.ACCESS_TOKEN,
-            vo_id=member.vo_id,
-            user_id=member.user_id,
-            session_id=session_id,
-            client_id=client_id,
+            vo_id=session.member.vo_id,
+            user_id=session.member.user_id,
+            session_id=session.session_id,
+            client_id=session.client_id,
             name=jti,
             audience=[issuer],
             scopes=sorted(scopes),
             expires_at=datetime.now(UTC) + timedelta(seconds=ACCESS_TOKEN_LIFETIME_S),
-            address=origin.address if origin else "",
+            address=session.origin.address,
         ),
     )
     return Tokens(
@@ -175,18 +148,14 @@ async def refresh(
     if row.state is RefreshState.FRESH:
         await store.mark_refresh_token_used(tx, _hash(token))
         await store.insert_refresh_token(tx, _hash(successor), row.session_id, REFRESH_TOKEN_LIFETIME_S)
-    return await tokens_for(
-        tx,
-        keys,
-        issuer,
-        member,
-        scopes,
-        session_id=row.session_id,
+    session = Session(
+        member=member,
         client_id=row.client_id,
-        refresh=successor,
-        origin=origin,
+        session_id=row.session_id,
+        origin=origin or Origin(),
         auth_time=row.opened_at,
     )
+    return await tokens_for(tx, keys, issuer, session, scopes, successor)
 
 
 async def revoke(tx: Tx, token: str, *, client_id: str = "") -> bool:
@@ -230,35 +199,25 @@ async def delete_expired(tx: Tx) -> int:
 async def access_token_for(tx: Tx, keys: KeyRing, issuer: str, caller: Caller) -> str:
     """An access token with exactly this caller's role and scopes, in a session of its own."""
     member = await member_of(tx, caller.vo_id, caller.user_id, caller.group_id)
-    session_id = await open_session(
-        tx, member, client_id=CLI_CLIENT, signed_in_by="service", scopes=sorted(caller.scopes)
-    )
-    answer = await tokens_for(tx, keys, issuer, member, caller.scopes, session_id=session_id, client_id=CLI_CLIENT)
-    return answer.access_token
+    session = Session(member=member, client_id=CLI_CLIENT, signed_in_by="service", scopes=caller.scopes)
+    await open_session(tx, session)
+    return (await tokens_for(tx, keys, issuer, session, caller.scopes)).access_token
 
 
-def mint_access_token(
-    keys: KeyRing,
-    issuer: str,
-    member: Member,
-    scopes: frozenset[str],
-    session_id: UUID,
-    client_id: str,
-    auth_time: float = 0,
-) -> tuple[str, str]:
+def mint_access_token(keys: KeyRing, issuer: str, session: Session, scopes: frozenset[str]) -> tuple[str, str]:
     """An access token of 20 minutes for one role of a user, and its `jti`."""
     jti = secrets.token_urlsafe(16)
     claims: dict[str, Any] = {
         "jti": jti,
-        "sub": str(member.subject),
-        "sid": str(session_id),
-        "client_id": client_id,
-        "vo": member.vo,
-        "group": member.group,
+        "sub": str(session.member.subject),
+        "sid": str(session.session_id),
+        "client_id": session.client_id,
+        "vo": session.member.vo,
+        "group": session.member.group,
         "scope": " ".join(sorted(scopes)),
     }
-    if auth_time:
-        claims["auth_time"] = int(auth_time)
+    if session.auth_time:
+        claims["auth_time"] = int(session.auth_time)
     return tokens.mint(keys, issuer, claims), jti
 
 

@@ -29,12 +29,17 @@ SELECT a.array_id, a.first_job_id, a.size
 
 -- name: change_jobs
 -- Every command, and every step out of `checking`: from the states given to one other, through steps that each have a
--- history line. The rows were locked by an earlier statement, so what is read here is what is true.
-WITH old AS MATERIALIZED (
+-- history line. The rows were locked by an earlier statement, so what is read here is what is true. Leases are taken in
+-- the order of heartbeats.
+WITH held AS MATERIALIZED (
+    SELECT job_id, ce_id, cores, matched_at, pilot_id FROM jobs.running
+     WHERE job_id = ANY (%(job_ids)s::bigint[]) AND vo_id = %(vo_id)s::integer
+     ORDER BY job_id FOR UPDATE
+), old AS MATERIALIZED (
     SELECT j.job_id, j.array_id, j.task_queue_id, j.priority, j.status, coalesce(j.ce_id, 0) AS ce_id,
            r.ce_id AS held_ce_id, r.cores, r.matched_at, r.pilot_id
       FROM jobs.job j
-      LEFT JOIN jobs.running r ON r.job_id = j.job_id
+      LEFT JOIN held r ON r.job_id = j.job_id
      WHERE j.job_id = ANY (%(job_ids)s::bigint[]) AND j.vo_id = %(vo_id)s::integer
        AND j.status = ANY (%(sources)s::jobs.job_status[])
        FOR UPDATE OF j
@@ -107,9 +112,13 @@ SELECT job_id, array_id FROM job ORDER BY job_id;
 
 -- name: lock_due_jobs
 -- every VO: a pause is over for everybody alike.
+-- The pauses come first: few are over, and jobs are many.
+WITH over AS MATERIALIZED (
+    SELECT job_id FROM jobs.delayed WHERE until <= now() ORDER BY until LIMIT %(limit)s::integer
+)
 SELECT j.job_id, j.array_id, j.vo_id, j.pilot_id
-  FROM jobs.delayed d JOIN jobs.job j ON j.job_id = d.job_id
- WHERE d.until <= now() AND j.status = 'checking'
+  FROM over JOIN jobs.job j USING (job_id)
+ WHERE j.status = 'checking'
  ORDER BY j.job_id LIMIT %(limit)s::integer FOR UPDATE OF j SKIP LOCKED;
 
 -- name: lock_late_jobs

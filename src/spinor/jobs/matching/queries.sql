@@ -162,18 +162,25 @@ SELECT pg_try_advisory_xact_lock(hashtext('spinor.jobs.tally'));
 -- name: fold_tally
 -- every VO: one journal serves all of them.
 WITH bound AS MATERIALIZED (
-    SELECT edition, below FROM jobs.tally_bound
+    SELECT edition, live_edition, below FROM jobs.tally_bound
 ), change AS (
     DELETE FROM jobs.tally_change
      WHERE xid >= (SELECT below FROM bound) AND xid <= '18446744073709551615'
     RETURNING task_queue_id, ce_id, status, jobs, cores
 ), summed AS MATERIALIZED (
-    SELECT task_queue_id, ce_id, status, sum(jobs) AS jobs, sum(cores) AS cores
+    SELECT task_queue_id, ce_id, status, sum(jobs) AS jobs, sum(cores) AS cores,
+           status IN ('waiting', 'matched', 'running', 'completing') AS live
       FROM change GROUP BY 1, 2, 3 HAVING sum(jobs) <> 0 OR sum(cores) <> 0
 ), folded AS (
     INSERT INTO jobs.tally AS t (edition, task_queue_id, ce_id, status, jobs, cores)
     SELECT bound.edition, s.task_queue_id, s.ce_id, s.status, s.jobs, s.cores
-      FROM summed s CROSS JOIN bound ORDER BY s.status, s.task_queue_id, s.ce_id
+      FROM summed s CROSS JOIN bound WHERE NOT s.live ORDER BY s.status, s.task_queue_id, s.ce_id
+    ON CONFLICT (edition, status, task_queue_id, ce_id) DO UPDATE
+       SET jobs = t.jobs + excluded.jobs, cores = t.cores + excluded.cores
+), folded_live AS (
+    INSERT INTO jobs.tally_live AS t (edition, task_queue_id, ce_id, status, jobs, cores)
+    SELECT bound.live_edition, s.task_queue_id, s.ce_id, s.status, s.jobs, s.cores
+      FROM summed s CROSS JOIN bound WHERE s.live ORDER BY s.status, s.task_queue_id, s.ce_id
     ON CONFLICT (edition, status, task_queue_id, ce_id) DO UPDATE
        SET jobs = t.jobs + excluded.jobs, cores = t.cores + excluded.cores
 ), marked AS (
@@ -182,16 +189,31 @@ WITH bound AS MATERIALIZED (
 )
 SELECT count(*) FROM summed;
 
+-- name: renew_live_tally
+-- every VO: one journal serves all of them.
+-- The next edition, without what has become nothing.
+WITH mark AS (
+    UPDATE jobs.tally_mark SET live_edition = live_edition + 1, live_renewed_at = clock_timestamp()
+     WHERE live_renewed_at < clock_timestamp() - interval '10 seconds'
+    RETURNING live_edition
+), old AS (
+    DELETE FROM jobs.tally_live WHERE edition = (SELECT live_edition - 1 FROM mark)
+    RETURNING task_queue_id, ce_id, status, jobs, cores
+)
+INSERT INTO jobs.tally_live (edition, task_queue_id, ce_id, status, jobs, cores)
+SELECT mark.live_edition, o.task_queue_id, o.ce_id, o.status, o.jobs, o.cores
+  FROM old o CROSS JOIN mark WHERE o.jobs <> 0 OR o.cores <> 0 ORDER BY o.status, o.task_queue_id, o.ce_id;
+
 -- name: renew_tally
 -- every VO: one journal serves all of them.
--- The next edition, without what has become nothing: each hour, and when so much lies dead that vacuum seems unable to.
+-- The same for the jobs that rest: each hour, and when so much lies dead that vacuum seems unable to.
 WITH mark AS (
     UPDATE jobs.tally_mark SET edition = edition + 1, renewed_at = clock_timestamp()
      WHERE renewed_at < now() - interval '1 hour'
         OR (SELECT n_dead_tup > 50000 + 4 * n_live_tup FROM pg_stat_user_tables WHERE relid = 'jobs.tally'::regclass)
     RETURNING edition
 ), old AS (
-    DELETE FROM jobs.tally WHERE edition < (SELECT edition FROM mark)
+    DELETE FROM jobs.tally WHERE edition = (SELECT edition - 1 FROM mark)
     RETURNING task_queue_id, ce_id, status, jobs, cores
 )
 INSERT INTO jobs.tally (edition, task_queue_id, ce_id, status, jobs, cores)

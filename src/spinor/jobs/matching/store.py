@@ -128,11 +128,14 @@ async def fold_tally(tx: Tx) -> int:
     """Add the journal to the counters; how many counters that changed. Nothing when another one folds just now."""
     if not await fetch_value(tx, Q.take_folding_turn):
         return 0
-    return int(await fetch_value(tx, Q.fold_tally))
+    changed = int(await fetch_value(tx, Q.fold_tally))
+    if changed:
+        await execute(tx, Q.renew_live_tally)
+    return changed
 
 
 async def renew_tally(tx: Tx) -> int:
-    """Write the counters anew when it is time; how many. Nothing when another one folds just now."""
+    """Write the counters of jobs that rest anew when it is time; how many. Nothing when another one folds just now."""
     if not await fetch_value(tx, Q.take_folding_turn):
         return 0
     return await execute(tx, Q.renew_tally)
