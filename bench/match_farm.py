@@ -82,8 +82,8 @@ _INDEX = "CREATE INDEX IF NOT EXISTS running_of_farm ON jobs.running (matched_at
 _RUN_S = 3.0
 _LATE_S = 5.0  # So long before its end may a transaction have begun.
 _CLEAR = """
-TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally, jobs.tally_live, jobs.tally_change,
-         jobs.ended_attempt, jobs.task_queue
+TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally,
+         jobs.tally_live, jobs.tally_change, jobs.ended_attempt, jobs.task_queue
 """
 _END = """
 WITH over AS (

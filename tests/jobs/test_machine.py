@@ -62,7 +62,8 @@ def test_the_reference_page_is_the_table() -> None:
 
 _EMPTY: LiteralString = """
     TRUNCATE jobs.job_array, jobs.job, jobs.waiting, jobs.running, jobs.job_history, jobs.tally,
-             jobs.tally_live, jobs.tally_change, jobs.ended_attempt, jobs.delayed, jobs.array_parameters RESTART IDENTITY;
+             jobs.tally_live, jobs.tally_change, jobs.ended_attempt, jobs.delayed, jobs.array_parameters
+             RESTART IDENTITY;
     ALTER SEQUENCE jobs.job_id RESTART
 """
 
