@@ -26,9 +26,10 @@ def measure(report: Report, service: Service, size: str) -> None:
     pilots = match_farm.enrolled(service, PILOTS[size])
     waiting, queues = WAITING[size]
     match_farm.fill(service, waiting, queues)
-    with match_farm.tide(service, waiting):
+    with match_farm.tide(service, waiting) as check_tide:
         for part, windows in WINDOWS[size].items():
             with match_farm.old_snapshot(service) if part == HELD else contextlib.nullcontext():
                 for n in range(windows):
                     name = f"{waiting:,} waiting in {queues:,} queues, {part}, {n + 1} of {windows}"
                     inside(report, service, name, pilots, WINDOW_S[size])
+                    check_tide()

@@ -8,7 +8,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -224,8 +224,11 @@ def enrolled(service: Service, count: int) -> list[Pilot]:
 
 
 @contextlib.contextmanager
-def tide(service: Service, level: int) -> Iterator[None]:
-    """While the block runs, jobs end some seconds after they were given away, and new arrays come in their place."""
+def tide(service: Service, level: int) -> Iterator[Callable[[], None]]:
+    """While the block runs, jobs end some seconds after they were given away, and new arrays come in their place.
+
+    What it gives raises whatever stopped the tide: figures that were taken since say nothing.
+    """
     stop, chance = threading.Event(), random.Random(5)
     errors: list[BaseException] = []
 
@@ -249,18 +252,21 @@ def tide(service: Service, level: int) -> Iterator[None]:
                     if missing >= size:
                         add_to(conn, chance.sample(queues, min(len(queues), missing // size)), size)
                     stop.wait(max(0.0, _TIDE_S - (time.monotonic() - started)))
-        except Exception as error:  # noqa: BLE001  Raised again by the thread that waits for this one.
+        except Exception as error:  # noqa: BLE001  Raised again by the thread that asks.
             errors.append(error)
+
+    def check() -> None:
+        if errors:
+            raise errors[0]
 
     thread = threading.Thread(target=flow, daemon=True)
     thread.start()
     try:
-        yield
+        yield check
     finally:
         stop.set()
         thread.join()
-    if errors:
-        raise errors[0]
+    check()
 
 
 @contextlib.contextmanager
