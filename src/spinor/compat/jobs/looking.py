@@ -14,6 +14,7 @@ from spinor.compat.jobs.words import (
     job_ids,
     minor,
     say,
+    seconds,
     show,
     site_of,
     state,
@@ -97,9 +98,9 @@ def _parameters_of(job: "Job", connected: "Client") -> dict[str, str]:
         "OutputSandboxMissingFiles": ",".join(job.output_sandbox.missing) if job.output_sandbox else "",
         "PayloadExitCode": job.exit_code,
         "Pilot_Reference": job.pilot_id,
-        "TotalCPUTime(s)": job.cpu_s,
+        "TotalCPUTime(s)": seconds(job.cpu_s),
         "UploadedOutputData": ",".join(job.output_files),
-        "WallClockTime(s)": job.wall_s,
+        "WallClockTime(s)": seconds(job.wall_s),
     }
     return {name: printable(str(value)) for name, value in found.items() if value not in (None, "")}
 

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from spinor.compat.jobs.program import Given, Program, Switch
-from spinor.compat.jobs.words import attributes, client, for_each, instant, job_ids, say, show
+from spinor.compat.jobs.words import attributes, client, for_each, instant, job_ids, say, seconds, show
 from spinor.errors import NotFound
 from spinor.jobs.client import quoted
 from spinor.terminal import printable
@@ -100,7 +100,8 @@ def _pilot_job_info(given: Given) -> int:
             found = {}
             for job_id in _jobs_of(connected, pilot.pilot_id):
                 job = _job(connected, job_id)
-                known = {**attributes(job), "TotalCPUTime(s)": str(job.cpu_s), "WallClockTime(s)": str(job.wall_s)}
+                times = {"TotalCPUTime(s)": seconds(job.cpu_s), "WallClockTime(s)": seconds(job.wall_s)}
+                known = attributes(job) | {name: value for name, value in times.items() if value}
                 if job.cpu_s and job.wall_s:
                     known["CPUEfficiency"] = f"{100 * job.cpu_s / job.wall_s:.1f} %"
                 words = [word.lower() for word in wanted if word]

@@ -37,6 +37,11 @@ def minor(text: str) -> str:
     return printable(_MINOR.get(text, text[:1].upper() + text[1:]))
 
 
+def seconds(value: float | None) -> str:
+    """A time as DIRAC's parameters have it; empty when it is not known."""
+    return "" if value is None else f"{value:.2f}"
+
+
 def instant(at: datetime | None) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "None"
 
