@@ -30,7 +30,7 @@ def load_ipython_extension(shell: object) -> None:
     importlib.import_module("spinor.notebook.magics").load(shell)
 
 
-def unload_ipython_extension(_shell: object) -> None:
+def unload_ipython_extension(shell: object) -> None:
     import importlib
 
-    importlib.import_module("spinor.notebook.magics").unload()
+    importlib.import_module("spinor.notebook.magics").unload(shell)

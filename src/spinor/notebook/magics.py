@@ -72,6 +72,11 @@ class SpinorMagics(Magics):
             self._grid = connect()
         return self._grid
 
+    def close(self) -> None:
+        """Give the connection back; the next magic opens another one."""
+        if self._grid is not None:
+            self._grid.client.close()
+
     @line_magic
     def login(self, line: str) -> Me:
         """%login [--vo VO] [--group GROUP] [--server URL]: sign in; without a question where a token is found."""
@@ -291,7 +296,10 @@ def _sentence(error: SpinorError) -> list[str]:
     return [f"\x1b[31m{line}\x1b[0m" for line in lines]
 
 
-def unload() -> None:
-    """Show tracebacks again."""
+def unload(shell: InteractiveShell) -> None:
+    """Show tracebacks again, and close the connection."""
+    magics = shell.magics_manager.registry.get(SpinorMagics.__name__)
+    if isinstance(magics, SpinorMagics):
+        magics.close()
     if hasattr(SpinorError, "_render_traceback_"):
         del SpinorError._render_traceback_
