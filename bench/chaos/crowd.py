@@ -30,6 +30,11 @@ class Quota:
             self.left -= taken
             return taken
 
+    def end(self) -> None:
+        """Let nobody submit any more."""
+        with self._lock:
+            self.left = 0
+
 
 class Crowd(Person):
     def __init__(

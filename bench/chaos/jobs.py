@@ -4,6 +4,7 @@ Every job must end in exactly one final state, its output be registered exactly 
 """
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -24,11 +25,13 @@ HURRY_S = 4 * 3600.0
 
 
 def run(seed: int, minutes: float, jobs: int) -> Outcome:
-    """Faults for so many minutes, and longer if need be: until so many jobs were submitted and have ended."""
+    """Faults for so many minutes, and longer if need be: until so many jobs were submitted and have ended. Ctrl-C ends
+    the submissions early, and everything is looked at as ever."""
     with contextlib.ExitStack() as stack:
         service = stack.enter_context(running_service(say))
         cluster = stack.enter_context(_cluster(service))
         ledger, quota = Ledger(), Quota(jobs)
+        stack.enter_context(_interrupts(quota))
         calm, quitting = threading.Event(), threading.Event()
         faults = _faults(service, cluster, seed, calm)
         sites = ["LOCAL"] if cluster is None else ["LOCAL", "CLUSTER"]
@@ -64,6 +67,16 @@ def run(seed: int, minutes: float, jobs: int) -> Outcome:
             doubled=broken.doubled,
             violations=violations,
         )
+
+
+@contextlib.contextmanager
+def _interrupts(quota: Quota) -> Iterator[None]:
+    # A handler must not wait for a lock that its own thread may hold.
+    before = signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=quota.end).start())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ended(service: Service) -> str:
