@@ -1034,15 +1034,7 @@ CREATE TABLE jobs.tally (
 
 -- Those of jobs that wait or are with a pilot. They are read several times a second, and most of them are soon nothing:
 -- so they are written anew every few seconds.
-CREATE TABLE jobs.tally_live (
-    edition     integer NOT NULL,
-    task_queue_id integer NOT NULL,
-    ce_id       integer NOT NULL,                               -- 0: none.
-    status      jobs.job_status NOT NULL,
-    jobs        bigint NOT NULL,
-    cores       bigint NOT NULL,                                -- Granted.
-    PRIMARY KEY (edition, status, task_queue_id, ce_id)
-) WITH (fillfactor = 70);
+CREATE TABLE jobs.tally_live (LIKE jobs.tally INCLUDING ALL) WITH (fillfactor = 70);
 
 CREATE TABLE jobs.tally_change (
     task_queue_id integer NOT NULL,
