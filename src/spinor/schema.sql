@@ -1478,9 +1478,9 @@ CREATE TABLE requests.answer (
 CREATE INDEX answer_age ON requests.answer (answered_at);
 
 ---------------------------------------------------------------------------------------------------- chores
--- Chores: Spinor's own background work. All but the table ticks belong to the task-queue library (PgQueuer 1.6, ADR 0004)
--- and are exactly what it would create under these names; a test compares. `statistics` and `schedules` stay empty: the
--- library wants to see them, but Spinor counts from `queue` and keeps its periods in `ticks`.
+-- Chores: Spinor's own background work. All but the tables ticks and failing belong to the task-queue library (PgQueuer
+-- 1.6, ADR 0004) and are exactly what it would create under these names; a test compares. `statistics` and `schedules`
+-- stay empty: the library wants to see them, but Spinor counts from `queue` and keeps its periods itself.
 CREATE SCHEMA chores;
 
 
@@ -1607,9 +1607,18 @@ CREATE TRIGGER announce
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON chores.queue
 EXECUTE FUNCTION chores.announce();
 
--- When each periodic chore is due next, over all workers.
+-- When each chore of a long period is due next, over all workers.
 CREATE TABLE chores.ticks (
     name     text COLLATE "C" PRIMARY KEY,
     every_s  double precision NOT NULL,
     due_at   timestamptz NOT NULL
+);
+
+-- The chores of a short period whose last turn failed.
+CREATE TABLE chores.failing (
+    name       text COLLATE "C" PRIMARY KEY,
+    since      timestamptz NOT NULL DEFAULT now(),
+    failed_at  timestamptz NOT NULL DEFAULT now(),
+    failures   integer NOT NULL DEFAULT 1,
+    error      text NOT NULL
 );

@@ -32,6 +32,7 @@ def test_every_statement_can_be_prepared(chores_url: str) -> None:
     with psycopg.connect(chores_url) as conn:
         for name, statement in Q:
             types = {"ids": [1], "id": 1, "names": ["a"], "every_s": [1.0], "name": "a", "limit": 1}
+            types |= {"silence_s": 1e9, "error": "a"}
             conn.execute(statement.encode(), types, prepare=True)
             assert name
         conn.rollback()

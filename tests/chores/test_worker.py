@@ -14,6 +14,7 @@ from spinor.chores import (
     enqueue_many,
     failed_chores,
     forget_failed,
+    periodic,
     retry_failed,
     run_worker,
 )
@@ -63,7 +64,7 @@ async def test_retries_with_backoff_then_kept_as_failed(open_bench: Open, caplog
         assert (failed.name, failed.attempts, failed.error) == ("failing", 3, "ValueError: no such luck")
 
         async with bench.db.transaction() as tx:
-            await retry_failed(tx, [failed.id])
+            await retry_failed(tx, [failed.id or 0])
         await bench.until_ran("failing", 4)
     outcomes = [vars(r)["outcome"] for r in caplog.records if r.getMessage() == "chore" and "error" in vars(r)]
     assert outcomes == ["retry", "retry", "failed", "retry"]
@@ -76,7 +77,7 @@ async def test_a_failed_chore_holds_no_place_and_can_be_forgotten(open_bench: Op
         await ask(bench, "failing")
         await bench.until_ran("failing", 2)
         async with bench.db.transaction() as tx:
-            assert await forget_failed(tx, [first.id, 999]) == [first.id]
+            assert await forget_failed(tx, [first.id or 0, 999]) == [first.id]
 
 
 async def test_a_chore_that_takes_too_long_fails(open_bench: Open) -> None:
@@ -97,7 +98,10 @@ async def test_a_chore_that_cancels_itself_is_not_lost(open_bench: Open) -> None
         assert "cancelled itself" in failed.error
 
 
-async def test_periodic_chores_run_once_per_period_over_two_workers(open_bench: Open) -> None:
+async def test_long_periods_are_enqueued_once_each_over_two_workers(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(periodic, "SHORT_S", 0.0)
     async with open_bench() as bench:
 
         async def tick(context: ChoreContext, payload: dict[str, Any]) -> None:
@@ -120,7 +124,8 @@ async def test_periodic_chores_run_once_per_period_over_two_workers(open_bench: 
     assert len(seconds) - 1 <= runs <= len(seconds)
 
 
-async def test_ticks_of_a_periodic_chore_do_not_pile_up(open_bench: Open) -> None:
+async def test_ticks_of_a_periodic_chore_do_not_pile_up(open_bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(periodic, "SHORT_S", 0.0)
     async with open_bench() as bench:
 
         async def tick(context: ChoreContext, payload: dict[str, Any]) -> None:
@@ -134,7 +139,10 @@ async def test_ticks_of_a_periodic_chore_do_not_pile_up(open_bench: Open) -> Non
             assert await bench.queued() == 2  # One runs, one waits; the ticks in between were joined to it.
 
 
-async def test_a_periodic_chore_that_always_fails_leaves_one_failure(open_bench: Open) -> None:
+async def test_a_periodic_chore_that_always_fails_leaves_one_failure(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(periodic, "SHORT_S", 0.0)
     async with open_bench() as bench, bench.worker(failing(bench, retries=0, every_s=1)):
         await bench.until_ran("failing", 3)
         await asyncio.sleep(0.5)

@@ -22,6 +22,11 @@ async def slow(context: ChoreContext, payload: dict[str, Any]) -> None:
         await tx.execute("INSERT INTO ran (what) VALUES ('ended')")
 
 
+async def tick(context: ChoreContext, payload: dict[str, Any]) -> None:
+    async with context.db.transaction() as tx:
+        await tx.execute("INSERT INTO ran (what) VALUES (%s)", (f"turn of {os.getpid()}",))
+
+
 async def work(url: str, data: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -30,8 +35,12 @@ async def work(url: str, data: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         db = await stack.enter_async_context(Database.open(url, size=4))
         context = ChoreContext(db=db, settings=settings, log=logging.getLogger("spinor.test.chores"))
-        # One at a time, so that the dead worker's place must become free as well.
-        await run_worker(context, [chore("slow", slow, timeout_s=120, retries=0, concurrency=1)], stop=stop)
+        kinds = [
+            # One at a time, so that the dead worker's place must become free as well.
+            chore("slow", slow, timeout_s=120, retries=0, concurrency=1),
+            chore("tick", tick, every_s=1, timeout_s=10, retries=0, concurrency=1),
+        ]
+        await run_worker(context, kinds, stop=stop)
 
 
 if __name__ == "__main__":

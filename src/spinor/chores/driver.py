@@ -11,6 +11,8 @@ import psycopg
 from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
 from pgqueuer.ports.driver import NotifyCallback
 
+from spinor.db import Tx
+
 
 class ListeningDriver(PsycopgDriver):
     """Statements on one connection, notifications on another.
@@ -49,22 +51,23 @@ class ListeningDriver(PsycopgDriver):
 
 
 @contextlib.asynccontextmanager
+async def open_session(url: str, name: str) -> AsyncIterator[Tx]:
+    """A connection outside the pool, that notices within some 20 s when the other side is gone."""
+    async with await Tx.connect(
+        url,
+        autocommit=True,
+        application_name=name,
+        connect_timeout=10,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=2,
+        tcp_user_timeout=20_000,
+    ) as session:
+        yield session
+
+
+@contextlib.asynccontextmanager
 async def connect(url: str) -> AsyncIterator[ListeningDriver]:
     """Two connections of the worker's own, so that chores that use up the pool cannot silence its heartbeats."""
-    async with contextlib.AsyncExitStack() as stack:
-        opened = [
-            await stack.enter_async_context(
-                await psycopg.AsyncConnection.connect(
-                    url,
-                    autocommit=True,
-                    application_name="spinor chores",
-                    connect_timeout=10,
-                    keepalives_idle=10,
-                    keepalives_interval=5,
-                    keepalives_count=2,
-                    tcp_user_timeout=20_000,
-                )
-            )
-            for _ in range(2)
-        ]
-        yield ListeningDriver(opened[0], opened[1])
+    async with open_session(url, "spinor chores") as statements, open_session(url, "spinor chores") as notices:
+        yield ListeningDriver(statements, notices)

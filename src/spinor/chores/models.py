@@ -15,7 +15,7 @@ from spinor.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ChoreContext:
-    """What every chore may use. `log` already carries the chore's name and id on each of its lines."""
+    """What every chore may use. `log` already carries the chore's name, and its id if it was enqueued, on each line."""
 
     db: Database
     settings: Settings
@@ -44,8 +44,10 @@ def chore(
     `run` may be called more than once for the same chore (its worker was killed, or the database was away when it
     ended), so it calls verbs that are idempotent. It must not block the event loop: a worker that is silent for
     15 seconds counts as dead, and its chores run elsewhere; use `asyncio.to_thread` for what computes.
-    `every_s` makes it periodic as well, once per period over all workers. `concurrency` is the number that may run at a
-    time over all workers; a kind finishes at most ten times that number of chores each second.
+    `every_s` makes it periodic as well, once per period over all workers. A period of up to 15 s is kept without the
+    queue: such a turn is not tried again before the next one. `concurrency` is the number that may run at a time over
+    all workers, and for the turns of a short period that number again; a kind finishes at most ten times that number of
+    enqueued chores each second.
     """
     if not name or len(name) > 100:
         raise ValueError(f"the name of a chore has 1 to 100 characters, not {len(name)}")
@@ -72,11 +74,14 @@ class ChoreCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailedChore(msgspec.Struct, frozen=True, kw_only=True):
-    """A chore that used up its retries, kept with its last error until an operator decides."""
+    """A chore that used up its retries, kept with its last error until an operator decides.
 
-    id: int
+    One of a short period is not kept in the queue: it has no `id`, and stands here until it succeeds again.
+    """
+
+    id: int | None
     name: str
     attempts: int
-    enqueued_at: datetime
+    since: datetime  # When it was enqueued; of a short period, when it first failed.
     failed_at: datetime
     error: str

@@ -1,4 +1,4 @@
--- The tables queue and log belong to the task-queue library (see schema.sql); ticks is our own.
+-- The tables queue and log belong to the task-queue library (see schema.sql); ticks and failing are our own.
 
 -- name: start_chore
 -- every VO: chores are the service's own work.
@@ -32,6 +32,38 @@ FROM chores.ticks WHERE name = ANY(%(names)s::text[]);
 DELETE FROM chores.queue
 WHERE entrypoint = %(name)s::text AND status = 'failed' AND headers ? 'tick' AND id < %(id)s::bigint;
 
+-- name: take_lead
+-- every VO: chores are the service's own work.
+-- Whether this session leads. The lock ends with the session, whatever ends that.
+SELECT pg_try_advisory_lock(7353, 0);
+
+-- name: beat
+-- every VO: chores are the service's own work.
+SELECT 1;
+
+-- name: depose_silent_leader
+-- every VO: chores are the service's own work.
+-- A leader's session speaks with every beat; PostgreSQL notes the time.
+SELECT pg_terminate_backend(pid)
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE locktype = 'advisory' AND classid = 7353 AND objid = 0 AND objsubid = 2 AND granted
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND state_change < clock_timestamp() - make_interval(secs => %(silence_s)s::double precision);
+
+-- name: note_failing_chore
+-- every VO: chores are the service's own work.
+INSERT INTO chores.failing AS failing (name, error) VALUES (%(name)s::text, %(error)s::text)
+ON CONFLICT (name) DO UPDATE
+SET failed_at = excluded.failed_at, failures = failing.failures + 1, error = excluded.error;
+
+-- name: forget_failing_chore
+-- every VO: chores are the service's own work.
+DELETE FROM chores.failing WHERE name = %(name)s::text;
+
+-- name: forget_failing
+-- every VO: chores are the service's own work.
+DELETE FROM chores.failing;
+
 -- name: trim_log
 -- every VO: chores are the service's own work.
 DELETE FROM chores.log WHERE created < now() - interval '1 day'
@@ -46,13 +78,18 @@ FROM chores.queue GROUP BY entrypoint, status ORDER BY entrypoint, status;
 
 -- name: failed_chores
 -- every VO: chores are the service's own work.
-SELECT queue.id, queue.entrypoint AS name, queue.attempts + 1 AS attempts, queue.created AS enqueued_at,
-       queue.updated AS failed_at,
-       coalesce((
-           SELECT concat_ws(': ', log.traceback ->> 'exception_type', log.traceback ->> 'exception_message')
-           FROM chores.log AS log WHERE log.job_id = queue.id AND log.status = 'failed' ORDER BY log.id DESC LIMIT 1
-       ), 'unknown') AS error
-FROM chores.queue AS queue WHERE queue.status = 'failed' ORDER BY queue.id DESC LIMIT %(limit)s::integer;
+(
+    SELECT queue.id, queue.entrypoint AS name, queue.attempts + 1 AS attempts, queue.created AS since,
+           queue.updated AS failed_at,
+           coalesce((
+               SELECT concat_ws(': ', log.traceback ->> 'exception_type', log.traceback ->> 'exception_message')
+               FROM chores.log AS log WHERE log.job_id = queue.id AND log.status = 'failed' ORDER BY log.id DESC LIMIT 1
+           ), 'unknown') AS error
+    FROM chores.queue AS queue WHERE queue.status = 'failed' ORDER BY queue.id DESC LIMIT %(limit)s::integer
+)
+UNION ALL
+SELECT NULL, name, failures, since, failed_at, error FROM chores.failing
+ORDER BY failed_at DESC LIMIT %(limit)s::integer;
 
 -- name: forget_failed_chores
 -- every VO: chores are the service's own work.

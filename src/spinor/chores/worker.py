@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,9 +14,11 @@ from pgqueuer.domain.models import Job
 
 from spinor.chores.driver import ListeningDriver, connect
 from spinor.chores.models import Chore, ChoreContext, chore
-from spinor.chores.queue import NAMES, Q, enqueue_ticks, library
-from spinor.db import execute, fetch_rows, fetch_value
-from spinor.errors import SpinorError, Unavailable
+from spinor.chores.periodic import RECONNECT_S, is_short, keep_enqueuing, keep_leading
+from spinor.chores.queue import NAMES, Q, library
+from spinor.chores.run import Line, in_time, pause, told
+from spinor.db import execute, fetch_value
+from spinor.errors import SpinorError
 from spinor.logs import bind
 
 # A chore whose worker died runs again after at most the silence plus one poll, and the beats of a live one are half the
@@ -26,19 +27,12 @@ SILENCE = timedelta(seconds=15)
 POLL = timedelta(seconds=5)
 LOST_WORKERS_ALLOWED = 3
 LONGEST_BACKOFF_S = 300.0
-RECONNECT_S = 2.0
 
 
 class WorkersLost(SpinorError):
     """Several workers died while they ran this chore, so it is not tried again."""
 
     code = "workers-lost"
-
-
-class ChoreTooLong(SpinorError):
-    """The chore was not done in its time."""
-
-    code = "chore-too-long"
 
 
 async def run_worker(
@@ -52,8 +46,11 @@ async def run_worker(
     kinds = [*chores, TRIM_LOG]
     if len({kind.name for kind in kinds}) < len(kinds):
         raise ValueError("two chores have the same name")
+    short = [kind for kind in kinds if is_short(kind)]
+    long = [kind for kind in kinds if kind.every_s is not None and not is_short(kind)]
     async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_ticking(context, [kind for kind in kinds if kind.every_s is not None], stop))
+        group.create_task(keep_leading(context, short, stop, drain_s))
+        group.create_task(keep_enqueuing(context, long, stop))
         group.create_task(_keep_consuming(context, kinds, stop, drain_s))
 
 
@@ -64,7 +61,7 @@ async def _keep_consuming(context: ChoreContext, kinds: Sequence[Chore], stop: a
                 await _Shift(context, driver, stop, drain_s).work(kinds)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             context.log.warning("chore-worker-disconnected", extra={"error": str(error).strip()})
-            await _pause(stop, RECONNECT_S)
+            await pause(stop, RECONNECT_S)
 
 
 class _Shift:
@@ -124,8 +121,6 @@ class _Shift:
                         raise RetryRequested(timedelta(0), "interrupted")
                     await self._run(kind, job)
                 except asyncio.CancelledError:
-                    if not task.cancelling():
-                        raise RuntimeError("the chore cancelled itself") from None
                     # The library would throw a cancelled chore away.
                     task.uncancel()
                     raise RetryRequested(timedelta(0), "interrupted") from None
@@ -139,68 +134,34 @@ class _Shift:
             return  # Another worker took it over and ended it.
         if workers_lost > LOST_WORKERS_ALLOWED:
             raise WorkersLost
-        payload = msgspec.json.decode(job.payload or b"{}", type=dict[str, Any])
-        limit = asyncio.timeout(kind.timeout_s)
-        try:
-            async with limit:
-                await kind.run(self.context, payload)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise ChoreTooLong(f"Not done within {kind.timeout_s:g} s.") from None
+        await in_time(self.context, kind, msgspec.json.decode(job.payload or b"{}", type=dict[str, Any]))
 
     @contextlib.asynccontextmanager
     async def _logged(self, job: Job, kind: Chore) -> AsyncIterator[None]:
         """One line per attempt, and the decision whether there is another."""
-        start = time.monotonic()
-
-        def line(level: str, outcome: str, **facts: Any) -> None:
-            spent = round(time.monotonic() - start, 4)
-            getattr(self.context.log, level)("chore", extra={"outcome": outcome, "duration_s": spent, **facts})
-
+        line = Line(self.context)
         try:
             yield
         except RetryRequested:
-            line("warning", "interrupted")
+            line.write("warning", "interrupted")
             raise
         except Exception as error:
-            facts = {"error": f"{type(error).__name__}: {error}"}
+            facts = {"error": told(error)}
             if job.attempts < kind.retries and not isinstance(error, WorkersLost):
                 delay_s = min(2.0**job.attempts, LONGEST_BACKOFF_S)
-                line("warning", "retry", again_in_s=delay_s, **facts)
+                line.write("warning", "retry", again_in_s=delay_s, **facts)
                 raise RetryRequested(timedelta(seconds=delay_s), facts["error"]) from error
-            line("error", "failed", **facts)
+            line.write("error", "failed", **facts)
             await self._forget_failed_ticks(kind, job)
             raise
         else:
-            # What runs every second tells only of its troubles.
-            line("info" if kind.every_s is None else "debug", "done")
+            line.write("info" if kind.every_s is None else "debug", "done")
 
     async def _forget_failed_ticks(self, kind: Chore, job: Job) -> None:
         """Of a periodic chore that always fails only the last failure is kept, or they would fill the queue."""
         if kind.every_s is not None:
             async with self.context.db.transaction() as tx:
                 await execute(tx, Q.forget_failed_ticks, {"name": kind.name, "id": job.id})
-
-
-async def _keep_ticking(context: ChoreContext, periodic: Sequence[Chore], stop: asyncio.Event) -> None:
-    """Enqueue each periodic chore once per period, whichever worker comes first. The clock is the database's."""
-    names, every_s = [kind.name for kind in periodic], [kind.every_s for kind in periodic]
-    while not stop.is_set():
-        try:
-            async with context.db.transaction() as tx:
-                due = await fetch_rows(tx, Q.take_due_ticks, {"names": names, "every_s": every_s})
-                await enqueue_ticks(tx, [name for (name,) in due])
-                wait_s = await fetch_value(tx, Q.next_tick_in_s, {"names": names})
-        except (Unavailable, psycopg.Error) as error:
-            context.log.warning("chore-ticks-delayed", extra={"error": str(error)})
-            wait_s = RECONNECT_S
-        await _pause(stop, min(max(wait_s, 0.01), 60))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _trim_log(context: ChoreContext, _payload: dict[str, Any]) -> None:
