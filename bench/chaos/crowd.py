@@ -8,11 +8,12 @@ from bench.chaos.job_people import submitted_with
 from bench.chaos.ledger import ExpectedJob, Ledger
 from bench.chaos.people import Person
 from bench.service import Service
-from spinor.jobs.models import JobSummary, Outcome
+from spinor.jobs.models import Outcome, Waited
 
 CROWD = f"{TOP}/crowd"
 ARRAY = 100
-MOST_UNFINISHED = 2000
+MOST_UNFINISHED = 1000  # Of each site, so that one that is cut off does not keep the other idle.
+REMEMBERED = 30  # Arrays; what is older has ended, or is among the few that are run again.
 # The output names the job, so that the output of one can never pass for another's.
 SCRIPT = 'printf "%s %s\\n" "$0" {job_id} >out.txt; exit {code}'
 
@@ -45,6 +46,7 @@ class Crowd(Person):
         self._quota = quota
         self._count = 0
         self._seed = seed
+        self._arrays: list[int] = []
         self._mine: list[int] = []
 
     def act(self) -> None:
@@ -59,9 +61,11 @@ class Crowd(Person):
             self.command("reschedule", self.random.sample(self._mine[-1000:], min(5, len(self._mine))))
 
     def _unfinished(self) -> int:
-        summary = self.insist(lambda client: client.post("/api/jobs/summary", {"by": ["status"]}, JobSummary))
-        ended = ("done", "failed", "killed", "deleted")
-        return sum(group["count"] for group in summary.groups if group["status"] not in ended)
+        if not self._arrays:
+            return 0
+        asked = {"array_ids": self._arrays[-REMEMBERED:], "wait_s": 0}
+        waited = self.insist(lambda client: client.post("/api/jobs/wait", asked, Waited))
+        return waited.total - waited.ended
 
     def submit(self, size: int) -> None:
         self._count += 1
@@ -86,6 +90,7 @@ class Crowd(Person):
             for index, job_id in enumerate(array.ids):
                 outputs = {f"{place}/{index}.txt": f"{key} {job_id}\n".encode()}
                 self.ledger.jobs[job_id] = ExpectedJob(fails=codes[index] != 0, outputs=outputs)
+        self._arrays.append(array.array_id)
         self._mine.extend(array.ids)
         self.ledger.count("submit")
 
