@@ -55,7 +55,7 @@ async def keep_leading(context: ChoreContext, kinds: Sequence[Chore], stop: asyn
             async with open_session(context.db.url, "spinor lead") as session:
                 if await _elected(session, stop):
                     await _Lead(context, kinds).keep(session, stop, drain_s)
-        except (Unavailable, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except (Unavailable, psycopg.Error) as error:
             context.log.warning("chore-lead-lost", extra={"error": str(error).strip()})
             await pause(stop, RECONNECT_S)
 
