@@ -81,7 +81,9 @@ class _Lead:
 
     async def keep(self, session: Tx, stop: asyncio.Event, drain_s: float) -> None:
         await execute(session, Q.forget_failing)
-        schedules = [asyncio.create_task(self._schedule(kind)) for kind in self.kinds]
+        schedules = [
+            asyncio.create_task(self._schedule(kind, n / len(self.kinds))) for n, kind in enumerate(self.kinds)
+        ]
         try:
             while not stop.is_set():
                 await pause(stop, BEAT_S)
@@ -98,12 +100,13 @@ class _Lead:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
 
-    async def _schedule(self, kind: Chore) -> None:
-        """Turns that find no place wait for one, and those that come meanwhile are joined to them."""
+    async def _schedule(self, kind: Chore, phase: float) -> None:
+        """The first turn at once, the others apart from those of other kinds with this period. Turns that find no place
+        wait for one, and those that come meanwhile are joined to them."""
         assert kind.every_s is not None
         places = asyncio.Semaphore(kind.concurrency)
         clock = asyncio.get_running_loop().time
-        due = clock()
+        due = clock() - phase * kind.every_s
         while True:
             await places.acquire()
             turn = asyncio.create_task(self._turn(kind))

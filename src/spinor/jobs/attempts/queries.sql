@@ -285,12 +285,15 @@ UPDATE jobs.job SET application_status = %(text)s::text, updated_at = now()
 
 -- name: lock_suspended_jobs
 -- every VO: a ban holds in all of them.
--- What runs for owners who were suspended. The counters tell whether there is any, and the leases come before the jobs.
-WITH suspended AS MATERIALIZED (
+-- What runs for owners who were suspended. The counters are asked only when anybody is, the leases only when the counters
+-- tell that something of theirs runs, and they come before the jobs.
+WITH banned AS MATERIALIZED (
+    SELECT user_id FROM identity.suspension WHERE lifted_at IS NULL
+), suspended AS MATERIALIZED (
     SELECT q.owner_id, q.vo_id
       FROM jobs.tally_part t JOIN jobs.task_queue q USING (task_queue_id)
-     WHERE t.status IN ('matched', 'running', 'completing')
-       AND q.owner_id IN (SELECT user_id FROM identity.suspension WHERE lifted_at IS NULL)
+     WHERE EXISTS (SELECT FROM banned) AND t.status IN ('matched', 'running', 'completing')
+       AND q.owner_id IN (SELECT user_id FROM banned)
      GROUP BY q.owner_id, q.vo_id HAVING sum(t.jobs) > 0 AND identity.is_suspended(q.owner_id, q.vo_id)
 ), held AS MATERIALIZED (
     SELECT r.job_id FROM jobs.running r WHERE EXISTS (SELECT FROM suspended)

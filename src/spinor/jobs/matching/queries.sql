@@ -247,7 +247,7 @@ WITH elapsed AS MATERIALIZED (
       LEFT JOIN unnest(%(vos)s::text[], %(half_lives_s)s::double precision[]) AS w (name, half_life_s) USING (name)
 ), used AS (
     SELECT q.vo_id, q.group_id, q.owner_id AS user_id, sum(t.cores) AS cores
-      FROM (SELECT task_queue_id, sum(cores) AS cores FROM jobs.tally_now
+      FROM (SELECT task_queue_id, sum(cores) AS cores FROM jobs.tally_part
              WHERE status IN ('matched', 'running', 'completing') GROUP BY task_queue_id) t
       JOIN jobs.task_queue q USING (task_queue_id)
      GROUP BY 1, 2, 3 HAVING sum(t.cores) > 0
@@ -275,8 +275,9 @@ SELECT v.vo_id, v.name AS vo, coalesce(use.core_s, 0) AS core_s, coalesce(now_ru
   ) use ON true
   LEFT JOIN (
     SELECT q.vo_id, sum(t.cores) AS cores
-      FROM jobs.tally_now t JOIN jobs.task_queue q USING (task_queue_id)
-     WHERE t.status IN ('matched', 'running', 'completing') GROUP BY q.vo_id
+      FROM (SELECT task_queue_id, sum(cores) AS cores FROM jobs.tally_part
+             WHERE status IN ('matched', 'running', 'completing') GROUP BY task_queue_id) t
+      JOIN jobs.task_queue q USING (task_queue_id) GROUP BY q.vo_id
   ) now_running USING (vo_id)
  WHERE v.retired_at IS NULL
  ORDER BY v.name;
