@@ -31,11 +31,13 @@ class NotSeen(Exception):
 def measure(report: Report, service: Service, size: str) -> None:
     service.apply(operations(service, max_pilots=2))
     with service.wire(service.token()) as wire:
-        reached, visible = [], []
+        reached, visible, running = [], [], []
         for _ in range(TIMES[size]):
             job_id, mark = _submit(wire)
-            began_at = _began_at(wire, job_id)
+            began_at = _told_at(wire, job_id)
             visible.append(time.time() - began_at)
+            _until(lambda job_id=job_id: _status(wire, job_id) == "running")  # type: ignore[misc]
+            running.append(time.time() - began_at)
             assert _marked(mark)
             started = time.perf_counter()
             wire.post("/api/jobs/kill", msgspec.json.encode({"job_ids": [job_id]}))
@@ -44,6 +46,10 @@ def measure(report: Report, service: Service, size: str) -> None:
         report.figure("a kill reaches the payload: median", median(reached), "s", DIRAC, DIRAC_KILL_S)
         report.figure("a kill reaches the payload: slowest", max(reached), "s")
         report.figure("a payload's start is seen in its log: median", median(visible), "s")
+        report.figure("a payload's start is seen in its job's status: slowest", max(running), "s")
+        done = [_end_seen_after_s(wire) for _ in range(TIMES[size])]
+        report.figure("a payload's end is seen in its job's status: median", median(done), "s")
+        report.figure("a payload's end is seen in its job's status: slowest", max(done), "s")
         noticed = [_death(wire) for _ in range(DEATHS[size])]
         name = "a dead pilot is noticed, and its job waits again: slowest"
         report.figure(name, max(noticed), "s", DIRAC, DIRAC_DEAD_S)
@@ -52,18 +58,29 @@ def measure(report: Report, service: Service, size: str) -> None:
 def _submit(wire: Any) -> tuple[int, str]:
     """A job that runs until it is killed, and a word in its command line; its process numbers are its own."""
     mark = f"mark-{secrets.token_hex(8)}"
-    spec = {
-        "executable": "sh",
-        "arguments": ["-c", f"echo $(date +%s.%N); while :; do sleep 0.05; done # {mark}"],
-        "memory_bytes": 10_000_000,
-        "disk_bytes": 0,
-    }
+    return _submitted(wire, f"date +%s.%N; while :; do sleep 0.05; done # {mark}"), mark
+
+
+def _submitted(wire: Any, script: str) -> int:
+    spec = {"executable": "sh", "arguments": ["-c", script], "memory_bytes": 10_000_000, "disk_bytes": 0}
     answer = msgspec.json.decode(wire.post("/api/jobs", msgspec.json.encode({"specs": [spec]})))
-    return int(answer["arrays"][0]["job_ids"][0][0]), mark
+    return int(answer["arrays"][0]["job_ids"][0][0])
 
 
-def _began_at(wire: Any, job_id: int) -> float:
-    """When the payload began, by its own clock."""
+def _end_seen_after_s(wire: Any) -> float:
+    """How long after a payload's last deed, by its own clock, its job is seen to be done."""
+    job_id = _submitted(wire, "sleep 0.5; date +%s.%N")
+    _until(lambda: _status(wire, job_id) == "done")
+    seen_at = time.time()
+    return seen_at - _told_at(wire, job_id)
+
+
+def _status(wire: Any, job_id: int) -> str:
+    return str(msgspec.json.decode(wire.get(f"/api/jobs/{job_id}"))["status"])
+
+
+def _told_at(wire: Any, job_id: int) -> float:
+    """The moment that the payload has written into its log."""
 
     def line() -> bytes:
         text: bytes = wire.get(f"/api/jobs/{job_id}/log?wait_s=5")
@@ -75,7 +92,7 @@ def _began_at(wire: Any, job_id: int) -> float:
 def _death(wire: Any) -> float:
     """Kill a pilot as a node that loses power would: it, its guardian and its payload, all at once."""
     job_id, mark = _submit(wire)
-    _began_at(wire, job_id)
+    _told_at(wire, job_id)
     doomed = set(_marked(mark))
     for pid in list(doomed):
         parent = _parent(pid)

@@ -80,7 +80,13 @@ SELECT task_queue_id, 0, 'waiting', count(*), 0 FROM made GROUP BY task_queue_id
 # So that what was ended under somebody's old snapshot is not looked through again and again.
 _INDEX = "CREATE INDEX IF NOT EXISTS running_of_farm ON jobs.running (matched_at)"
 _RUN_S = 3.0
-_LATE_S = 5.0  # So long before its end may a transaction have begun.
+# A lease bears the time at which its transaction began: of those that are still going on, leases may yet come. The old
+# snapshot gives none.
+_SNAPSHOT = "old snapshot"
+_BEGUN = """
+SELECT coalesce(min(xact_start), clock_timestamp()) FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %(snapshot)s
+"""
 _CLEAR = """
 TRUNCATE jobs.job, jobs.job_array, jobs.waiting, jobs.running, jobs.job_history, jobs.tally,
          jobs.tally_live, jobs.tally_change, jobs.ended_attempt, jobs.task_queue
@@ -243,8 +249,11 @@ def tide(service: Service, level: int) -> Iterator[Callable[[], None]]:
                 while not stop.is_set():
                     started = time.monotonic()
                     until = datetime.now(UTC) - timedelta(seconds=_RUN_S)
+                    begun = conn.execute(_BEGUN, {"snapshot": _SNAPSHOT}).fetchone()
                     conn.execute(_END, {"since": since, "until": until})
-                    since = until - timedelta(seconds=_LATE_S)
+                    assert begun is not None
+                    assert isinstance(begun[0], datetime)
+                    since = min(until, begun[0])
                     row = conn.execute(
                         "SELECT coalesce(sum(jobs), 0) FROM jobs.tally_now WHERE status = 'waiting'"
                     ).fetchone()
@@ -272,7 +281,7 @@ def tide(service: Service, level: int) -> Iterator[Callable[[], None]]:
 @contextlib.contextmanager
 def old_snapshot(service: Service) -> Iterator[None]:
     """A transaction that has looked once, and stays open: nothing that is deleted meanwhile can be cleaned away."""
-    with psycopg.connect(service.database_url) as conn:
+    with psycopg.connect(service.database_url, application_name=_SNAPSHOT) as conn:
         conn.execute("SET idle_in_transaction_session_timeout = 0")
         conn.commit()
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
