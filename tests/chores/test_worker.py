@@ -64,7 +64,7 @@ async def test_retries_with_backoff_then_kept_as_failed(open_bench: Open, caplog
         assert (failed.name, failed.attempts, failed.error) == ("failing", 3, "ValueError: no such luck")
 
         async with bench.db.transaction() as tx:
-            await retry_failed(tx, [failed.id or 0])
+            await retry_failed(tx, [failed.id])
         await bench.until_ran("failing", 4)
     outcomes = [vars(r)["outcome"] for r in caplog.records if r.getMessage() == "chore" and "error" in vars(r)]
     assert outcomes == ["retry", "retry", "failed", "retry"]
@@ -77,7 +77,7 @@ async def test_a_failed_chore_holds_no_place_and_can_be_forgotten(open_bench: Op
         await ask(bench, "failing")
         await bench.until_ran("failing", 2)
         async with bench.db.transaction() as tx:
-            assert await forget_failed(tx, [first.id or 0, 999]) == [first.id]
+            assert await forget_failed(tx, [first.id, 999]) == [first.id]
 
 
 async def test_a_chore_that_takes_too_long_fails(open_bench: Open) -> None:

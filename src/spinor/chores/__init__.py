@@ -3,13 +3,14 @@
 A system's `chores.py` exports `CHORES: list[Chore]`; `spinor worker` gives all of them to `run_worker`.
 """
 
-from spinor.chores.models import Chore, ChoreContext, ChoreCount, ChoreState, FailedChore, chore
+from spinor.chores.models import Chore, ChoreContext, ChoreCount, ChoreState, FailedChore, FailingChore, chore
 from spinor.chores.queue import (
     OutsideTransaction,
     count_chores,
     enqueue,
     enqueue_many,
     failed_chores,
+    failing_chores,
     forget_failed,
     retry_failed,
 )
@@ -21,12 +22,14 @@ __all__ = [
     "ChoreCount",
     "ChoreState",
     "FailedChore",
+    "FailingChore",
     "OutsideTransaction",
     "chore",
     "count_chores",
     "enqueue",
     "enqueue_many",
     "failed_chores",
+    "failing_chores",
     "forget_failed",
     "retry_failed",
     "run_worker",

@@ -74,14 +74,21 @@ class ChoreCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailedChore(msgspec.Struct, frozen=True, kw_only=True):
-    """A chore that used up its retries, kept with its last error until an operator decides.
+    """A chore that used up its retries, kept with its last error until an operator decides."""
 
-    One of a short period is not kept in the queue: it has no `id`, and stands here until it succeeds again.
-    """
-
-    id: int | None
+    id: int
     name: str
     attempts: int
-    since: datetime  # When it was enqueued; of a short period, when it first failed.
+    enqueued_at: datetime
+    failed_at: datetime
+    error: str
+
+
+class FailingChore(msgspec.Struct, frozen=True, kw_only=True):
+    """A chore of a short period whose last turns failed; it stands here until one succeeds."""
+
+    name: str
+    failures: int
+    since: datetime
     failed_at: datetime
     error: str

@@ -78,18 +78,17 @@ FROM chores.queue GROUP BY entrypoint, status ORDER BY entrypoint, status;
 
 -- name: failed_chores
 -- every VO: chores are the service's own work.
-(
-    SELECT queue.id, queue.entrypoint AS name, queue.attempts + 1 AS attempts, queue.created AS since,
-           queue.updated AS failed_at,
-           coalesce((
-               SELECT concat_ws(': ', log.traceback ->> 'exception_type', log.traceback ->> 'exception_message')
-               FROM chores.log AS log WHERE log.job_id = queue.id AND log.status = 'failed' ORDER BY log.id DESC LIMIT 1
-           ), 'unknown') AS error
-    FROM chores.queue AS queue WHERE queue.status = 'failed' ORDER BY queue.id DESC LIMIT %(limit)s::integer
-)
-UNION ALL
-SELECT NULL, name, failures, since, failed_at, error FROM chores.failing
-ORDER BY failed_at DESC LIMIT %(limit)s::integer;
+SELECT queue.id, queue.entrypoint AS name, queue.attempts + 1 AS attempts, queue.created AS enqueued_at,
+       queue.updated AS failed_at,
+       coalesce((
+           SELECT concat_ws(': ', log.traceback ->> 'exception_type', log.traceback ->> 'exception_message')
+           FROM chores.log AS log WHERE log.job_id = queue.id AND log.status = 'failed' ORDER BY log.id DESC LIMIT 1
+       ), 'unknown') AS error
+FROM chores.queue AS queue WHERE queue.status = 'failed' ORDER BY queue.id DESC LIMIT %(limit)s::integer;
+
+-- name: failing_chores
+-- every VO: chores are the service's own work.
+SELECT name, failures, since, failed_at, error FROM chores.failing ORDER BY name;
 
 -- name: forget_failed_chores
 -- every VO: chores are the service's own work.

@@ -17,7 +17,7 @@ from pgqueuer.domain.types import Channel, JobId
 from pgqueuer.queries import Queries as QueueQueries
 from psycopg.pq import TransactionStatus
 
-from spinor.chores.models import ChoreCount, FailedChore
+from spinor.chores.models import ChoreCount, FailedChore, FailingChore
 from spinor.db import Queries, Tx, fetch, fetch_rows
 from spinor.errors import SpinorError
 
@@ -142,6 +142,11 @@ async def count_chores(tx: Tx) -> list[ChoreCount]:
 async def failed_chores(tx: Tx, *, limit: int = 100) -> list[FailedChore]:
     """The chores that used up their retries, newest first. Of a periodic chore only the last failure is kept."""
     return await fetch(tx, FailedChore, Q.failed_chores, {"limit": limit})
+
+
+async def failing_chores(tx: Tx) -> list[FailingChore]:
+    """The chores of short periods that fail, by name; the next turn is their retry."""
+    return await fetch(tx, FailingChore, Q.failing_chores)
 
 
 async def retry_failed(tx: Tx, ids: Sequence[int]) -> None:
